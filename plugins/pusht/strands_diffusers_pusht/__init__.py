@@ -1,0 +1,1 @@
+"""PushT for strands_diffusers: simulator, scripted expert, closed loop, and a source of observations."""

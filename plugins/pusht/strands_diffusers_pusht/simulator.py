@@ -1,0 +1,135 @@
+"""The PushT simulator: gym-pusht's own physics and drawing, stepped without its reward.
+
+Units: simulator pixels of a 512 x 512 table, x to the right, y downwards; angles in radians.
+State: float64 [5] = pusher x, y, block centre of mass x, y, block angle. (gym-pusht's own state holds the
+    origin of the block's body instead, which is not a point of interest in a film.)
+Action: float [2], the position the pusher is drawn to, in simulator pixels. In model space it is pixel / 256 - 1.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+TABLE_PX = 512
+"""Side of the table [simulator pixels]."""
+
+FRAME_PX = 96
+"""Side of a rendered frame [image pixels]."""
+
+FPS = 10
+"""Frames, and actions, per second of simulated time."""
+
+HELD_OUT_SEED = 500_000
+"""Seeds from here on are never trained on: use them to evaluate."""
+
+PUSHER_RADIUS_PX = 15
+"""Radius of the round pusher [simulator pixels]."""
+
+_SUBSTEPS = 10  # 10 x 0.01 s = one frame, as in PushTEnv.step
+_REACH_PX = (16.0, 496.0)  # targets beyond the walls would press the pusher into them
+
+
+def to_model_space(action_px: np.ndarray) -> np.ndarray:
+    """Simulator pixels [..., 2] to the model's action space, float32 about [-1, 1]."""
+    return (np.asarray(action_px, np.float64) / 256 - 1).astype(np.float32)
+
+
+def to_pixels(action: np.ndarray) -> np.ndarray:
+    """The model's action space [..., 2] back to simulator pixels, float64."""
+    return (np.asarray(action, np.float64) + 1) * 256
+
+
+class PushT:
+    """One table. `start(seed)`, then `step(action_px)` and `render()`; `state` can be read and set."""
+
+    def __init__(self, frame_px: int = FRAME_PX) -> None:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        import cv2
+        import gymnasium
+        import gym_pusht  # noqa: F401  (registers the environment)
+
+        cv2.setNumThreads(1)
+        self._env: Any = gymnasium.make(
+            "gym_pusht/PushT-v0", obs_type="pixels", observation_width=frame_px, observation_height=frame_px
+        ).unwrapped
+        self._env._setup()
+
+    @property
+    def pusher_px(self) -> np.ndarray:
+        """Centre of the pusher, [2]."""
+        return np.array(self._env.agent.position)
+
+    @property
+    def block_px(self) -> np.ndarray:
+        """Centre of mass of the block, [2]."""
+        block = self._env.block
+        return np.array(block.local_to_world(block.center_of_gravity))
+
+    @property
+    def corners_px(self) -> np.ndarray:
+        """The corners of the block's two rectangles, [8, 2]."""
+        block = self._env.block
+        return np.array([block.local_to_world(v) for s in self._env._block_shapes for v in s.get_vertices()])
+
+    @property
+    def state(self) -> np.ndarray:
+        """Pusher x, y, block x, y, block angle: [5]."""
+        return np.array([*self.pusher_px, *self.block_px, self._env.block.angle])
+
+    @state.setter
+    def state(self, state: np.ndarray) -> None:
+        env = self._env
+        env.agent.position = tuple(map(float, state[:2]))
+        env.block.angle = float(state[4])
+        env.block.position = (0, 0)
+        env.block.position = tuple(np.asarray(state[2:4], float) - self.block_px)
+        for body in (env.agent, env.block):
+            body.velocity = (0, 0)
+            env.space.reindex_shapes_for_body(body)
+        env.block.angular_velocity = 0
+
+    def clearance_px(self, point: np.ndarray) -> float:
+        """Distance from a point to the block; negative inside it."""
+        return min(s.point_query(tuple(map(float, point))).distance for s in self._env._block_shapes)
+
+    def start(self, seed: int) -> np.ndarray:
+        """Draw a start from `seed`: a block clear of the walls, a pusher clear of the block, both at rest. -> state."""
+        rng = np.random.default_rng(seed)
+        self._env._setup()
+        while True:
+            block, angle = rng.uniform(110, 402, 2), rng.uniform(-np.pi, np.pi)
+            near = rng.random() < 0.4
+            pusher = block + rng.normal(0, 85, 2) if near else rng.uniform(30, 482, 2)
+            self.state = np.array([*pusher, *block, angle])
+            corners = self.corners_px
+            inside = corners.min() > 14 and corners.max() < 498 and pusher.min() > 26 and pusher.max() < 486
+            if inside and self.clearance_px(pusher) > PUSHER_RADIUS_PX + 4:
+                return self.state
+
+    def step(self, action_px: np.ndarray) -> np.ndarray:
+        """Draw the pusher towards `action_px` [2] for one frame (0.1 s). -> state."""
+        env = self._env
+        target = np.clip(np.asarray(action_px, float), *_REACH_PX)
+        for _ in range(_SUBSTEPS):
+            (x, y), (vx, vy) = env.agent.position, env.agent.velocity
+            ax = env.k_p * (target[0] - x) - env.k_v * vx
+            ay = env.k_p * (target[1] - y) - env.k_v * vy
+            env.agent.velocity = (vx + ax * env.dt, vy + ay * env.dt)
+            env.space.step(env.dt)
+        return self.state
+
+    def render(self) -> np.ndarray:
+        """The frame that a camera above the table sees: uint8 [96, 96, 3], RGB."""
+        return self._env._render()
+
+    def run(self, actions_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Step through actions [T, 2] from the present state. -> frames uint8 [T + 1, 96, 96, 3], states [T + 1, 5]."""
+        frames, states = [self.render()], [self.state]
+        for action in actions_px:
+            states.append(self.step(action))
+            frames.append(self.render())
+        return np.stack(frames), np.stack(states)

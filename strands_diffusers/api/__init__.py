@@ -1,0 +1,1 @@
+"""`use_diffusers`: one call for agents and scripts."""

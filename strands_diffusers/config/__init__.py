@@ -1,0 +1,1 @@
+"""The typed config: schema, store and composition."""

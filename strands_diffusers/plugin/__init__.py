@@ -1,0 +1,1 @@
+"""What plugins subclass, implement and register."""

@@ -1,0 +1,197 @@
+"""The plain data that passes between the rooms: observations in, rollouts and artifacts out.
+
+Array suffixes used across the project: T steps or frames of a chunk, F frames, H height, W width, C channels,
+K chunks, D action width, N audio samples, V vertices, n images.
+
+| array     | dtype, shape               | unit and range                                                      |
+|-----------|----------------------------|---------------------------------------------------------------------|
+| `video`   | uint8 `[F, H, W, 3]`       | RGB, 0 to 255, at `fps`; F = K*T + 1 in the action modes            |
+| `sound`   | float32 `[N, C]`           | nominally -1 to 1, at `sampling_rate` [Hz]                          |
+| `action`  | float32 `[K, T, D]`        | model space, unitless, nominally -1 to 1 and never clipped          |
+| `image`   | uint8 `[n, H, W, 3]`       | RGB, 0 to 255                                                       |
+| `mesh`    | float32 `[V, 3]`, int32 `[F, 3]` | vertices and triangles                                        |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OUTPUT_TYPES = ("video", "sound", "action", "image", "mesh")
+"""The canonical output types of a rollout, in the order in which tables list them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What was seen: frames and, where the source has them, the true actions and the task.
+
+    Frame 0 conditions a policy or a forward-dynamics rollout; the frames after it are the true future, used as the
+    reference. Inverse dynamics and video conditions use them all.
+    """
+
+    frames: np.ndarray | None = None
+    """uint8 `[F, H, W, 3]` RGB, or None where the source holds actions only."""
+
+    fps: float | None = None
+    """Rate of `frames` [Hz]; None for a still image or a source that does not say."""
+
+    actions: np.ndarray | None = None
+    """True actions, float32 `[T, D]` in model space; row t moves frame t to frame t + 1."""
+
+    task: str | None = None
+    """The task in words, used as the prompt where the user gave none."""
+
+    domain: str | None = None
+    """diffusers' domain name, where the source knows it; a rollout in another domain is refused."""
+
+    source: str = ""
+    """Where it came from: the address as the user typed it, made absolute."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the source knows (episode, start frame, simulator state): recorded, never interpreted."""
+
+
+@dataclass(frozen=True)
+class ObservationRequest:
+    """What a job needs of an observation, so that a source reads no more than that."""
+
+    num_frames: int | None = None
+    """Frames that the condition can use, K*T + 1 in the action modes; None: all there are."""
+
+    fps: float | None = None
+    """Rate at which the model will see the frames [Hz]; None: the source's own."""
+
+    domain: str | None = None
+    """diffusers' name of the domain, or None where no action is involved."""
+
+    mode: str = ""
+    """The condition's mode: policy, forward_dynamics, inverse_dynamics, text, image or video."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A triangle mesh: `vertices` float32 `[V, 3]`, `faces` int32 `[F, 3]`."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """What the action numbers of a rollout mean. Everything that `strands_diffusers.actions` needs to decode them."""
+
+    domain: str
+    """diffusers' domain name."""
+
+    statistics: str | None = None
+    """Path or built-in name of the normaliser statistics; None: the values stay in model space."""
+
+    normalization: str = "quantile"
+    """How the statistics map to model space: quantile, min_max or mean_std."""
+
+    gripper: str = "open_is_1"
+    """What a gripper value of 1 means to the reader of physical values: open_is_1, closed_is_1 or closed_is_minus_1."""
+
+    pixel_map: bool = False
+    """True where a model space of [-1, 1) stands for pixels 0 to 512: a convention of the embedded model alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """One future (one sample) that a world model produced, with all that is needed to judge it."""
+
+    mode: str
+    """policy, forward_dynamics, inverse_dynamics, text, image or video."""
+
+    prompt: str = ""
+    """The prompt as the user gave it."""
+
+    seed: int | None = None
+    """Seed of this sample: the job's seed plus the sample's index."""
+
+    video: np.ndarray | None = None
+    sound: np.ndarray | None = None
+    action: np.ndarray | None = None
+    image: np.ndarray | None = None
+    mesh: Mesh | None = None
+
+    fps: float | None = None
+    """Rate of `video` [Hz]."""
+
+    sampling_rate: int | None = None
+    """Rate of `sound` [Hz]."""
+
+    space: ActionSpace | None = None
+    """What the actions mean; None where no action is involved."""
+
+    observation: Observation = field(default_factory=Observation)
+    """What the model was given."""
+
+    given_action: np.ndarray | None = None
+    """The actions that conditioned a forward-dynamics rollout, float32 `[K, T, D]` in model space."""
+
+    reference_video: np.ndarray | None = None
+    """The observed frames through the pipeline's own frame transform, uint8 `[F', H, W, 3]`, the size of `video`.
+    F' may be smaller than F where the observation ended earlier; None where there is only a first frame."""
+
+    reference_action: np.ndarray | None = None
+    """The observation's own actions over the same window, float32 `[K, T, D]` in model space, or None."""
+
+    sample: int | None = None
+    """Index of this sample in a batch of `sampler.num_samples`; None in a job of one."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall seconds per stage (encode, denoise, decode, ...) as far as the engine can tell them apart."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the engine and the pipeline report: effective engine, guardrail, peak memory. Recorded in the manifest."""
+
+    @property
+    def domain(self) -> str | None:
+        """diffusers' domain name, or None where no action is involved."""
+        return self.space.domain if self.space else None
+
+    @property
+    def has(self) -> frozenset[str]:
+        """The output types that this rollout holds."""
+        return frozenset(name for name in OUTPUT_TYPES if getattr(self, name) is not None)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that a serializer or visualizer wrote."""
+
+    path: Path
+    """Absolute path while the job runs; the manifest stores it relative to the job's folder."""
+
+    type: str
+    """What it shows: an output type, or the visualizer's name."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-ready facts about the content: `shape` (of the array), `dtype`, `fps`, `unit`, ... ."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a tracker is told when a job starts."""
+
+    name: str
+    """Readable name of the run: `policy-bridge-seed0`."""
+
+    directory: Path
+    """The job's folder."""
+
+    config: Mapping[str, Any]
+    """The resolved config as plain nested dicts."""
+
+    job_type: str
+    """The condition's mode."""
+
+    group: str | None = None
+    """The sweep that the job belongs to, or None."""
+
+    tags: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""One job, its record on disk, and sweeps of many."""
