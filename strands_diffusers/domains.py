@@ -1,0 +1,256 @@
+"""What is known of every embodiment: ids and widths from the installed diffusers, joined with a table of our own.
+
+diffusers knows which domains there are, their ids and widths: two dict literals, read with `ast` so that neither
+diffusers nor torch is imported. What it does not know stands in `_OWN`: column layout, rate, chunk, view, statistics.
+A domain that a newer diffusers adds appears by itself, with generic columns and no rate.
+"""
+
+import ast
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from strands_diffusers.errors import DomainError, MissingPackageError, near_miss
+
+_PIPELINE_FILE = "pipelines/cosmos/pipeline_cosmos3_omni.py"
+_TABLES = ("_EMBODIMENT_TO_DOMAIN_ID", "_EMBODIMENT_TO_RAW_ACTION_DIM")
+
+_ROT6D = ("r11", "r21", "r31", "r12", "r22", "r32")
+"""rot6d is the first two COLUMNS of the rotation matrix, one after the other; `r21` is row 2, column 1."""
+
+_COSMOS_FRAMEWORK = "layout, fps, chunk, view: NVIDIA cosmos-framework; id, width: diffusers"
+_DIFFUSERS = "id, width: diffusers"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of an action row."""
+
+    name: str
+    """Unique in its domain: `x`, `r11`, `gripper`, `right_x`; `action_7` where the layout is unknown."""
+
+    group: str
+    """What it belongs to: `arm`, `right_arm`, `head`, `ego`, `right_wrist`, `target`, ... ."""
+
+    kind: str
+    """translation, rot6d, gripper, fingertip, pixel, or unknown."""
+
+    unit: str
+    """Unit once decoded with the domain's statistics: `m`, `px`, or an empty string (unitless, or unknown)."""
+
+
+@dataclass(frozen=True)
+class PoseGroup:
+    """Nine columns from `start`: translation 3 + rot6d 6, the local SE(3) delta of one moving body."""
+
+    name: str
+    """The columns' `group`."""
+
+    start: int
+    """Index of its first column."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An embodiment: its action columns, rate and view."""
+
+    short: str
+    """What users type: `bridge`."""
+
+    name: str
+    """diffusers' own name: `bridge_orig_lerobot`."""
+
+    id: int
+    """diffusers' id: the slot of the model's weights. Several domains may share one."""
+
+    width: int | None
+    """Columns D of an action row; None where diffusers knows no width and refuses the domain in every mode."""
+
+    columns: tuple[Column, ...]
+    """One for each of the `width` columns, in order; empty where there is no width."""
+
+    poses: tuple[PoseGroup, ...]
+    """The bodies that move by local SE(3) deltas, in column order."""
+
+    fps: float | None
+    """Rate of actions and frames in training [Hz], or None where unknown."""
+
+    chunk_size: int | None
+    """Action steps T of a training chunk, or None where unknown."""
+
+    view_point: str | None
+    """Camera label of the training captions: ego_view, third_person_view, wrist_view, concat_view, or None."""
+
+    statistics: str | None
+    """Built-in name of the normaliser statistics; None: its actions stay in model space."""
+
+    source: str
+    """Where these facts come from."""
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What diffusers does not know of a domain."""
+
+    short: str
+    columns: tuple[Column, ...] = ()
+    fps: float | None = None
+    chunk_size: int | None = None
+    view_point: str | None = None
+    statistics: str | None = None
+
+
+def _pose(group: str, prefix: str = "") -> tuple[Column, ...]:
+    translation = tuple(Column(prefix + axis, group, "translation", "m") for axis in "xyz")
+    return translation + tuple(Column(prefix + entry, group, "rot6d", "") for entry in _ROT6D)
+
+
+def _gripper(group: str, prefix: str = "", unit: str = "") -> tuple[Column, ...]:
+    return (Column(f"{prefix}gripper", group, "gripper", unit),)
+
+
+def _fingertips(group: str, prefix: str) -> tuple[Column, ...]:
+    # The sources say five fingertips of three coordinates each and not which finger comes first: numbered, not named.
+    return tuple(Column(f"{prefix}tip{tip}_{axis}", group, "fingertip", "m") for tip in range(5) for axis in "xyz")
+
+
+def _arm(group: str, prefix: str = "", gripper_unit: str = "") -> tuple[Column, ...]:
+    return _pose(group, prefix) + _gripper(group, prefix, gripper_unit)
+
+
+_EGO = _pose("ego")
+_ONE_ARM = _arm("arm")
+_DUAL_FRANKA = _arm("left_arm", "left_") + _arm("right_arm", "right_")
+_AGIBOT = _pose("head", "head_") + _arm("right_arm", "right_") + _arm("left_arm", "left_")
+_HANDS = (
+    _pose("camera", "camera_")
+    + _pose("right_wrist", "right_")
+    + _fingertips("right_fingertips", "right_")
+    + _pose("left_wrist", "left_")
+    + _fingertips("left_fingertips", "left_")
+)
+_TARGET = tuple(Column(f"target_{axis}", "target", "pixel", "px") for axis in "xy")
+
+_OWN: dict[str, _Own] = {
+    "av": _Own("av", _EGO, 10, 60, "ego_view"),
+    "camera_pose": _Own("camera_pose", _EGO, 30, 60, "ego_view"),
+    "hand_pose": _Own("hand_pose", _HANDS, 15, 16, "ego_view", "human_hand_pose_lerobot"),
+    "pusht": _Own("pusht", _TARGET, 10, 16, "third_person_view"),
+    "umi": _Own("umi", _arm("arm", gripper_unit="m"), 20, 16, "wrist_view", "umi_lerobot"),
+    "bridge_orig_lerobot": _Own("bridge", _ONE_ARM, 5, 16, "ego_view", "bridge_orig_lerobot"),
+    "droid_lerobot": _Own("droid", _ONE_ARM, 15, 16, "concat_view", "droid_lerobot"),
+    "robomind-franka": _Own("robomind_franka", _ONE_ARM, 10, 16, "concat_view", "robomind_franka"),
+    "galbot": _Own("galbot", (), 10, 16),
+    "robomind-franka-dual": _Own(
+        "robomind_franka_dual", _DUAL_FRANKA, 10, 16, "third_person_view", "robomind_franka_dual"
+    ),
+    "robomind-ur": _Own("robomind_ur", _ONE_ARM, 10, 16, "third_person_view", "robomind_ur"),
+    "agibotworld": _Own("agibot", _AGIBOT, 10, 16, "concat_view", "agibotworld_beta_lerobot"),
+    "agibot_gear_gripper": _Own("agibot_gear_gripper", _AGIBOT, 10, 16, "concat_view", "agibotworld_beta_lerobot"),
+    "agibot_gear_gripper_ext": _Own(
+        "agibot_gear_gripper_ext", _AGIBOT, 10, 16, "concat_view", "agibotworld_beta_lerobot"
+    ),
+    "fractal": _Own("fractal", _ONE_ARM, 3, 16, "ego_view", "fractal_lerobot"),
+}
+
+
+def get(name: str) -> Domain:
+    """Return the domain called `name`: diffusers' own name or the short one.
+
+    Raises: `DomainError` listing the short names, with a near miss.
+    """
+    known = _by_name()
+    if name in known:
+        return known[name]
+    shorts = [domain.short for domain in all_domains()]
+    raise DomainError(f"there is no domain {name!r}.{near_miss(name, known)} Domains: {', '.join(shorts)}.")
+
+
+def short_name(name: str) -> str:
+    """Return the short name of the domain called `name`; raises as `get` does."""
+    return get(name).short
+
+
+@cache
+def all_domains() -> tuple[Domain, ...]:
+    """Return every domain that the installed diffusers knows, in the order of their ids.
+
+    Raises: `MissingPackageError` where diffusers is missing or too old to have Cosmos 3.
+    """
+    return read_domains(_pipeline_source())
+
+
+def read_domains(path: Path) -> tuple[Domain, ...]:
+    """Return the domains whose ids and widths are literals of the diffusers source file `path`, in id order.
+
+    Raises: `MissingPackageError` where the file does not hold the two tables as literals.
+    """
+    ids, widths = _tables(path)
+    found = [_domain(name, ids[name], widths.get(name)) for name in ids]
+    return tuple(sorted(found, key=lambda domain: domain.id))  # stable: equal ids keep diffusers' order
+
+
+def _domain(name: str, number: int, width: int | None) -> Domain:
+    own = _OWN.get(name)
+    if own is None:
+        return Domain(
+            name.replace("-", "_"), name, number, width, _generic(width), (), None, None, None, None, _DIFFUSERS
+        )
+    # A width that is not our layout's is diffusers' news: the columns are then unknown, and so are the statistics.
+    fits = bool(own.columns) and len(own.columns) == width
+    columns = own.columns if fits else _generic(width)
+    return Domain(
+        own.short,
+        name,
+        number,
+        width,
+        columns,
+        _pose_groups(columns),
+        own.fps,
+        own.chunk_size,
+        own.view_point,
+        own.statistics if fits else None,
+        _COSMOS_FRAMEWORK,
+    )
+
+
+def _generic(width: int | None) -> tuple[Column, ...]:
+    return tuple(Column(f"action_{index}", "action", "unknown", "") for index in range(width or 0))
+
+
+def _pose_groups(columns: tuple[Column, ...]) -> tuple[PoseGroup, ...]:
+    """A pose starts where a translation follows something that is no translation of the same group."""
+    starts = [i for i, c in enumerate(columns) if c.kind == "translation" and c.name.endswith("x")]
+    return tuple(PoseGroup(columns[start].group, start) for start in starts)
+
+
+@cache
+def _by_name() -> dict[str, Domain]:
+    domains = all_domains()
+    return {domain.short: domain for domain in domains} | {domain.name: domain for domain in domains}
+
+
+def _pipeline_source() -> Path:
+    """Return the path of diffusers' Cosmos 3 pipeline without importing diffusers."""
+    spec = importlib.util.find_spec("diffusers")
+    for root in (spec.submodule_search_locations if spec else None) or []:
+        path = Path(root, _PIPELINE_FILE)
+        if path.is_file():
+            return path
+    raise MissingPackageError("the installed diffusers has no Cosmos 3 pipeline. Run: pip install 'diffusers>=0.42'.")
+
+
+def _tables(path: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Return diffusers' id table and width table, read from the source text."""
+    found: dict[str, dict[str, int]] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name) and target.id in _TABLES:
+            found[target.id] = ast.literal_eval(node.value)
+    missing = [name for name in _TABLES if name not in found]
+    if missing:
+        raise MissingPackageError(
+            f"{path} holds no {' and no '.join(missing)}: this diffusers is not one we know. "
+            "Run: pip install 'diffusers>=0.42,<0.43'."
+        )
+    return found[_TABLES[0]], found[_TABLES[1]]
