@@ -1,8 +1,8 @@
-"""Small random Cosmos 3 pipelines, built from diffusers' own classes, for tests and benchmarks. Not one weight is downloaded.
+"""Small random Cosmos 3 pipelines, built from diffusers' own classes, for tests and benchmarks: nothing is downloaded.
 
-The weights are random, so the videos are noise; every shape, branch and file is that of a real checkpoint. Norm weights,
-biases and modality embeddings are drawn too (diffusers initialises them to one and zero), so that a test notices when two
-of them are swapped.
+The weights are random, so the videos are noise; every shape, branch and file is that of a real checkpoint. Norm
+weights, biases and modality embeddings are drawn too (diffusers initialises them to one and zero), so that a test
+notices when two of them are swapped.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ WAN22 = {
     "latents_mean": [0.01 * i for i in range(48)],
     "latents_std": [1.0 + 0.02 * i for i in range(48)],
 }
-"""The layout of Wan 2.2's VAE, which Cosmos3-Nano has: 16x in space (8x and a 2x2 patch), 4x in time, residual blocks."""
+"""The layout of Wan 2.2's VAE, Cosmos3-Nano's: 16x in space (8x and a 2x2 patch), 4x in time, residual blocks."""
 
 
 def make_tiny_cosmos3(
