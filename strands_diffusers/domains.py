@@ -19,6 +19,8 @@ _TABLES = ("_EMBODIMENT_TO_DOMAIN_ID", "_EMBODIMENT_TO_RAW_ACTION_DIM")
 _ROT6D = ("r11", "r21", "r31", "r12", "r22", "r32")
 """rot6d is the first two COLUMNS of the rotation matrix, one after the other; `r21` is row 2, column 1."""
 
+_FINGERS = ("thumb", "index", "middle", "ring", "little")
+
 _COSMOS_FRAMEWORK = "layout, fps, chunk, view: NVIDIA cosmos-framework; id, width: diffusers"
 _DIFFUSERS = "id, width: diffusers"
 
@@ -111,8 +113,8 @@ def _gripper(group: str, prefix: str = "", unit: str = "") -> tuple[Column, ...]
 
 
 def _fingertips(group: str, prefix: str) -> tuple[Column, ...]:
-    # The sources say five fingertips of three coordinates each and not which finger comes first: numbered, not named.
-    return tuple(Column(f"{prefix}tip{tip}_{axis}", group, "fingertip", "m") for tip in range(5) for axis in "xyz")
+    # Joints 4, 8, 12, 16, 20 of the usual 21-joint hand, in the wrist's own frame.
+    return tuple(Column(f"{prefix}{tip}_{axis}", group, "fingertip", "m") for tip in _FINGERS for axis in "xyz")
 
 
 def _arm(group: str, prefix: str = "", gripper_unit: str = "") -> tuple[Column, ...]:
@@ -147,10 +149,9 @@ _OWN: dict[str, _Own] = {
     ),
     "robomind-ur": _Own("robomind_ur", _ONE_ARM, 10, 16, "third_person_view", "robomind_ur"),
     "agibotworld": _Own("agibot", _AGIBOT, 10, 16, "concat_view", "agibotworld_beta_lerobot"),
-    "agibot_gear_gripper": _Own("agibot_gear_gripper", _AGIBOT, 10, 16, "concat_view", "agibotworld_beta_lerobot"),
-    "agibot_gear_gripper_ext": _Own(
-        "agibot_gear_gripper_ext", _AGIBOT, 10, 16, "concat_view", "agibotworld_beta_lerobot"
-    ),
+    # The two GEAR variants share the layout; their statistics are not published, and AgiBotWorld-Beta's are not theirs.
+    "agibot_gear_gripper": _Own("agibot_gear_gripper", _AGIBOT, 10, 16, "concat_view"),
+    "agibot_gear_gripper_ext": _Own("agibot_gear_gripper_ext", _AGIBOT, 10, 16, "concat_view"),
     "fractal": _Own("fractal", _ONE_ARM, 3, 16, "ego_view", "fractal_lerobot"),
 }
 
@@ -220,8 +221,7 @@ def _generic(width: int | None) -> tuple[Column, ...]:
 
 
 def _pose_groups(columns: tuple[Column, ...]) -> tuple[PoseGroup, ...]:
-    """A pose starts where a translation follows something that is no translation of the same group."""
-    starts = [i for i, c in enumerate(columns) if c.kind == "translation" and c.name.endswith("x")]
+    starts = [index for index, c in enumerate(columns) if c.kind == "translation" and c.name.endswith("x")]
     return tuple(PoseGroup(columns[start].group, start) for start in starts)
 
 

@@ -1,0 +1,37 @@
+"""What the action numbers mean: model space <-> physical units, rot6d <-> SO(3), deltas -> SE(3) paths. Pure numpy."""
+
+from strands_diffusers.actions.check import check_actions
+from strands_diffusers.actions.poses import deltas, geodesic, integrate, matrix_to_rot6d, rot6d_to_matrix
+from strands_diffusers.actions.statistics import Statistics, builtin_statistics, load_statistics
+from strands_diffusers.actions.units import (
+    decodable,
+    out_of_range_share,
+    paths,
+    physical_record,
+    pixel_path,
+    space_of,
+    still_row,
+    to_model,
+    to_physical,
+)
+
+__all__ = [
+    "Statistics",
+    "builtin_statistics",
+    "check_actions",
+    "decodable",
+    "deltas",
+    "geodesic",
+    "integrate",
+    "load_statistics",
+    "matrix_to_rot6d",
+    "out_of_range_share",
+    "paths",
+    "physical_record",
+    "pixel_path",
+    "rot6d_to_matrix",
+    "space_of",
+    "still_row",
+    "to_model",
+    "to_physical",
+]

@@ -1,0 +1,176 @@
+"""Is this what the model expects? Actions from a file, an observation or a caller, checked before anything loads.
+
+Physical values where model-space ones belong is the mistake that costs most and shows least: a Bridge arm then moves
+about 55 times too little. Magnitudes cannot tell: a slow arm's model-space values are small too. Rotation columns can.
+Physical rot6d columns ARE the two unit, orthogonal columns of a rotation; model-space ones are such columns stretched
+by the statistics, and become orthonormal only once decoded. So each reading is measured by how far the chunk is from
+the nearest valid rotation under it, both in the chunk's own numbers, and the chunk is refused only if it is a rotation
+as it stands and clearly less of one once decoded.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from strands_diffusers import domains
+from strands_diffusers.actions.poses import Array, matrix_to_rot6d, project
+from strands_diffusers.actions.statistics import Statistics, load_statistics
+from strands_diffusers.domains import Domain
+from strands_diffusers.errors import ActionError, DomainError
+from strands_diffusers.results import ActionSpace
+
+_A_ROTATION = 1e-3
+"""Largest distance of a rot6d entry from the nearest rotation that rounding to three digits explains."""
+
+_CLEARLY = 3.0
+"""One reading must be this many times closer to a rotation than the other."""
+
+_TELLING = 1e-5
+"""Below this distance both readings are rotations, and the chunk says nothing about its units."""
+
+_FAR_OUT = 4.0
+"""Model space is nominally -1 to 1 and never clipped; pixels and grippers beyond this are in other units."""
+
+
+def check_actions(
+    value: Any,
+    domain: str,
+    *,
+    space: ActionSpace | None = None,
+    units: Literal["model", "physical"] = "model",
+) -> np.ndarray:
+    """Return `value` as float32 `[T, D]`, or refuse it with what is wrong and what to do instead.
+
+    Shapes: nested lists or an array, `[T, D]`, or chunks `[K, T, D]`, which are laid one after the other: `[K*T, D]`.
+    Units: `units` says what `value` must be in. Values are kept exactly: not clipped, not scaled. `space` brings the
+        statistics to judge by; without it the domain's built-in ones serve, and a domain that has none (av,
+        camera_pose, galbot) has nothing to judge by.
+    Raises: `ActionError` for ragged, empty, not numeric, NaN or infinite values, a wrong width, and the other units;
+        `DomainError` for an unknown domain or one without a width.
+    """
+    known = domains.get(domain)
+    if known.width is None:
+        raise DomainError(
+            f"domain {known.short!r} has no action width in diffusers, which refuses it in every mode. Use another domain."
+        )
+    rows_TD = _numbers(value)
+    if rows_TD.shape[1] != known.width:
+        names = ", ".join(column.name for column in known.columns[:12]) + (", ..." if known.width > 12 else "")
+        raise ActionError(
+            f"actions have {rows_TD.shape[1]} columns; domain {known.short!r} needs {known.width}: {names}."
+            + (
+                " Seven columns are xyz, three angles and a gripper: convert the angles to rot6d."
+                if rows_TD.shape[1] == 7
+                else ""
+            )
+        )
+    if not np.isfinite(rows_TD).all():
+        row, column = np.argwhere(~np.isfinite(rows_TD))[0]
+        raise ActionError(f"actions hold {rows_TD[row, column]} in row {row}, column {known.columns[column].name!r}.")
+    if units == "model":
+        _refuse_physical(rows_TD, known, space)
+    else:
+        _refuse_model(rows_TD, known, space)
+    return rows_TD.astype(np.float32)
+
+
+def _numbers(value: Any) -> Array:
+    """Return float64 `[T, D]`, T and D at least 1."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # numpy on ragged nesting
+        raise ActionError(
+            f"actions are ragged: {_ragged(value)}. Every row needs the same number of values."
+        ) from error
+    if array.dtype.kind not in "fiu":
+        raise ActionError(
+            f"actions must be numbers, nested as [T][D] or [K][T][D]; got {type(value).__name__} of {array.dtype}."
+        )
+    if array.size == 0:
+        raise ActionError(f"actions are empty: shape {list(array.shape)}.")
+    if array.ndim not in (2, 3):
+        raise ActionError(f"actions have shape {list(array.shape)}; give [T, D], or chunks [K, T, D].")
+    with np.errstate(over="ignore"):  # a value beyond float32 becomes inf and is refused as such
+        return array.astype(np.float32).astype(np.float64).reshape(-1, array.shape[-1])
+
+
+def _ragged(value: Any) -> str:
+    """Say which row differs, where `value` is a list of rows or of chunks of rows."""
+    rows = [value] if not isinstance(value, Sequence) else value
+    if rows and isinstance(rows[0], Sequence) and rows[0] and isinstance(rows[0][0], Sequence):
+        rows = [row for chunk in rows for row in (chunk if isinstance(chunk, Sequence) else [chunk])]
+    lengths = [len(row) if isinstance(row, Sequence) else 0 for row in rows]
+    for index, length in enumerate(lengths):
+        if length != lengths[0]:
+            return f"row {index} has {length} values, row 0 has {lengths[0]}"
+    return "the nesting has no regular shape"
+
+
+def _refuse_physical(rows_TD: Array, known: Domain, space: ActionSpace | None) -> None:
+    for index, column in enumerate(known.columns):
+        largest = float(np.abs(rows_TD[:, index]).max())
+        if column.kind == "pixel" and largest > _FAR_OUT:
+            raise ActionError(
+                f"column {column.name!r} reaches {largest:g}: these look like pixels, and model-space values belong here. "
+                "The embedded model's are pixel / 256 - 1."
+            )
+        if column.kind == "gripper" and largest > _FAR_OUT:
+            raise ActionError(
+                f"column {column.name!r} reaches {largest:g}, and model-space values lie about -1 to 1: is it in "
+                "per cent, millimetres or motor counts?"
+            )
+    gaps = _gaps(rows_TD, known, space)
+    if gaps is None:
+        return
+    as_physical, as_model = gaps
+    if as_physical < _A_ROTATION and as_model > _TELLING and as_physical * _CLEARLY < as_model:
+        raise ActionError(
+            f"these actions look like physical units (their rotation columns are rotation matrices, off by "
+            f"{as_physical:.1g}), and model-space values belong here: taken as they are, the arm would hardly move. "
+            f"Encode them first: strands_diffusers.actions.to_model(actions, actions.space_of({known.short!r}))."
+        )
+
+
+def _refuse_model(rows_TD: Array, known: Domain, space: ActionSpace | None) -> None:
+    gaps = _gaps(rows_TD, known, space)
+    if gaps is None:
+        return
+    as_physical, as_model = gaps
+    if as_physical > _TELLING and as_model * _CLEARLY < as_physical:
+        raise ActionError(
+            f"these actions look like model space (their rotation columns are off by {as_physical:.1g} from a rotation, "
+            f"and only {as_model:.1g} once decoded), and physical units belong here. Decode them first: "
+            f"strands_diffusers.actions.to_physical(actions, actions.space_of({known.short!r}))."
+        )
+    if as_physical > 0.05:
+        raise ActionError(
+            f"the rotation columns are off by {as_physical:.2g} from any rotation: they must hold the first two columns "
+            "of a rotation matrix, one after the other (identity 1 0 0 0 1 0)."
+        )
+
+
+def _gaps(rows_TD: Array, known: Domain, space: ActionSpace | None) -> tuple[float, float] | None:
+    """Return how far the rot6d columns are from rotations as they stand, and once decoded, in the chunk's own numbers.
+
+    None where the domain has no poses or no statistics to decode by.
+    """
+    statistics = _yardstick(known, space)
+    if statistics is None or not known.poses:
+        return None
+    scale, offset = statistics.scale_and_offset(space.normalization if space and space.statistics else "quantile")
+    as_physical = as_model = 0.0
+    for pose in known.poses:
+        part = slice(pose.start + 3, pose.start + 9)
+        raw, spread = rows_TD[:, part], scale[part]
+        decoded = raw * spread + offset[part]
+        # A column that spans nothing decodes to a constant and cannot be compared.
+        encoded = (matrix_to_rot6d(project(decoded)) - offset[part]) / np.where(spread > 0, spread, np.inf)
+        as_physical = max(as_physical, float(np.abs(matrix_to_rot6d(project(raw)) - raw).max()))
+        as_model = max(as_model, float(np.abs(encoded - raw)[:, spread > 0].max(initial=0.0)))
+    return as_physical, as_model
+
+
+def _yardstick(known: Domain, space: ActionSpace | None) -> Statistics | None:
+    name = (space.statistics if space else None) or known.statistics
+    return load_statistics(name, known.name) if name else None
