@@ -145,8 +145,8 @@ class ModelConfig:
     repo: str = MISSING
     """Hub id (`nvidia/Cosmos3-Nano`), local folder, or `asset:NAME` for a model that ships with the package."""
 
-    pipeline: str = "Cosmos3OmniPipeline"
-    """Public diffusers pipeline class that loads `repo`."""
+    pipeline: str | None = "Cosmos3OmniPipeline"
+    """Public diffusers pipeline class that loads `repo`; null: the one that its `model_index.json` names."""
 
     revision: str | None = None
     """Branch, tag or commit on the Hub; null: the default branch."""
@@ -368,6 +368,41 @@ class EngineConfig:
 
     name: str = MISSING
     """auto, exact, eager, compiled, fp8 or cached; choose it with `engine=`."""
+
+
+@dataclass
+class AutoEngineConfig(EngineConfig):
+    """`exact` where it can hold, else `eager` with one line saying why; the manifest records which ran."""
+
+    name: str = "auto"
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device."""
+
+
+@dataclass
+class ExactEngineConfig(EngineConfig):
+    """The numbers of diffusers' own call with less work; refused where that cannot hold."""
+
+    name: str = "exact"
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device."""
+
+
+@dataclass
+class EagerEngineConfig(EngineConfig):
+    """diffusers' own call, untouched: the yardstick."""
+
+    name: str = "eager"
+
+
+ENGINES: dict[str, type[EngineConfig]] = {
+    "auto": AutoEngineConfig,
+    "exact": ExactEngineConfig,
+    "eager": EagerEngineConfig,
+}
+"""The choices of the group `engine`."""
 
 
 @dataclass

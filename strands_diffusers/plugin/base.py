@@ -31,6 +31,13 @@ class _Configured(ABC):
         """Keep `config`, an instance of the nested `Config`; None means its defaults."""
         self.config = self.Config() if config is None else config
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give a class without options a `Config` of its own, so that a config's type always names its class."""
+        super().__init_subclass__(**kwargs)
+        if "Config" not in vars(cls):
+            namespace = {"__doc__": "No options.", "__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Config"}
+            cls.Config = dataclass(type("Config", (cls.Config,), namespace))
+
 
 class _RolloutReader(_Configured):
     """A class that reads a finished rollout."""

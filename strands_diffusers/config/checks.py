@@ -1,0 +1,141 @@
+"""Checks and defaults that need more than one config node. All run before any weight is loaded."""
+
+import dataclasses
+
+from strands_diffusers import domains
+from strands_diffusers.config.schema import (
+    ACTION_MODES,
+    ActionConditionConfig,
+    Recommended,
+    RunConfig,
+    WorldConditionConfig,
+)
+from strands_diffusers.errors import ConfigError, near_miss
+
+EMBEDDED = "cosmos3_pusht"
+EMBEDDED_REPO = f"asset:{EMBEDDED}"
+
+GIVES: dict[str, tuple[str, ...]] = {
+    "policy": ("video", "action"),
+    "forward_dynamics": ("video",),
+    "inverse_dynamics": ("video", "action"),
+    "text": ("video", "sound", "image"),
+    "image": ("video", "sound"),
+    "video": ("video", "sound"),
+}
+"""Output types that each mode can give. The video of inverse dynamics is a round trip of its input."""
+
+_WHY_NOT = {
+    ("forward_dynamics", "action"): "there the action chunk is an input",
+    ("policy", "sound"): "the action modes make no sound",
+    ("forward_dynamics", "sound"): "the action modes make no sound",
+    ("inverse_dynamics", "sound"): "the action modes make no sound",
+}
+
+
+def check(config: RunConfig, *, explicit_output: bool = False) -> None:
+    """Refuse combinations that cannot work; `explicit_output` says that the user named the outputs."""
+    mode = config.condition.mode.value
+    _check_outputs(config, mode, explicit_output)
+    _check_model(config)
+    if isinstance(config.condition, ActionConditionConfig):
+        _check_action_mode(config, mode)
+    elif isinstance(config.condition, WorldConditionConfig):
+        if config.prompt is None:
+            raise ConfigError(f"condition={mode} needs a prompt: add 'prompt=\"what happens in the video\"'.")
+        if mode == "video" and config.condition.num_frames == 1:
+            raise ConfigError("condition=video cannot give one frame. Use condition=text condition.num_frames=1 for an image.")
+    if mode in ("image", "video", *ACTION_MODES) and config.observation is None:
+        raise ConfigError(f"condition={mode} needs an observation: add observation=FILE or observation=sample:push_left.")
+    if config.model.offload.value != "none" and config.model.device == "cpu":
+        raise ConfigError(
+            f"model.offload={config.model.offload.value} moves weights to an accelerator, but model.device=cpu. "
+            "Use model.offload=none, or model.device=cuda."
+        )
+
+
+def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
+    gives = GIVES[mode]
+    impossible = [name for name in config.output if name in ("video", "sound", "action", "image", "mesh") and name not in gives]
+    if isinstance(config.condition, WorldConditionConfig):
+        if not config.condition.sound and "sound" in config.output and explicit and "sound" in gives:
+            raise ConfigError("output=[sound] needs condition.sound=true (and a checkpoint with sound).")
+    if impossible and explicit:
+        name = impossible[0]
+        why = _WHY_NOT.get((mode, name), f"{mode} gives {', '.join(gives)}")
+        others = [m for m, types in GIVES.items() if name in types]
+        instead = f", or condition={' or '.join(others)}" if others else ""
+        raise ConfigError(f"output=[{name}] cannot come from condition={mode}: {why}. Use output=[{gives[0]}]{instead}.")
+
+
+def _check_model(config: RunConfig) -> None:
+    model = config.model
+    if model.name == EMBEDDED and model.repo != EMBEDDED_REPO:
+        raise ConfigError(
+            f"model=cosmos3_pusht is the embedded model; its weights are not chosen. For {model.repo!r} use "
+            f"model=custom model.repo={model.repo} (or model=cosmos3_nano model.repo=DIR for a local copy of Nano)."
+        )
+    if "Cosmos3-Nano-Policy-DROID" in model.repo:
+        raise ConfigError(
+            "nvidia/Cosmos3-Nano-Policy-DROID is not a drop-in for domain=droid: it emits 8 absolute joint positions with a "
+            "state row, in chunks of 32, and diffusers' pipeline would read them as 10 end-effector columns. "
+            "Use model=cosmos3_nano domain=droid."
+        )
+
+
+def _check_action_mode(config: RunConfig, mode: str) -> None:
+    model, domain = config.model, config.domain
+    known = domains.get(domain.name)
+    if known.width is None:
+        raise ConfigError(f"domain {domain.name!r} has no action width in diffusers, which refuses it in every mode.")
+    if model.domains is not None and known.short not in model.domains:
+        raise ConfigError(
+            f"model={model.name} was trained on domain {', '.join(model.domains)} only, not on {known.short}. "
+            f"Use domain={model.domains[0]}, or another model: model=cosmos3_nano domain={known.short}."
+        )
+    chunk = chunk_size(config)
+    if chunk % 4:
+        raise ConfigError(f"domain.chunk_size={chunk} is not a multiple of 4. Use condition.chunk_size={(chunk // 4 + 1) * 4}.")
+    if model.chunk_sizes is not None and chunk not in model.chunk_sizes:
+        sizes = " or ".join(map(str, model.chunk_sizes))
+        raise ConfigError(f"model={model.name} was trained on chunks of {sizes} steps, not {chunk}. Use condition.chunk_size={sizes}.")
+    if model.pixel_map and known.name != "pusht":
+        raise ConfigError(f"model.pixel_map is a convention of pusht actions; domain {known.short} has none. Use model.pixel_map=false.")
+
+
+def chunk_size(config: RunConfig) -> int:
+    """The chunk size T [steps] that the run will use: the condition's, else the domain's."""
+    condition = config.condition
+    assert isinstance(condition, ActionConditionConfig)
+    return config.domain.chunk_size if condition.chunk_size is None else condition.chunk_size
+
+
+def recommended(config: RunConfig) -> Recommended:
+    """The model's recommended values for this condition; empty where its preset says nothing."""
+    table, mode = config.model.recommended, config.condition.mode.value
+    unknown = set(table) - {*GIVES, "text_to_image", *(d.short for d in domains.all_domains())}
+    if unknown:
+        name = sorted(unknown)[0]
+        raise ConfigError(f"model.recommended.{name} is no condition; use {', '.join(GIVES)}.{near_miss(name, GIVES)}")
+    if mode in ACTION_MODES:
+        return table.get(domains.get(config.domain.name).short) or table.get(mode) or Recommended()
+    if mode == "text" and config.condition.num_frames == 1:  # type: ignore[attr-defined]
+        return table.get("text_to_image") or table.get("text") or Recommended()
+    return table.get(mode) or Recommended()
+
+
+def resolve_defaults(config: RunConfig) -> RunConfig:
+    """Fill every null that a preset answers, so that manifests and hashes hold what really runs."""
+    preset, condition = recommended(config), config.condition
+
+    def fill(node: object, names: tuple[str, ...]) -> dict[str, object]:
+        return {n: getattr(preset, n) for n in names if getattr(node, n) is None and getattr(preset, n) is not None}
+
+    sampler = dataclasses.replace(
+        config.sampler, **fill(config.sampler, ("num_inference_steps", "guidance_scale", "flow_shift"))  # type: ignore[arg-type]
+    )
+    if isinstance(condition, ActionConditionConfig):
+        condition = dataclasses.replace(condition, chunk_size=chunk_size(config))
+    elif isinstance(condition, WorldConditionConfig):
+        condition = dataclasses.replace(condition, **fill(condition, ("num_frames", "height", "width", "fps")))  # type: ignore[arg-type]
+    return dataclasses.replace(config, sampler=sampler, condition=condition)

@@ -1,0 +1,129 @@
+"""Turn the errors of Hydra and OmegaConf into one clear line with what to type instead."""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator, Sequence
+
+from strands_diffusers.config import schema
+from strands_diffusers.errors import ConfigError, near_miss, one_line
+
+_BREAKS_GRAMMAR = set("=~#(){}[]'\"\\:")
+
+
+def explain(error: Exception, overrides: Sequence[str] = ()) -> ConfigError:
+    """Return the `ConfigError` that says the same as `error` in one line."""
+    if isinstance(error, ConfigError):
+        return error
+    cause = error
+    while cause is not None:  # our own check may be wrapped by OmegaConf
+        if isinstance(cause, ConfigError):
+            return cause
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    text = str(error)
+    for handler in (_grammar, _missing_choice, _unknown_key, _missing_value, _bad_value, _choice_conflict):
+        message = handler(text, error, overrides)
+        if message:
+            return ConfigError(message)
+    return ConfigError(one_line(error))
+
+
+def quoted(override: str) -> str:
+    """The override as a shell line that Hydra parses as one string value: `'prompt="Put the pot."'`."""
+    key, _, value = override.partition("=")
+    inner = value.strip().strip("'\"").replace("\\", "\\\\").replace('"', '\\"')
+    shell = f'{key}="{inner}"'.replace("'", "'\\''")
+    return f"'{shell}'"
+
+
+def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    if type(error).__name__ != "OverrideParseException" and "Error parsing override" not in text:
+        return ""
+    override = str(getattr(error, "override", "")) or (m[1] if (m := re.search(r"Error parsing override '(.*)'", text)) else "")
+    if "=" not in override:
+        return f"{override!r} is not an override. Overrides are KEY=VALUE (seed=1, model=cosmos3_nano); see strands-diffusers --help."
+    return f"Hydra cannot read {one_line(ValueError(override), 120)!r}. Quote the value for Hydra and for the shell: {quoted(override)}"
+
+
+def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    match = re.search(r"Could not find '([^']*)/([^'/]*)'.*?Available options in '[^']*':\s*(.*)", text, re.DOTALL)
+    if not match:
+        match2 = re.search(r"(?:Could not find|In .*?Could not find) '([^']*)'", text)
+        if "load" in text.lower() and match2:
+            return f"no config is called {match2[1]!r}. Groups and choices are listed by strands-diffusers --help."
+        return ""
+    group, name = match[1], match[2]
+    options = [o for o in match[3].split() if o]
+    long_names = _domain_aliases() if group == "domain" else {}
+    hint = f" Use domain={long_names[name]}." if name in long_names else near_miss(name, options)
+    return f"{group}={name} is not a choice; there are {', '.join(options)}.{hint}"
+
+
+def _domain_aliases() -> dict[str, str]:
+    from strands_diffusers import domains
+
+    return {d.name: d.short for d in domains.all_domains()}
+
+
+def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    match = re.search(r"Could not override '([^']*)'", text) or re.search(r"Key '([^']*)' (?:not|is not) in", text)
+    if not match:
+        return ""
+    if "No match in the defaults list" in text:
+        key = match[1].split("@")[0]
+        return f"{key}= is not a config group. Groups are {', '.join(_GROUPS)}.{near_miss(key, _GROUPS)}"
+    key = match[1]
+    full = re.search(r"full_key: (\S+)", text)
+    key = full[1] if full and full[1].endswith(key.split(".")[-1]) else key
+    known = sorted(set(_keys(schema.RunConfig)) | set(_condition_keys()))
+    leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
+    hint = f" Did you mean {leaf[0]!r}?" if leaf and key not in leaf else near_miss(key, known)
+    if key in known and key.startswith("condition."):
+        owners = [n for n, c in schema.CONDITIONS.items() if key.split(".")[1] in {f.name for f in dataclasses.fields(c)}]
+        return f"{key} belongs to condition={' or '.join(owners)}, not to the condition chosen here."
+    return f"{key!r} is not a config key.{hint} See every key with strands-diffusers --cfg job."
+
+
+def _missing_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    if "MissingMandatoryValue" not in type(error).__name__ and "Missing mandatory value" not in text:
+        return ""
+    match = re.search(r"full_key: (\S+)", text) or re.search(r"[Mm]issing mandatory value: (\S+)", text)
+    key = match[1] if match else "a value"
+    return f"{key} has no default and must be given: add {key}=VALUE."
+
+
+def _bad_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    key_match = re.search(r"full_key: (\S+)", text)
+    key = key_match[1] if key_match else ""
+    if match := re.search(r"Invalid value '([^']*)', expected one of \[(.*?)\]", text):
+        allowed = [a.strip() for a in match[2].split(",")]
+        return f"{key}={match[1]} is not allowed; use {', '.join(allowed)}.{near_miss(match[1], allowed)}"
+    if match := re.search(r"Value '(.*?)'(?: of type '[^']*')? (?:could not be converted to|is not a valid|is incompatible with type hint) (.*)", text):
+        kind = match[2].split("\n")[0].strip(" '.")
+        words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
+        return f"{key}={one_line(ValueError(match[1]), 60)} must be {words.get(kind, kind)}."
+    if "non-nullable" in text or "not Optional" in text:
+        return f"{key} cannot be null."
+    return ""
+
+
+def _choice_conflict(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    match = re.search(r"Multiple values for ([^.\s]+)", text)
+    return f"{match[1]} is given twice. Give it once, as {match[1]}=CHOICE." if match else ""
+
+
+def _keys(cls: type, prefix: str = "") -> Iterator[str]:
+    for item in dataclasses.fields(cls):
+        yield prefix + item.name
+        kind = item.type
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            yield from _keys(kind, f"{prefix}{item.name}.")
+
+
+def _condition_keys() -> Iterator[str]:
+    for cls in schema.CONDITIONS.values():
+        yield from _keys(cls, "condition.")
+
+
+_GROUPS = ("model", "condition", "domain", "engine", "output", "visualizer", "metric", "tracker", "experiment")
+assert typing.get_type_hints(schema.RunConfig).keys() >= set(_GROUPS) - {"experiment"}

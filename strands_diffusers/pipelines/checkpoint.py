@@ -1,0 +1,160 @@
+"""Look at a checkpoint's files without loading them: is it there, is it whole, what can it do.
+
+A wrong folder or a truncated download is found here, in milliseconds, before diffusers reads gigabytes.
+"""
+
+import functools
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.config.schema import ModelConfig
+from strands_diffusers.errors import ModelError, near_miss
+
+ASSET = "asset:"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+
+
+def locate(config: ModelConfig) -> Path | str:
+    """The checked local folder of `model.repo`, or its Hub id. Raises `ModelError` with what to type instead."""
+    repo = config.repo
+    if repo.startswith(ASSET):
+        folder = ASSETS / repo.removeprefix(ASSET)
+        if not (folder / "model_index.json").is_file():
+            names = sorted(p.parent.name for p in ASSETS.glob("*/model_index.json"))
+            raise ModelError(f"model.repo={repo}: no such embedded model; there is asset:{', asset:'.join(names)}.{near_miss(folder.name, names)}")
+        return folder
+    path = Path(repo).expanduser()
+    if path.exists() or repo.startswith(("/", "./", "../", "~")):
+        inspect(path)
+        return path.resolve()
+    if repo.count("/") != 1 or any(c.isspace() for c in repo):
+        raise ModelError(f"model.repo={repo!r} is neither an existing folder nor a Hub id of the form OWNER/NAME.")
+    return repo
+
+
+def inspect(folder: Path) -> dict[str, Any]:
+    """Check a `save_pretrained` folder file by file and return its `model_index.json`."""
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise ModelError(f"model.repo={folder} {what}. Give the folder that holds model_index.json.")
+    index = _json(folder / "model_index.json", f"{folder} is not a diffusers checkpoint")
+    for component, entry in index.items():
+        if component.startswith("_") or not (isinstance(entry, list) and len(entry) == 2 and entry[0]):
+            continue
+        library, cls = entry
+        sub = folder / component
+        if not sub.is_dir():
+            raise ModelError(f"checkpoint {folder} is incomplete: the folder {component}/ ({cls}) is missing. Download it again.")
+        if library == "diffusers" and not cls.endswith("Scheduler"):
+            _json(sub / "config.json", f"checkpoint {folder} is incomplete")
+            _check_weights(sub, folder)
+        elif cls.endswith("Scheduler"):
+            _json(sub / "scheduler_config.json", f"checkpoint {folder} is incomplete")
+    return index
+
+
+def model_index(config: ModelConfig, location: Path | str) -> dict[str, Any]:
+    """The `model_index.json` of a local folder or a Hub repository; empty where it cannot be had."""
+    if isinstance(location, Path):
+        return _json(location / "model_index.json", f"{location} is not a diffusers checkpoint")
+    if config.pipeline:
+        return {}
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return _json(Path(hf_hub_download(location, "model_index.json", revision=config.revision)), location)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot reach {location} on the Hub: name its class with model.pipeline=... ({type(error).__name__}).") from error
+
+
+def component_config(location: Path, component: str) -> dict[str, Any]:
+    """The `config.json` of one component of a local checkpoint; empty where there is none."""
+    path = location / component / "config.json"
+    return _json(path, str(location)) if path.is_file() else {}
+
+
+def _json(path: Path, context: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelError(f"{context}: {path.name} is missing in {path.parent}.")
+    try:
+        value = json.loads(path.read_text())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ModelError(f"{context}: {path} is not JSON. Download it again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{context}: {path} holds no JSON object.")
+    return value
+
+
+def _check_weights(folder: Path, checkpoint: Path) -> None:
+    """Every weight file that an index names, or at least one, is there and as long as its header says."""
+    indexes = list(folder.glob("*.safetensors.index.json"))
+    files = sorted(folder.glob("*.safetensors"))
+    for index in indexes:
+        shards = set(_json(index, str(checkpoint)).get("weight_map", {}).values())
+        for shard in sorted(shards):
+            if not (folder / shard).is_file():
+                raise ModelError(f"checkpoint {checkpoint} is incomplete: {folder.name}/{shard} is missing. Download it again.")
+    if not files and not list(folder.glob("*.bin")):
+        raise ModelError(f"checkpoint {checkpoint} is incomplete: {folder.name}/ holds no weights. Download it again.")
+    for file in files:
+        size = file.stat().st_size
+        expected = _safetensors_length(file)
+        if expected is None or expected != size:
+            raise ModelError(
+                f"checkpoint {checkpoint} is damaged: {folder.name}/{file.name} has {size:,} bytes"
+                + (f" of {expected:,}" if expected else " and no valid header")
+                + ". Download it again."
+            )
+
+
+def _safetensors_length(file: Path) -> int | None:
+    """Length that a safetensors file must have by its own header, or None where the header is broken."""
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        if len(head) < 8:
+            return None
+        (length,) = struct.unpack("<Q", head)
+        if length > 100_000_000:
+            return None
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError:
+            return None
+    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    return 8 + length + max(ends, default=0)
+
+
+def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of a checkpoint's files: changes whenever its content does."""
+    return tuple(
+        (str(p.relative_to(folder)), s.st_size, s.st_mtime_ns)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and (s := p.stat())
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _fingerprint(folder: Path, _stamp: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, size, _ in _stamp:
+        path = folder / name
+        digest.update(f"{name}:{size}:".encode())
+        with path.open("rb") as stream:
+            digest.update(stream.read(1 << 20))  # the header names every tensor; sizes and both ends tell weights apart
+            if size > 2 << 20:
+                stream.seek(-(1 << 20), 2)
+                digest.update(stream.read())
+    return digest.hexdigest()[:16]
+
+
+def fingerprint(config: ModelConfig) -> str:
+    """Revision (Hub) or content (local folder) of the weights, for a job's hash. Files that hold no weights or
+    configuration (model cards) are left out."""
+    location = locate(config)
+    if isinstance(location, str):
+        return f"{location}@{config.revision or 'default'}:{config.variant or ''}"
+    relevant = tuple(entry for entry in stamp(location) if entry[0].endswith((".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")))
+    return _fingerprint(location, relevant)

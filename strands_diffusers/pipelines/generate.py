@@ -1,0 +1,211 @@
+"""Run the pipeline and turn what it returns into `Rollout`s: the only place where shapes are converted."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, WorldConditionConfig
+from strands_diffusers.errors import ModelError, RolloutError, StrandsDiffusersError, one_line
+from strands_diffusers.pipelines import condition, convert
+from strands_diffusers.pipelines.condition import Built, Prepared
+from strands_diffusers.pipelines.engine import Call, Sample, choose
+from strands_diffusers.pipelines.loader import WorldModel
+from strands_diffusers.results import Rollout
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total) while a rollout runs."""
+
+
+def generate(
+    model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None = None
+) -> list[Rollout]:
+    """Produce `sampler.num_samples` futures of one prepared request.
+
+    `wanted` holds the output types that some serializer, visualizer or metric needs; nothing else is computed where
+    the engine can help it.
+
+    Raises: `EngineError` where the chosen engine cannot hold, `RolloutError` where the pipeline call fails.
+    """
+    with model.lock, _scheduler(model, config):
+        _reset_peak()
+        if isinstance(config.condition, ActionConditionConfig):
+            rollouts = _action_rollouts(model, config, prepared, wanted, progress)
+        else:
+            rollouts = _world_rollouts(model, config, prepared, wanted, progress)
+    peak = _peak_memory()
+    return [dataclasses.replace(r, details={**r.details, "peak_memory_mb": peak}) for r in rollouts]
+
+
+def _seeds(config: RunConfig) -> tuple[int, ...]:
+    return tuple(config.seed + i for i in range(config.sampler.num_samples))
+
+
+def _sample_index(config: RunConfig, index: int) -> int | None:
+    return index if config.sampler.num_samples > 1 else None
+
+
+def _run(model: WorldModel, config: RunConfig, built: Built, wanted: frozenset[str], seeds: tuple[int, ...], progress: Progress | None) -> tuple[list[Sample], dict[str, Any]]:
+    """One engine run; returns its samples and what the manifest says about the engine."""
+    call = Call(arguments=built.arguments, wanted=wanted, seeds=seeds)
+    engine, reason = choose(config.engine.name, model.pipe, call)
+    facts = {"requested": config.engine.name, "effective": engine.name, **({"reason": reason} if reason else {})}
+    report = None if progress is None else lambda done, total: progress("denoise", done, total)
+    try:
+        samples = engine.run(model.pipe, call, progress=report)
+    except (StrandsDiffusersError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
+            hint = "Use model.offload=model, a smaller condition.resolution_tier, or fewer sampler.num_samples."
+            raise RolloutError(f"out of memory on {model.device}: {one_line(error, 200)} {hint}") from error
+        raise RolloutError(f"{model.pipeline} failed: {type(error).__name__}: {one_line(error, 300)}") from error
+    return samples, facts
+
+
+def _action_rollouts(model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None) -> list[Rollout]:
+    """Action modes: K chunks one after the other, each starting from the last frame of the one before."""
+    assert prepared.frames_FHWC is not None
+    seeds, chained = _seeds(config), prepared.num_chunks > 1 and prepared.mode != "inverse_dynamics"
+    chunk_wanted = wanted & {"video", "action"} | ({"video"} if chained else frozenset())
+    done: list[list[Sample]] = [[] for _ in seeds]
+    facts: dict[str, Any] = {}
+    built: Built | None = None
+    for k in range(prepared.num_chunks):
+        if k == 0 or prepared.mode == "inverse_dynamics":
+            built = condition.build_chunk(config, prepared, model, k, None)
+            samples, facts = _run(model, config, built, chunk_wanted, seeds, progress)
+        else:  # each sample goes on from its own last frame
+            samples = []
+            for i, seed in enumerate(seeds):
+                last = done[i][-1].video
+                assert last is not None
+                built = condition.build_chunk(config, prepared, model, k, last[-1])
+                one, facts = _run(model, config, built, chunk_wanted, (seed + 1_000_003 * k,), progress)
+                samples += one
+        for i, sample in enumerate(samples):
+            done[i].append(sample)
+    assert built is not None
+    assert built.canvas is not None
+    reference = _reference(model, prepared, built) if len(prepared.frames_FHWC) > 1 else None
+    return [
+        _action_rollout(config, prepared, chunks, reference, {"engine": facts, "resolved": built.resolved}, i)
+        for i, chunks in enumerate(done)
+    ]
+
+
+def _reference(model: WorldModel, prepared: Prepared, built: Built) -> np.ndarray:
+    assert prepared.frames_FHWC is not None
+    assert built.canvas is not None
+    return condition.transform(prepared.frames_FHWC, model.pipe, built.canvas)
+
+
+def _action_rollout(config: RunConfig, prepared: Prepared, chunks: list[Sample], reference: np.ndarray | None, facts: dict[str, Any], index: int) -> Rollout:
+    videos = [c.video for c in chunks if c.video is not None]
+    actions = [c.action for c in chunks if c.action is not None]
+    details = dict(facts)
+    if len(videos) > 1:
+        details["seams_psnr_db"] = [_psnr(a[-1], b[0]) for a, b in zip(videos, videos[1:], strict=False)]
+    seconds: dict[str, float] = {}
+    for chunk in chunks:
+        for stage, value in chunk.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    return Rollout(
+        mode=prepared.mode,
+        prompt=prepared.prompt,
+        seed=config.seed + index,
+        video=np.concatenate([videos[0], *(v[1:] for v in videos[1:])]) if videos else None,
+        action=np.stack(actions).astype(np.float32) if actions else None,
+        fps=float(config.domain.fps),
+        space=prepared.space,
+        observation=prepared.observation,
+        given_action=prepared.given_action_KTD,
+        reference_video=reference,
+        reference_action=prepared.reference_action_KTD,
+        sample=_sample_index(config, index),
+        seconds=seconds,
+        details=details,
+    )
+
+
+def _psnr(a: np.ndarray, b: np.ndarray) -> float | None:
+    """PSNR [dB] of the handed-over frame against its round trip; None where they are equal."""
+    error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
+    return None if error == 0 else 10 * float(np.log10(255**2 / error))
+
+
+def _world_rollouts(model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None) -> list[Rollout]:
+    """Text, image or video to world, through Cosmos 3 or any other pipeline."""
+    world = config.condition
+    assert isinstance(world, WorldConditionConfig)
+    built = condition.build_world(config, prepared, model)
+    if world.num_frames == 1 and "image" in wanted:
+        wanted |= {"video"}  # Cosmos 3 returns the image as a video of one frame
+    samples, facts = _run(model, config, built, wanted, _seeds(config), progress)
+    rollouts = []
+    for i, sample in enumerate(samples):
+        started = time.perf_counter()
+        arrays = convert.arrays(model.pipe, sample, num_frames=world.num_frames)
+        seconds = {**sample.seconds, "convert": time.perf_counter() - started}
+        rate = getattr(getattr(getattr(model.pipe, "sound_tokenizer", None), "config", None), "sampling_rate", None)
+        rollouts.append(
+            Rollout(
+                mode=prepared.mode,
+                prompt=prepared.prompt,
+                seed=config.seed + i,
+                fps=world.fps or built.arguments.get("fps") or convert.default_fps(model.pipe),
+                sampling_rate=arrays.pop("sampling_rate", None) or rate,
+                observation=prepared.observation,
+                sample=_sample_index(config, i),
+                seconds=seconds,
+                details={"engine": facts, "resolved": built.resolved},
+                **arrays,
+            )
+        )
+    return rollouts
+
+
+@contextlib.contextmanager
+def _scheduler(model: WorldModel, config: RunConfig) -> Iterator[None]:
+    """The checkpoint's scheduler with the asked flow shift, for this run only: the warm pipeline is given back as it was."""
+    shift, pipe = config.sampler.flow_shift, model.pipe
+    if shift is None:
+        yield
+        return
+    kept = pipe.scheduler
+    key = next((name for name in ("flow_shift", "shift") if name in kept.config), None)
+    if key is None:
+        raise ModelError(f"sampler.flow_shift={shift:g}: {type(kept).__name__} has no such setting. Use sampler.flow_shift=null.")
+    changes: dict[str, Any] = {key: shift}
+    if "use_karras_sigmas" in kept.config:
+        changes["use_karras_sigmas"] = False  # a shifted flow schedule and Karras sigmas exclude each other
+    pipe.scheduler = type(kept).from_config(kept.config, **changes)
+    try:
+        yield
+    finally:
+        pipe.scheduler = kept
+
+
+def _reset_peak() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory() -> dict[str, float]:
+    """Peak memory so far [MB]: of the process, and of the CUDA device where there is one."""
+    import torch
+
+    unit = 1024**2 if sys.platform == "darwin" else 1024
+    peak = {"host": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if torch.cuda.is_available():
+        peak["cuda"] = round(torch.cuda.max_memory_allocated() / 1024**2, 1)
+    return peak

@@ -1,0 +1,229 @@
+"""Load a world model once and keep it warm.
+
+The cache keys on everything that changes the weights or where they lie; a second rollout with the same settings gets
+the very same pipeline. Everything that can be known without weights (the folder's files, the device, packages that an
+option needs) is checked first.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.config.schema import Dtype, ModelConfig, Offload
+from strands_diffusers.errors import MissingPackageError, ModelError, near_miss, one_line
+from strands_diffusers.pipelines import checkpoint
+
+MAX_WARM = 1
+"""Pipelines kept at a time: a second 33 GB model would not fit beside the first."""
+
+
+@dataclass
+class WorldModel:
+    """A loaded pipeline with what the loader decided."""
+
+    pipe: Any
+    """The diffusers pipeline."""
+
+    pipeline: str
+    """Its class name."""
+
+    device: str
+    """`cpu`, `mps`, `cuda:0`, ...: where it computes."""
+
+    dtype: str
+    """`float32`, `bfloat16` or `float16`."""
+
+    location: str
+    """Local folder or Hub id that the weights came from."""
+
+    guardrail: dict[str, Any]
+    """`requested` and `effective` state of the safety checker, and `reason` where they differ."""
+
+    load_seconds: float
+    """Wall time of the load [s]."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """One rollout at a time: a diffusers pipeline keeps state on itself while it runs."""
+
+
+_warm: OrderedDict[tuple[Any, ...], WorldModel] = OrderedDict()
+_lock = threading.RLock()
+
+
+def load(config: ModelConfig) -> tuple[WorldModel, bool]:
+    """Return the warm model for `config`, loading it if need be, and whether it was warm already.
+
+    Raises: `ModelError` or `MissingPackageError`, one line, where the model cannot be had as asked.
+    """
+    location = checkpoint.locate(config)
+    device = resolve_device(config.device)
+    dtype = resolve_dtype(config, device)
+    _check_options(config, device)
+    key = _key(config, location, device, dtype)
+    with _lock:
+        if key in _warm:
+            _warm.move_to_end(key)
+            return _warm[key], True
+        while len(_warm) >= MAX_WARM:
+            _warm.popitem(last=False)
+            release_memory()
+        started = time.perf_counter()
+        pipe, guardrail = _load(config, location, device, dtype)
+        model = WorldModel(pipe, type(pipe).__name__, device, dtype, str(location), guardrail, time.perf_counter() - started)
+        _warm[key] = model
+        return model, False
+
+
+def clear() -> int:
+    """Forget every warm model and return how many there were."""
+    with _lock:
+        count = len(_warm)
+        _warm.clear()
+    release_memory()
+    return count
+
+
+def warm_models() -> list[WorldModel]:
+    """The warm models, least recently used first."""
+    with _lock:
+        return list(_warm.values())
+
+
+def release_memory() -> None:
+    """Give freed accelerator memory back."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes CUDA, else mps, else cpu; a device that this machine lacks is a `ModelError`."""
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda:0"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(device[5:]) if device.startswith("cuda:") else 0
+        if index >= count:
+            there = f"{count} CUDA device{'s' if count != 1 else ''}" if count else "no CUDA device"
+            raise ModelError(f"model.device={device}, but this machine has {there}. Use model.device=auto or cpu.")
+        return f"cuda:{index}"
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("model.device=mps, but this machine has no Apple GPU. Use model.device=auto or cpu.")
+    return device
+
+
+def resolve_dtype(config: ModelConfig, device: str) -> str:
+    """`auto` is bfloat16 on CUDA and for the embedded model, else float32."""
+    if config.dtype is not Dtype.auto:
+        return config.dtype.value
+    return "bfloat16" if device.startswith("cuda") or config.repo.startswith(checkpoint.ASSET) else "float32"
+
+
+def _check_options(config: ModelConfig, device: str) -> None:
+    if config.offload is not Offload.none and device == "cpu":
+        raise ModelError(f"model.offload={config.offload.value} needs an accelerator and this machine has none. Use model.offload=none.")
+    if config.lora.repo and importlib.util.find_spec("peft") is None:
+        raise MissingPackageError("model.lora needs the package peft: pip install 'peft>=0.17'")
+    if config.scheduler is not None:
+        from strands_diffusers.pipelines import catalog
+
+        names = catalog.schedulers()
+        if config.scheduler not in names:
+            raise ModelError(f"model.scheduler={config.scheduler!r} is no diffusers scheduler.{near_miss(config.scheduler, names)}")
+
+
+def _key(config: ModelConfig, location: Path | str, device: str, dtype: str) -> tuple[Any, ...]:
+    """Everything that changes the loaded object: local weights by their files' sizes and times."""
+    stamp = checkpoint.stamp(location) if isinstance(location, Path) else (config.revision, config.variant)
+    lora = tuple(dataclasses.asdict(config.lora).values())
+    return (str(location), stamp, config.pipeline, device, dtype, config.offload.value, config.scheduler, lora, config.guardrail)
+
+
+def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) -> tuple[Any, dict[str, Any]]:
+    import diffusers
+    import torch
+
+    torch_dtype = getattr(torch, dtype)
+    index = checkpoint.model_index(config, location)
+    name = config.pipeline or index.get("_class_name")
+    cls = getattr(diffusers, str(name), None) if name and not str(name).startswith("_") else None
+    if not (isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline)):
+        raise ModelError(
+            f"model.pipeline={name!r} is no diffusers pipeline class. See strands-diffusers pipelines for those there are."
+        )
+    arguments: dict[str, Any] = {"low_cpu_mem_usage": config.low_cpu_mem_usage, "dtype": torch_dtype}
+    if isinstance(location, str):
+        arguments.update({k: v for k in ("revision", "variant") if (v := getattr(config, k))})
+    elif config.variant:
+        arguments["variant"] = config.variant
+    guardrail: dict[str, Any] = {"requested": config.guardrail, "effective": False}
+    if cls.__name__ == "Cosmos3OmniPipeline":
+        if config.guardrail and importlib.util.find_spec("cosmos_guardrail") is None:
+            raise MissingPackageError(
+                "model.guardrail=true needs NVIDIA's safety checker (gated weights): pip install cosmos_guardrail, "
+                "or switch it off with model.guardrail=false."
+            )
+        arguments["enable_safety_checker"] = config.guardrail
+    elif config.guardrail:
+        guardrail["reason"] = f"{cls.__name__} has no switch of this kind"
+    if not (str(device) == "cpu" and "float16" == dtype):
+        pass
+    try:
+        pipe = cls.from_pretrained(str(location), **arguments)
+    except Exception as error:
+        raise ModelError(f"cannot load {location}: {type(error).__name__}: {one_line(error, 300)}") from error
+    pipe.set_progress_bar_config(disable=True)
+    if config.scheduler:
+        pipe.scheduler = getattr(diffusers, config.scheduler).from_config(pipe.scheduler.config)
+    _load_lora(pipe, config)
+    guardrail["effective"] = getattr(pipe, "safety_checker", None) is not None
+    _place(pipe, config.offload, device)
+    return pipe, guardrail
+
+
+def _load_lora(pipe: Any, config: ModelConfig) -> None:
+    if not config.lora.repo:
+        return
+    target = getattr(pipe, "transformer", None)
+    if not hasattr(target, "load_lora_adapter"):
+        raise ModelError(f"model.lora: {type(pipe).__name__} has no transformer that takes a LoRA.")
+    options = {"weight_name": config.lora.weight_name} if config.lora.weight_name else {}
+    try:
+        target.load_lora_adapter(config.lora.repo, prefix=None, adapter_name="strands", **options)
+        target.set_adapters(["strands"], weights=[config.lora.scale])
+    except Exception as error:
+        raise ModelError(f"cannot load model.lora.repo={config.lora.repo}: {one_line(error, 300)}") from error
+
+
+def _place(pipe: Any, offload: Offload, device: str) -> None:
+    import torch
+
+    if offload is Offload.none:
+        pipe.to(device)
+    elif offload is Offload.model:
+        pipe.enable_model_cpu_offload(device=device)
+    elif offload is Offload.sequential:
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        pipe.enable_group_offload(
+            onload_device=torch.device(device), offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=True
+        )
+
+
+def describe(model: WorldModel) -> dict[str, Any]:
+    """What the manifest records of a model."""
+    return json.loads(json.dumps({f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("pipe", "lock")}))  # type: ignore[no-any-return]

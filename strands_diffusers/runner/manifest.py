@@ -1,0 +1,161 @@
+"""The record of a job on disk: `manifest.json`, written last, means complete; `failure.json` says why there is none.
+
+Every file is written into a private folder beside its destination and renamed, so that a reader sees a whole file or
+none, whatever kills the process.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import math
+import os
+import shutil
+import traceback
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.errors import OutputError, one_line
+from strands_diffusers.results import Artifact, Rollout
+
+SCHEMA_VERSION = 1
+MANIFEST, FAILURE = "manifest.json", "failure.json"
+
+
+def now() -> str:
+    """The present moment, ISO 8601 with zone."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+@contextlib.contextmanager
+def staging(directory: Path) -> Iterator[Path]:
+    """A private folder inside `directory`; removed at the end with whatever was not published."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        private = directory / f".partial-{uuid.uuid4().hex[:8]}"
+        private.mkdir()
+    except OSError as error:
+        raise OutputError(f"cannot write to {directory}: {error.strerror}. Choose another folder with output_dir=DIR.") from error
+    try:
+        yield private
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def publish(private: Path, directory: Path) -> None:
+    """Rename everything in `private` to its place in `directory`."""
+    for path in sorted(private.iterdir()):
+        target = directory / path.name
+        if path.is_dir():
+            if target.is_dir():
+                shutil.rmtree(target)
+            path.rename(target)
+        else:
+            os.replace(path, target)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON beside `path`, flush it to the disk, and rename it."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with partial.open("w") as stream:
+            json.dump(plain(value), stream, indent=2, allow_nan=False)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}.") from error
+
+
+def plain(value: Any) -> Any:
+    """JSON-ready copy: numpy scalars as Python numbers, paths as strings, NaN and infinities as null."""
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def artifact_entry(artifact: Artifact, directory: Path) -> dict[str, Any]:
+    """One artifact as the manifest lists it: relative path, type, bytes, sha256, and its details."""
+    digest = hashlib.sha256()
+    with artifact.path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return {
+        "path": str(artifact.path.relative_to(directory)),
+        "type": artifact.type,
+        "bytes": artifact.path.stat().st_size,
+        "sha256": digest.hexdigest(),
+        **artifact.details,
+    }
+
+
+def rollout_entry(rollout: Rollout) -> dict[str, Any]:
+    """What the manifest says of one sample, arrays by dtype and shape."""
+    arrays = {}
+    for name in ("video", "sound", "action", "image"):
+        value = getattr(rollout, name)
+        if value is not None:
+            arrays[name] = {"dtype": str(value.dtype), "shape": list(value.shape)}
+    if rollout.mesh is not None:
+        arrays["mesh"] = {"vertices": list(rollout.mesh.vertices.shape), "faces": list(rollout.mesh.faces.shape)}
+    space = None if rollout.space is None else {k: getattr(rollout.space, k) for k in rollout.space.__dataclass_fields__}
+    return {
+        "mode": rollout.mode,
+        "prompt": rollout.prompt,
+        "seed": rollout.seed,
+        "sample": rollout.sample,
+        "domain": rollout.domain,
+        "space": space,
+        "fps": rollout.fps,
+        "sampling_rate": rollout.sampling_rate,
+        "arrays": arrays,
+        "observation": {"source": rollout.observation.source, "details": dict(rollout.observation.details)},
+        "details": dict(rollout.details),
+    }
+
+
+def write_failure(directory: Path, error: BaseException, stage: str, overrides: Sequence[str] = (), **facts: Any) -> None:
+    """Leave `failure.json` in the job's folder; a folder that cannot be written to is left alone, the error is raised anyway."""
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "status": "failed",
+        "error": f"{type(error).__name__}: {one_line(error, 2000)}",
+        "stage": stage,
+        "overrides": list(overrides),
+        "traceback": "".join(traceback.format_exception(error)),
+        "finished": now(),
+        **facts,
+    }
+    with contextlib.suppress(OSError, OutputError):
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / FAILURE, record)
+
+
+def read(directory: Path) -> dict[str, Any] | None:
+    """The manifest of a complete job folder, or None where there is none or it is not readable."""
+    try:
+        value = json.loads((directory / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) and value.get("schema_version") == SCHEMA_VERSION else None
+
+
+def read_failure(directory: Path) -> dict[str, Any] | None:
+    """The failure record of a job folder, or None."""
+    try:
+        value = json.loads((directory / FAILURE).read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

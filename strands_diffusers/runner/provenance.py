@@ -1,0 +1,75 @@
+"""What makes two jobs the same job, and what a reader needs to repeat one."""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, Tree
+
+PACKAGES = (
+    "strands-diffusers", "diffusers", "torch", "transformers", "accelerate", "hydra-core", "omegaconf", "numpy", "wandb",
+)  # fmt: skip
+
+_NOT_IDENTITY = ("tracker", "output_dir", "resume", "sweep", "source", "observation")
+"""Config nodes that do not change the result: where it goes, who logs it, and addresses (their content counts)."""
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that matter, of Python, and the platform."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """Commit of the checkout that the command was started in (`-dirty` where it has changes), or None outside one."""
+    try:
+        run = functools.partial(subprocess.run, capture_output=True, text=True, timeout=5, check=True)
+        commit = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+        dirty = run(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}-dirty" if dirty else commit
+
+
+def command() -> list[str]:
+    """The command line of this process."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def job_hash(config: RunConfig, tree: Tree, observation_hash: str, actions_hash: str | None, weights: str, engine: str) -> str:
+    """Identity of a job: 16 hex digits over everything that changes its result.
+
+    The resolved config without paths, tracker and sweep options; the content of the observation and of an action file;
+    revision or content of the weights; diffusers and torch versions; the engine that will run. Selected outputs count
+    too: a job that is asked for more files is not done.
+    """
+    identity: dict[str, Any] = {k: v for k, v in tree.items() if k not in _NOT_IDENTITY}
+    model = dict(identity["model"])
+    for key in ("repo", "revision", "name"):
+        model.pop(key, None)
+    model.pop("recommended", None)
+    identity["model"] = model
+    identity["engine"] = {"name": engine}
+    if isinstance(config.condition, ActionConditionConfig):
+        condition = dict(identity["condition"])
+        condition.pop("actions", None)
+        identity["condition"] = condition
+    else:
+        identity.pop("domain", None)
+    identity["content"] = {"observation": observation_hash, "actions": actions_hash, "weights": weights}
+    identity["versions"] = {name: versions().get(name) for name in ("diffusers", "torch")}
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
