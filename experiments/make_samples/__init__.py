@@ -1,0 +1,1 @@
+"""Makes the sample observations that ship with the package."""
