@@ -34,7 +34,7 @@ class _Configured(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Give a class without options a `Config` of its own, so that a config's type always names its class."""
         super().__init_subclass__(**kwargs)
-        if "Config" not in vars(cls):
+        if "Config" not in vars(cls) and hasattr(cls, "Config"):
             namespace = {"__doc__": "No options.", "__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Config"}
             cls.Config = dataclass(type("Config", (cls.Config,), namespace))
 
@@ -44,7 +44,8 @@ class _RolloutReader(_Configured):
 
     output_types: ClassVar[tuple[str, ...]]
     """What it needs of a rollout: `video`, `sound`, `action`, `image`, `mesh`, or `rollout` for whatever there is.
-    The engine computes only what some selected class needs; a class whose types are missing is not called."""
+    The types of the selected serializers are what the engine computes (with `output=[]`: those of the selected
+    visualizers and metrics); a class that needs a type which was not computed is not called."""
 
 
 class Serializer(_RolloutReader):

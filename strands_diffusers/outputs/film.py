@@ -1,0 +1,179 @@
+"""The one encoder of films: frames in, an H.264 mp4 that plays in a browser out.
+
+Through the ffmpeg binary that imageio-ffmpeg ships, as one process fed by a pipe, so that frames may be composed while
+others are encoded. Colours are converted with the BT.601 matrix and tagged so: readers that honour the tag (browsers)
+and readers that assume it (OpenCV, older players) then agree. Sizes: 4:2:0 needs even ones; see `write_mp4`.
+"""
+
+import functools
+import itertools
+import logging
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+
+from strands_diffusers.errors import OutputError
+from strands_diffusers.outputs.files import REMEDIED, check_frames, check_rate, why, writing
+
+log = logging.getLogger(__name__)
+
+
+class Preset(str, Enum):
+    """x264's presets: the slower, the smaller the file; the quality is set by crf."""
+
+    ultrafast = "ultrafast"
+    superfast = "superfast"
+    veryfast = "veryfast"
+    faster = "faster"
+    fast = "fast"
+    medium = "medium"
+    slow = "slow"
+    slower = "slower"
+    veryslow = "veryslow"
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """The sound of a film: float32 `[N, C]`, nominally -1 to 1, at `sampling_rate` [Hz]."""
+
+    samples_NC: np.ndarray
+    sampling_rate: int
+
+
+@functools.cache
+def ffmpeg() -> str:
+    """Path of the ffmpeg binary."""
+    import imageio_ffmpeg
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def write_mp4(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    *,
+    crf: int = 12,
+    preset: Preset = Preset.veryfast,
+    track: Track | None = None,
+) -> dict[str, object]:
+    """Encode `frames` to `path` (H.264, yuv420p, moov atom first) and return the facts for an `Artifact`.
+
+    Shapes: frames are uint8 `[H, W, 3]` RGB, all of one size, which the film keeps; an array `[F, H, W, 3]` will do.
+        Where H or W is odd, which 4:2:0 cannot hold, the last row or column is repeated once, a warning says so and
+        the facts hold `padded: [rows, columns]`: no world model makes such a size, and a plugin's film is not lost.
+    Units: `fps` [Hz]. `crf` is x264's constant rate factor, 1 (near lossless) to 51.
+    Sound: `track` becomes an AAC stream (lossy: `sound.wav` is exact). Neither stream is cut to the other's length.
+    Raises: `OutputError` for wrong frames, no frame at all, or a file that cannot be written; nothing of it stays.
+    """
+    fps = check_rate("fps of a film", fps)
+    stream = iter(frames)
+    first = next(stream, None)
+    if first is None:
+        raise OutputError(f"{path.name} has no frames.")
+    height, width = check_frames("a film's frames", first[None]).shape[1:3]
+    pad_rows, pad_columns = height % 2, width % 2
+    checked = _same_size(itertools.chain([first], stream), (height, width, 3))
+    if pad_rows or pad_columns:
+        log.warning(
+            "%s: %dx%d is odd and H.264 4:2:0 needs even sizes; the last row or column is repeated once.",
+            path.name,
+            height,
+            width,
+        )
+        checked = (np.pad(frame, ((0, pad_rows), (0, pad_columns), (0, 0)), mode="edge") for frame in checked)
+    size = (height + pad_rows, width + pad_columns)
+    with writing(path), _sound_input(track, path.parent) as sound:
+        count = _encode(path, checked, size, fps, ["-crf", str(crf), "-preset", Preset(preset).value], sound)
+    facts: dict[str, object] = {
+        "shape": [count, height, width, 3],
+        "dtype": "uint8",
+        "fps": fps,
+        "codec": "h264",
+        "pix_fmt": "yuv420p",
+    }
+    if pad_rows or pad_columns:
+        facts["padded"] = [pad_rows, pad_columns]
+    if track is not None:
+        facts["sound"] = {
+            "codec": "aac",
+            "sampling_rate": track.sampling_rate,
+            "channels": int(track.samples_NC.shape[1]),
+        }
+    return facts
+
+
+def _same_size(frames: Iterable[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """Yield the frames, each checked against the first one's shape."""
+    for index, frame in enumerate(frames):
+        if frame.shape != shape or frame.dtype != np.uint8:
+            raise OutputError(
+                f"frame {index} of a film is {frame.dtype} {frame.shape}; the first one is uint8 {shape}."
+            )
+        yield frame
+
+
+@contextmanager
+def _sound_input(track: Track | None, folder: Path) -> Iterator[list[str]]:
+    """Yield ffmpeg's arguments for the sound, kept in a file beside the film meanwhile: ffmpeg has but one stdin."""
+    if track is None:
+        yield []
+        return
+    with tempfile.TemporaryDirectory(prefix=".film-", dir=folder) as name:
+        raw = Path(name) / "sound.f32"
+        raw.write_bytes(np.ascontiguousarray(track.samples_NC, "<f4").tobytes())
+        channels = track.samples_NC.shape[1]
+        yield ["-f", "f32le", "-ar", str(track.sampling_rate), "-ac", str(channels), "-i", str(raw)]
+
+
+def _encode(
+    path: Path, frames: Iterable[np.ndarray], size: tuple[int, int], fps: float, quality: list[str], sound: list[str]
+) -> int:
+    """Run ffmpeg over the frames and return how many there were."""
+    command = [
+        ffmpeg(), "-y", "-hide_banner", "-loglevel", "error",
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[1]}x{size[0]}", "-framerate", repr(fps),
+        "-i", "pipe:0", *sound,
+        "-vf", "scale=out_color_matrix=bt601:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_inp",
+        "-c:v", "libx264", "-pix_fmt", "yuv420p", *quality,
+        "-colorspace", "smpte170m", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+        *(["-c:a", "aac", "-b:a", "256k"] if sound else []),
+        "-movflags", "+faststart", str(path),
+    ]  # fmt: skip
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        count = 0
+        try:
+            for frame in frames:
+                process.stdin.write(np.ascontiguousarray(frame).data)
+                count += 1
+        except BrokenPipeError:  # ffmpeg has gone: its own words say why
+            pass
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        said = process.stderr.read().decode(errors="replace")
+    if process.returncode:
+        raise OutputError(f"cannot write {path}: {_reason(said)}.")
+    return count
+
+
+def _reason(said: str) -> str:
+    """Ffmpeg's own words, or ours for the reasons that have a remedy."""
+    for number in REMEDIED:
+        if os.strerror(number) in said:
+            return why(OSError(number, ""))
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return f"ffmpeg says: {lines[-1].rstrip('.')}" if lines else "ffmpeg ended without a word"
