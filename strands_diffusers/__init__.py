@@ -1,1 +1,68 @@
-"""strands_diffusers"""
+"""Experiments with robot world models: NVIDIA Cosmos 3 through diffusers, typed configs, plugins, sweeps that survive.
+
+    from strands_diffusers import rollout
+    future = rollout("condition=policy", "prompt='Push the T block to the left.'")
+    future.video, future.action          # uint8 [F, H, W, 3], float32 [K, T, D]
+
+Every public name is loaded on first use: importing this package imports neither torch nor numpy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_WHERE = {
+    "Artifact": "results",
+    "ActionSpace": "results",
+    "Mesh": "results",
+    "Observation": "results",
+    "ObservationRequest": "results",
+    "Rollout": "results",
+    "RunInfo": "results",
+    "Domain": "domains",
+    "Measure": "plugin.base",
+    "Metric": "plugin.base",
+    "Serializer": "plugin.base",
+    "Source": "plugin.base",
+    "Tracker": "plugin.base",
+    "Visualizer": "plugin.base",
+    "hookimpl": "plugin.spec",
+    "rollout": "runner.python",
+    "rollouts": "runner.python",
+}
+_MODULES = ("actions", "domains", "errors")
+
+__all__ = [*sorted(_WHERE), *_MODULES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from strands_diffusers import actions as actions
+    from strands_diffusers import domains as domains
+    from strands_diffusers import errors as errors
+    from strands_diffusers.domains import Domain as Domain
+    from strands_diffusers.plugin.base import Measure as Measure
+    from strands_diffusers.plugin.base import Metric as Metric
+    from strands_diffusers.plugin.base import Serializer as Serializer
+    from strands_diffusers.plugin.base import Source as Source
+    from strands_diffusers.plugin.base import Tracker as Tracker
+    from strands_diffusers.plugin.base import Visualizer as Visualizer
+    from strands_diffusers.plugin.spec import hookimpl as hookimpl
+    from strands_diffusers.results import ActionSpace as ActionSpace
+    from strands_diffusers.results import Artifact as Artifact
+    from strands_diffusers.results import Mesh as Mesh
+    from strands_diffusers.results import Observation as Observation
+    from strands_diffusers.results import ObservationRequest as ObservationRequest
+    from strands_diffusers.results import Rollout as Rollout
+    from strands_diffusers.results import RunInfo as RunInfo
+    from strands_diffusers.runner.python import rollout as rollout
+    from strands_diffusers.runner.python import rollouts as rollouts
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

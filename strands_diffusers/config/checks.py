@@ -138,4 +138,5 @@ def resolve_defaults(config: RunConfig) -> RunConfig:
         condition = dataclasses.replace(condition, chunk_size=chunk_size(config))
     elif isinstance(condition, WorldConditionConfig):
         condition = dataclasses.replace(condition, **fill(condition, ("num_frames", "height", "width", "fps")))  # type: ignore[arg-type]
-    return dataclasses.replace(config, sampler=sampler, condition=condition)
+    observation = None if config.condition.mode.value == "text" else config.observation
+    return dataclasses.replace(config, sampler=sampler, condition=condition, observation=observation)

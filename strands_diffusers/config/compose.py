@@ -100,11 +100,11 @@ def compose(overrides: Sequence[str], cwd: Path | None = None) -> RunConfig:
     for override in overrides:
         if not isinstance(override, str):
             raise ConfigError(f"an override is a string such as 'seed=1', got {override!r}.")
-    try:
-        with _own_hydra():
+    with _own_hydra():
+        try:
             node = hydra_compose(CONFIG_NAME, overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error, overrides) from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise explain(error, overrides) from error
     return to_run_config(node, overrides, cwd)
 
 

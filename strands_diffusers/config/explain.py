@@ -5,6 +5,8 @@ import re
 import typing
 from collections.abc import Iterator, Sequence
 
+from hydra.core.global_hydra import GlobalHydra
+
 from strands_diffusers.config import schema
 from strands_diffusers.errors import ConfigError, near_miss, one_line
 
@@ -20,7 +22,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> ConfigError:
         if isinstance(cause, ConfigError):
             return cause
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
-    text = str(error)
+    text = "\n".join(str(e) for e in (error, error.__cause__) if e).split("Config search path")[0]
     for handler in (_grammar, _missing_choice, _unknown_key, _missing_value, _bad_value, _choice_conflict):
         message = handler(text, error, overrides)
         if message:
@@ -48,15 +50,21 @@ def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
 def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> str:
     match = re.search(r"Could not find '([^']*)/([^'/]*)'.*?Available options in '[^']*':\s*(.*)", text, re.DOTALL)
     if not match:
-        match2 = re.search(r"(?:Could not find|In .*?Could not find) '([^']*)'", text)
-        if "load" in text.lower() and match2:
-            return f"no config is called {match2[1]!r}. Groups and choices are listed by strands-diffusers --help."
-        return ""
+        match = re.search(r"Could not (?:load|find) '([^']*)/([^'/]*)'", text)
+        if not match:
+            return ""
     group, name = match[1], match[2]
-    options = [o for o in match[3].split() if o]
+    options = [o for o in match[3].split() if o] if match.lastindex == 3 else _choices(group)
     long_names = _domain_aliases() if group == "domain" else {}
     hint = f" Use domain={long_names[name]}." if name in long_names else near_miss(name, options)
-    return f"{group}={name} is not a choice; there are {', '.join(options)}.{hint}"
+    listed = f"; there are {', '.join(options)}" if options else ""
+    return f"{group}={name} is not a choice{listed}.{hint}"
+
+
+def _choices(group: str) -> list[str]:
+    """The choices of a group as Hydra lists them; empty where Hydra is not composing."""
+    gh = GlobalHydra.instance()
+    return gh.config_loader().get_group_options(group) if gh.is_initialized() else []
 
 
 def _domain_aliases() -> dict[str, str]:
@@ -102,13 +110,15 @@ def _bad_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
         kind = match[2].split("\n")[0].strip(" '.")
         words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
         return f"{key}={one_line(ValueError(match[1]), 60)} must be {words.get(kind, kind)}."
-    if "non-nullable" in text or "not Optional" in text:
+    if "non-nullable" in text or "not Optional" in text or "not supported for non-optional" in text:
         return f"{key} cannot be null."
     return ""
 
 
 def _choice_conflict(text: str, error: Exception, overrides: Sequence[str]) -> str:
     match = re.search(r"Multiple values for ([^.\s]+)", text)
+    if match and f"+{match[1]}=" in " ".join(overrides):
+        return f"{match[1]} is overridden, not appended: type {match[1]}=CHOICE, without the plus."
     return f"{match[1]} is given twice. Give it once, as {match[1]}=CHOICE." if match else ""
 
 

@@ -67,6 +67,7 @@ class Gripper(str, Enum):
     open_is_1 = "open_is_1"
     closed_is_1 = "closed_is_1"
     closed_is_minus_1 = "closed_is_minus_1"
+    open_is_minus_1 = "open_is_minus_1"
 
 
 class Keep(str, Enum):
@@ -85,7 +86,7 @@ def _in_range(name: str, value: float | None, low: float, high: float = math.inf
     """Refuse a number outside [low, high], NaN included; None passes."""
     if value is None or low <= value <= high:
         return
-    wanted = f">= {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+    wanted = f">= {low:g}" if math.isinf(high) else f"from {low:g} to {high:,.0f}"
     raise ConfigError(f"{name} must be {wanted}{f' {unit}' if unit else ''}, got {value}. Type {name}={max(low, 1):g}, for example.")
 
 

@@ -1,0 +1,118 @@
+"""The plain verbs of the command line. Each takes its arguments and returns an exit status."""
+
+import argparse
+import importlib.metadata
+import sys
+from collections.abc import Callable, Sequence
+
+from strands_diffusers.errors import ConfigError
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns; the last one is free."""
+    if not rows:
+        return ""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    return "\n".join("  ".join([*(f"{c:<{w}}" for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in rows)
+
+
+def _parser(verb: str, summary: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"strands-diffusers {verb}", description=summary)
+
+
+def version(arguments: list[str]) -> int:
+    """The installed version."""
+    _write(f"strands-diffusers {importlib.metadata.version('strands-diffusers')}")
+    return 0
+
+
+def plugins(arguments: list[str]) -> int:
+    """What each hook got, from which plugin, in order; and which plugins were left out."""
+    from strands_diffusers.plugin import manager
+
+    parser = _parser("plugins", plugins.__doc__ or "")
+    parser.add_argument("--hook", help="only this hook")
+    hook = parser.parse_args(arguments).hook
+    if hook is not None and hook not in manager.HOOKS:
+        from strands_diffusers.errors import near_miss
+
+        raise ConfigError(f"{hook!r} is not a hook; the hooks are {', '.join(manager.HOOKS)}.{near_miss(hook, manager.HOOKS)}")
+    index = manager.plugins()
+    for name in [hook] if hook else manager.HOOKS:
+        rows = [(f"  {r.name}", r.plugin, r.summary) for r in index.registrations if r.hook == name]
+        _write(f"{name}\n{_columns(rows) or '  nothing'}")
+    for problem in index.problems:
+        _write(f"left out: {problem.plugin}: {problem.message}")
+    if index.disabled:
+        _write(f"disabled: {', '.join(index.disabled)} ({manager.DISABLE_VARIABLE})")
+    return 0
+
+
+def domains(arguments: list[str]) -> int:
+    """The embodiments: short name, diffusers' name, width, rate, chunk, view, statistics."""
+    from strands_diffusers import domains as facts
+
+    _parser("domains", domains.__doc__ or "").parse_args(arguments)
+    rows = [("domain", "diffusers", "id", "width", "fps", "chunk", "view", "columns")]
+    rows += [
+        (
+            d.short,
+            d.name,
+            str(d.id),
+            str(d.width or "-"),
+            f"{d.fps:g}" if d.fps else "-",
+            str(d.chunk_size or "-"),
+            d.view_point or "-",
+            _groups(d) + ("" if d.statistics else "  (model space only)"),
+        )
+        for d in facts.all_domains()
+    ]
+    _write(_columns(rows))
+    return 0
+
+
+def _groups(domain: object) -> str:
+    groups: dict[str, int] = {}
+    for column in domain.columns:  # type: ignore[attr-defined]
+        groups[column.group] = groups.get(column.group, 0) + 1
+    return ", ".join(f"{name} {count}" if count > 1 else name for name, count in groups.items())
+
+
+def doctor(arguments: list[str]) -> int:
+    """What is installed, which devices there are, and whether the embedded model is whole."""
+    _parser("doctor", doctor.__doc__ or "").parse_args(arguments)
+    from strands_diffusers.config.compose import compose, conf_dir
+    from strands_diffusers.errors import StrandsDiffusersError
+    from strands_diffusers.plugin.manager import plugins as index
+    from strands_diffusers.runner import job, provenance, sweep
+
+    rows = [(name, value) for name, value in provenance.versions().items()]
+    rows.append(("configs", str(conf_dir())))
+    rows.append(("plugins", f"{len(index().registrations)} registrations, {len(index().problems)} left out"))
+    status = 0
+    try:
+        sweep.prepare()
+        job.check(compose([]))
+        rows.append(("main job", "config, observation and embedded weights are whole"))
+    except StrandsDiffusersError as error:
+        rows.append(("main job", f"BROKEN: {error}"))
+        status = 1
+    import torch
+
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    rows.append(("devices", ", ".join(devices) or ("mps" if torch.backends.mps.is_available() else f"cpu ({torch.get_num_threads()} threads)")))
+    _write(_columns(rows))
+    return status
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "plugins": plugins,
+    "domains": domains,
+    "doctor": doctor,
+    "--version": version,
+}
+"""Verbs by name. None can be an override: those hold a `=`."""

@@ -1,0 +1,315 @@
+"""One rollout, from a checked config to files, pictures, numbers, a tracker run and a manifest."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers import domains
+from strands_diffusers.config.checks import GIVES
+from strands_diffusers.config.compose import to_tree
+from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, Tree
+from strands_diffusers.errors import OutputError, StrandsDiffusersError, one_line
+from strands_diffusers.observations import resolve
+from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, Visualizer
+from strands_diffusers.plugin.manager import PluginIndex, plugins
+from strands_diffusers.results import OUTPUT_TYPES, Artifact, Observation, Rollout, RunInfo
+from strands_diffusers.runner import manifest, provenance
+
+log = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass
+class Job:
+    """A checked request, ready to run: what `check` found out without loading anything."""
+
+    config: RunConfig
+    tree: Tree
+    prepared: Any
+    """`pipelines.condition.Prepared`."""
+    hash: str
+    index: PluginIndex
+
+
+@dataclass
+class JobResult:
+    """What a finished job left behind."""
+
+    directory: Path
+    rollouts: list[Rollout]
+    manifest: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    """Lines for the person at the terminal."""
+
+
+class Clock:
+    """Wall seconds per named stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.stage = "start"
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage; its name is also what a failure record calls the place where it happened."""
+        self.stage, started = stage, time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def check(config: RunConfig, observation: Observation | None = None, index: PluginIndex | None = None) -> Job:
+    """Find every fault of a request that can be found without loading weights.
+
+    Reads the observation, checks it against the condition and the checkpoint's files, and computes the job's hash.
+    Raises: a `RequestError`.
+    """
+    from strands_diffusers.pipelines import checkpoint, condition, engine
+
+    index = index or plugins()
+    if observation is None:
+        observation = _observe(config, index)
+    prepared = condition.prepare(config, observation)
+    pipeline = config.model.pipeline or condition.COSMOS3
+    refusal = engine.refuse_before_load(
+        config.engine.name, pipeline, prepared.mode, config.model.device, config.model.dtype.value, config.model.offload.value
+    )
+    if refusal and config.engine.name != "auto":
+        from strands_diffusers.errors import EngineError
+
+        raise EngineError(refusal)
+    effective = config.engine.name
+    if effective == "auto":
+        effective = "eager" if engine.refuse_before_load(
+            "exact", pipeline, prepared.mode, config.model.device, config.model.dtype.value, config.model.offload.value
+        ) else "exact"  # fmt: skip
+    given = prepared.given_action_KTD
+    tree = to_tree(config)
+    digest = provenance.job_hash(
+        config,
+        tree,
+        resolve.content_hash(observation),
+        None if given is None else resolve.content_hash(Observation(actions=given.reshape(-1, given.shape[-1]))),
+        checkpoint.fingerprint(config.model),
+        effective,
+    )
+    return Job(config, tree, prepared, digest, index)
+
+
+def sources(config: RunConfig, index: PluginIndex) -> dict[str, Source]:
+    """The observation sources of this config, by scheme."""
+    return {scheme: cls(config.source.get(scheme)) for scheme, cls in index.classes("source").items()}
+
+
+def _observe(config: RunConfig, index: PluginIndex) -> Observation:
+    from strands_diffusers.pipelines import condition
+
+    if config.observation is None:
+        return Observation()
+    return resolve.read_observation(config.observation, condition.observation_request(config), sources(config, index))
+
+
+def run_job(
+    config: RunConfig,
+    directory: Path,
+    *,
+    observation: Observation | None = None,
+    overrides: Sequence[str] = (),
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    progress: Progress | None = None,
+    job: Job | None = None,
+) -> JobResult:
+    """Run one job in `directory` and return its rollouts and manifest.
+
+    A `RequestError` leaves nothing behind; any later failure leaves `failure.json` and no manifest, and the tracker
+    run is closed as failed.
+    """
+    clock = Clock()
+    started = manifest.now()
+    with clock("check"):
+        job = job or check(config, observation)
+    tracker = _SafeTracker(_tracker(config, job.index))
+    try:
+        with clock("tracker"):
+            tracker.start(_run_info(job, directory, group, tags))
+        result = _run(job, directory, clock, tracker, progress)
+        with clock("tracker"):
+            tracker.finish("done", None, {"seconds": dict(clock.seconds), "hash": job.hash})
+        with clock("record"):
+            record = _record(job, result, directory, clock, started, overrides)
+            manifest.write_json(directory / manifest.MANIFEST, record)
+            (directory / manifest.FAILURE).unlink(missing_ok=True)
+    except BaseException as error:
+        tracker.finish("failed", f"{type(error).__name__}: {one_line(error)}", {"seconds": dict(clock.seconds)})
+        manifest.write_failure(directory, error, clock.stage, overrides, hash=job.hash, config=job.tree, seconds=clock.seconds)
+        raise
+    return JobResult(directory, result.rollouts, record, [*result.notes, *tracker.notes()])
+
+
+@dataclass
+class _Produced:
+    rollouts: list[Rollout]
+    artifacts: list[tuple[Rollout, list[Artifact]]]
+    metrics: list[Metrics]
+    model: dict[str, Any]
+    notes: list[str]
+
+
+def _run(job: Job, directory: Path, clock: Clock, tracker: _SafeTracker, progress: Progress | None) -> _Produced:
+    from strands_diffusers.pipelines import generate, loader
+
+    config, index = job.config, job.index
+    serializers: list[Serializer] = _chosen(config.output, index, "output")
+    visualizers: list[Visualizer] = _chosen(config.visualizer, index, "visualizer")
+    metrics: list[Metric] = _chosen(config.metric, index, "metric")
+    if progress:
+        progress("load", 0, 1)
+    with clock("load"):
+        model, warm = loader.load(config.model)
+    wanted = wanted_types(job.prepared.mode, serializers, [*visualizers, *metrics])
+    with clock("generate"):
+        rollouts = generate.generate(model, config, job.prepared, wanted, progress)
+    notes = [f"engine: {reason}" for reason in {r.details.get("engine", {}).get("reason") for r in rollouts[:1]} - {None}]
+    with clock("write"), manifest.staging(directory) as private:
+        written = [_write(r, private, serializers, visualizers, metrics) for r in rollouts]
+        manifest.publish(private, directory)
+        moved = [[replace(a, path=directory / a.path.relative_to(private)) for a in files] for files, _ in written]
+    facts = {**loader.describe(model), "warm": warm}
+    produced = _Produced(rollouts, list(zip(rollouts, moved, strict=True)), [m for _, m in written], facts, notes)
+    with clock("tracker"):
+        for (rollout, files), values in zip(produced.artifacts, produced.metrics, strict=True):
+            tracker.log(rollout, files, values)
+    return produced
+
+
+def wanted_types(mode: str, serializers: Sequence[Serializer], readers: Sequence[Visualizer | Metric]) -> frozenset[str]:
+    """What the engine must compute: what the selected serializers write; without any, what the readers need."""
+    chosen: Sequence[Any] = serializers or readers
+    types = {t for item in chosen for t in (OUTPUT_TYPES if "rollout" in item.output_types else item.output_types)}
+    return frozenset(types & set(GIVES[mode]))
+
+
+def _chosen(selected: Mapping[str, Any], index: PluginIndex, group: str) -> list[Any]:
+    return [index.find(group, name)(config) for name, config in selected.items()]
+
+
+def _reads(item: Serializer | Visualizer | Metric, rollout: Rollout) -> bool:
+    """Whether the rollout holds what the class needs. The actions of forward dynamics are given, and worth drawing."""
+    has = rollout.has | ({"action"} if rollout.given_action is not None and not isinstance(item, Serializer | Metric) else set())
+    return all(t == "rollout" or t in has for t in item.output_types)
+
+
+def _write(
+    rollout: Rollout, private: Path, serializers: Sequence[Serializer], visualizers: Sequence[Visualizer], metrics: Sequence[Metric]
+) -> tuple[list[Artifact], Metrics]:
+    """Files, pictures and numbers of one sample, side by side in threads: most of the time goes to encoders."""
+    folder = private if rollout.sample is None else private / f"sample_{rollout.sample:02d}"
+    folder.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="outputs") as pool:
+        files = [pool.submit(s.save, rollout, folder) for s in serializers if _reads(s, rollout)]
+        files += [pool.submit(v.draw, rollout, folder) for v in visualizers if _reads(v, rollout)]
+        values = {m.name: pool.submit(m.compute, rollout) for m in metrics if _reads(m, rollout)}
+        try:
+            artifacts = [a for future in files for a in future.result()]
+        except OSError as error:
+            raise OutputError(f"cannot write the rollout: {error.strerror or error}. Free some space or set output_dir=DIR.") from error
+        return artifacts, {name: result for name, future in values.items() if (result := future.result())}
+
+
+def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str]) -> RunInfo:
+    config, mode = job.config, job.prepared.mode
+    parts = [mode, config.model.name]
+    if isinstance(config.condition, ActionConditionConfig):
+        parts.append(domains.short_name(config.domain.name))
+    parts.append(f"seed{config.seed}")
+    return RunInfo("-".join(parts), directory, job.tree, mode, group, (*tags, mode, config.model.name))
+
+
+def _record(
+    job: Job, result: _Produced, directory: Path, clock: Clock, started: str, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """The manifest; paths in it are relative to the job's folder."""
+    first = result.rollouts[0]
+    return {
+        "schema_version": manifest.SCHEMA_VERSION,
+        "status": "done",
+        "hash": job.hash,
+        "started": started,
+        "finished": manifest.now(),
+        "overrides": list(overrides),
+        "command": provenance.command(),
+        "config": job.tree,
+        "seed": job.config.seed,
+        "model": result.model,
+        "guardrail": result.model.get("guardrail"),
+        "engine": first.details.get("engine", {}),
+        "rollout": manifest.rollout_entry(first),
+        "samples": [manifest.rollout_entry(r) for r in result.rollouts] if len(result.rollouts) > 1 else [],
+        "artifacts": [manifest.artifact_entry(a, directory) for _, files in result.artifacts for a in files],
+        "metrics": result.metrics[0] if len(result.metrics) == 1 else _mean(result.metrics),
+        "seconds": {**{k: round(v, 4) for k, v in clock.seconds.items()}, "stages": dict(first.seconds)},
+        "peak_memory_mb": first.details.get("peak_memory_mb", {}),
+        "versions": provenance.versions(),
+        "git": provenance.git_commit(),
+    }
+
+
+def _mean(samples: Sequence[Metrics]) -> Metrics:
+    """Mean of each value over the samples that have it."""
+    names = {(metric, value) for sample in samples for metric, values in sample.items() for value in values}
+    table: Metrics = {}
+    for metric, value in sorted(names):
+        found = [s[metric][value] for s in samples if value in s.get(metric, {})]
+        table.setdefault(metric, {})[value] = sum(found) / len(found)
+    return table
+
+
+def _tracker(config: RunConfig, index: PluginIndex) -> Tracker:
+    for cls in index.classes("tracker").values():
+        if type(config.tracker) is cls.Config:
+            return cls(config.tracker)  # type: ignore[no-any-return]
+    raise StrandsDiffusersError(f"no tracker has the config {type(config.tracker).__name__}.")
+
+
+class _SafeTracker:
+    """A tracker at arm's length: whatever it raises is noted and the rollout goes on."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._open = False
+        self._notes: list[str] = []
+
+    def _guard(self, what: str, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except Exception as error:
+            line = f"tracker {self._tracker.name} could not {what}: {type(error).__name__}: {one_line(error, 200)}"
+            log.warning(line)
+            self._notes.append(line)
+            return False
+        return True
+
+    def start(self, run: RunInfo) -> None:
+        self._open = self._guard("start", lambda: self._tracker.start(run))
+
+    def log(self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]) -> None:
+        if self._open:
+            self._guard("log", lambda: self._tracker.log(rollout, artifacts, metrics))
+
+    def finish(self, status: str, error: str | None, details: Mapping[str, Any]) -> None:
+        if self._open:
+            self._open = False
+            self._guard("finish", lambda: self._tracker.finish(status, error, details))
+
+    def notes(self) -> list[str]:
+        found: list[str] = []
+        self._guard("say how it went", lambda: found.extend(self._tracker.notes()))
+        return [*self._notes, *found]

@@ -1,0 +1,156 @@
+"""Overrides become one checked RunConfig, or one line that says what to type instead."""
+
+import dataclasses
+import typing
+from pathlib import Path
+
+import pytest
+
+from strands_diffusers.config import compose, schema
+from strands_diffusers.errors import ConfigError
+from strands_diffusers.plugin.manager import plugins
+
+
+def test_the_default_is_a_policy_rollout_of_the_embedded_model_with_every_default_resolved():
+    config = compose.compose([])
+
+    assert config.model.name == "cosmos3_pusht"
+    assert type(config.condition) is schema.PolicyConfig
+    assert config.condition.chunk_size == 16
+    assert config.sampler.num_inference_steps == config.model.recommended["policy"].num_inference_steps
+    assert config.sampler.guidance_scale == config.model.recommended["policy"].guidance_scale
+
+
+@pytest.mark.parametrize("mode", schema.CONDITIONS)
+def test_every_chosen_node_has_the_exact_class_of_its_choice(mode):
+    config = compose.compose([f"condition={mode}", "prompt=push"])
+
+    index = plugins()
+    assert type(config) is schema.RunConfig
+    assert type(config.condition) is schema.CONDITIONS[mode]
+    assert type(config.engine) is schema.AutoEngineConfig
+    for group in ("output", "visualizer", "metric"):
+        for name, node in getattr(config, group).items():
+            assert type(node) is index.find(group, name).Config
+    assert type(config.tracker) is index.find("tracker", "wandb").Config
+    for scheme, node in config.source.items():
+        assert type(node) is index.find("source", scheme).Config
+
+
+def test_nano_takes_its_recommended_values_and_camera_pose_its_own_shift():
+    nano = compose.compose(["model=cosmos3_nano", "domain=bridge", "prompt=push", "observation=a.png"])
+    camera = compose.compose(["model=cosmos3_nano", "domain=camera_pose", "prompt=push", "observation=a.png"])
+    image = compose.compose(["model=cosmos3_nano", "condition=text", "condition.num_frames=1", "prompt=push"])
+
+    assert (nano.sampler.num_inference_steps, nano.sampler.guidance_scale, nano.sampler.flow_shift) == (30, 1.0, 10.0)
+    assert camera.sampler.flow_shift == 5.0
+    assert (image.sampler.num_inference_steps, image.sampler.guidance_scale, image.sampler.flow_shift) == (50, 4.0, 3.0)
+
+
+def test_a_value_given_by_the_user_beats_the_recommended_one():
+    assert compose.compose(["sampler.num_inference_steps=3"]).sampler.num_inference_steps == 3
+
+
+def test_relative_paths_become_absolute_where_the_user_stands(tmp_path):
+    (tmp_path / "weights").mkdir()
+    overrides = ["model=custom", "model.repo=weights", "condition=forward_dynamics", "condition.actions=a.json"]
+
+    config = compose.compose(overrides, cwd=tmp_path)
+
+    assert config.model.repo == str(tmp_path / "weights")
+    assert config.condition.actions == str(tmp_path / "a.json")
+
+
+REFUSED = {
+    "condition=polcy": r"condition=polcy is not a choice; there are .*Did you mean 'policy'\?",
+    "domain=bridge_orig_lerobot": r"Use domain=bridge\.",
+    "model=cosmos4": r"model=cosmos4 is not a choice; there are .*cosmos3_nano",
+    "output=[audio]": r"output=audio is not a choice; there are .*sound",
+    "sede=1": r"'sede' is not a config key\. Did you mean 'seed'\?",
+    "seed=abc": r"seed=abc must be a whole number",
+    "seed=-1": r"seed must be from 0",
+    "model.dtype=half": r"model\.dtype=half is not allowed; use auto, float32, bfloat16, float16",
+    "model.device=gpu": r"model\.device='gpu' is not a device\. Use auto, cpu, mps, cuda or cuda:N",
+    "model.repo=elsewhere": r"Use model=custom model\.repo=elsewhere",
+    "sampler.num_inference_steps=-3": r"sampler\.num_inference_steps must be from 1 to 1,000 steps, got -3",
+    "domain.fps=0": r"domain\.fps must be > 0 Hz, got 0",
+    "condition.chunk_size=10": r"not a multiple of 4.*Use condition\.chunk_size=8 or 12",
+    "condition.chunk_size=32": r"trained on chunks of 16 steps, not 32",
+    "condition.resolution_tier=300": r"Use 256, 480, 704, 720 or null",
+    "domain=av": r"trained on domain pusht only, not on av",
+    "prompt=it's": r"""Quote the value for Hydra and for the shell: 'prompt="it'\\''s"'""",
+    "prompt=a: b=c": r"""'prompt="a: b=c"'""",
+    'prompt="   "': r"prompt holds only spaces",
+    f"prompt={'a' * 100_000}": r"prompt has 100,000 characters; the limit is 20,000",
+    "condition.actions=x.json": r"belongs to condition=forward_dynamics",
+    "sweep.objective=psnr": r"Use metrics\.<name>\.<value>",
+    "condition=text": r"condition=text needs a prompt",
+    "observation=null": r"condition=policy needs an observation",
+    "hello": r"Overrides are KEY=VALUE",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED, ids=lambda o: o[:40])
+def test_a_wrong_override_is_one_line_that_says_what_to_type(override):
+    with pytest.raises(ConfigError, match=REFUSED[override]) as caught:
+        compose.compose([override])
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "output", "reason"),
+    [
+        ("forward_dynamics", "action", "there the action chunk is an input"),
+        ("policy", "sound", "the action modes make no sound"),
+        ("image", "action", "image gives video, sound"),
+    ],
+)
+def test_an_output_that_the_mode_cannot_give_is_refused_with_the_reason(mode, output, reason):
+    with pytest.raises(ConfigError, match=rf"output=\[{output}\] cannot come from condition={mode}: {reason}"):
+        compose.compose([f"condition={mode}", f"output=[{output}]", "prompt=push"])
+
+
+def test_the_droid_policy_checkpoint_is_no_drop_in():
+    overrides = ["model=custom", "model.repo=nvidia/Cosmos3-Nano-Policy-DROID", "domain=droid", "prompt=push"]
+
+    with pytest.raises(ConfigError, match="8 absolute joint positions.*Use model=cosmos3_nano domain=droid"):
+        compose.compose(overrides)
+
+
+def test_composing_works_inside_another_hydra_application_and_leaves_it_untouched(tmp_path):
+    from hydra import compose as other_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    (tmp_path / "app.yaml").write_text("learning_rate: 0.1\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        before = GlobalHydra.instance()
+        assert compose.compose(["seed=7"]).seed == 7
+        assert GlobalHydra.instance() is before
+        assert other_compose("app").learning_rate == 0.1
+
+
+def _dataclasses() -> list[type]:
+    found = [v for v in vars(schema).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
+    index = plugins()
+    found += [c.Config for g in ("output", "visualizer", "metric", "tracker", "source") for c in index.classes(g).values()]
+    return found
+
+
+@pytest.mark.parametrize("cls", _dataclasses(), ids=lambda c: c.__qualname__)
+def test_every_config_field_says_what_it_is(cls):
+    from strands_diffusers.config.reference import field_docs
+
+    docs = field_docs(cls)
+    assert (cls.__doc__ or "").strip()
+    for item in dataclasses.fields(cls):
+        assert docs.get(item.name), f"{cls.__qualname__}.{item.name} has no docstring"
+
+
+def test_the_schema_resolves_its_types():
+    assert typing.get_type_hints(schema.RunConfig)["seed"] is int
+
+
+def test_the_config_folder_is_the_checkouts_own():
+    assert compose.conf_dir() == Path(__file__).parents[2] / "conf"
