@@ -94,7 +94,8 @@ class ActionSpace:
     """How the statistics map to model space: quantile, min_max or mean_std."""
 
     gripper: str = "open_is_1"
-    """What a gripper value of 1 means to the reader of physical values: open_is_1, closed_is_1 or closed_is_minus_1."""
+    """Polarity of the gripper in physical values: open_is_1 (closed 0, as trained), closed_is_1 (open 0),
+    closed_is_minus_1 (open 1) or open_is_minus_1 (closed 1, as LIBERO reads it)."""
 
     pixel_map: bool = False
     """True where a model space of [-1, 1) stands for pixels 0 to 512: a convention of the embedded model alone."""
@@ -152,7 +153,7 @@ class Rollout:
 
     @property
     def domain(self) -> str | None:
-        """diffusers' domain name, or None where no action is involved."""
+        """Diffusers' domain name, or None where no action is involved."""
         return self.space.domain if self.space else None
 
     @property

@@ -35,9 +35,7 @@ def rot6d_to_matrix(rot6d: ArrayLike) -> Array:
         raise ActionError("rot6d holds NaN or inf.")
     first, second = columns[..., :3], columns[..., 3:]
     if (np.linalg.norm(np.cross(first, second), axis=-1) < _PARALLEL).any():
-        raise ActionError(
-            "rot6d columns are zero or parallel: they fix no rotation. Are these rotation columns at all?"
-        )
+        raise ActionError("rot6d columns are zero or parallel: they fix no rotation. Are these rotation columns?")
     return project(columns)
 
 
@@ -118,6 +116,6 @@ def _rigid(start: ArrayLike) -> Array:
     orthonormal = np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4) and np.linalg.det(rotation) > 0
     if not orthonormal or not np.allclose(pose[3], (0, 0, 0, 1)):
         raise ActionError(
-            "the start pose is not a rigid motion: its rotation part must be orthonormal, its last row 0 0 0 1."
+            "the start pose is no rigid motion: its rotation part must be orthonormal, its last row 0 0 0 1."
         )
     return pose

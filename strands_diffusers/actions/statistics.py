@@ -57,11 +57,7 @@ class Statistics:
             )
         first, second = (getattr(self, name) for name in NORMALIZATIONS[normalization])
         if first is None or second is None:
-            able = [
-                n
-                for n, (a, b) in NORMALIZATIONS.items()
-                if getattr(self, a) is not None and getattr(self, b) is not None
-            ]
+            able = [key for key, pair in NORMALIZATIONS.items() if all(getattr(self, n) is not None for n in pair)]
             raise DomainError(
                 f"statistics {self.name!r} hold no {' and '.join(NORMALIZATIONS[normalization])}, which "
                 f"domain.normalization={normalization} needs. They allow: {', '.join(able)}."
@@ -110,14 +106,14 @@ def _read(path: Path, _changed_ns: int, name: str, domain: str) -> Statistics:
         )
     if domain not in served and domains.short_name(domain) not in served:
         raise DomainError(
-            f"statistics {name!r} are those of {', '.join(served)}, not of {domain!r}: the same width does not make the "
-            f"same units. Use domain.statistics={domains.get(domain).statistics or 'null'}."
+            f"statistics {name!r} are those of {', '.join(served)}, not of {domain!r}: the same width does not make "
+            f"the same units. Use domain.statistics={domains.get(domain).statistics or 'null'}."
         )
     width = domains.get(domain).width
     columns = [column.name for column in domains.get(domain).columns]
     if "columns" in content and content["columns"] != columns:
         raise DomainError(
-            f"statistics {name!r} name the columns {content['columns']}; domain {domain!r} has {columns}, in this order."
+            f"statistics {name!r} name the columns {content['columns']}; {domain!r} has {columns}, in that order."
         )
     arrays = {key: _checked(content[key], key, width, name) for key in ARRAYS if content.get(key) is not None}
     if not any(low in arrays and high in arrays for low, high in NORMALIZATIONS.values()):
@@ -138,7 +134,7 @@ def _content(path: Path, name: str) -> dict[str, Any]:
         raise DomainError(f"statistics {name!r} cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):
         raise DomainError(
-            f"statistics {name!r} must be a JSON object with domains, q01 and q99; it is a {type(content).__name__}."
+            f"statistics {name!r} must be a JSON object with domains, q01, q99; it is a {type(content).__name__}."
         )
     return content
 

@@ -32,13 +32,13 @@ RoboLab reads closed_is_1 (1 - g), LIBERO open_is_minus_1 (1 - 2g)."""
 
 
 def space_of(domain: str, *, pixel_map: bool = False) -> ActionSpace:
-    """Return the action space that `domain` has by default: its built-in statistics, by quantiles, where there are any."""
+    """Return the default action space of `domain`: its built-in statistics, by quantiles, where there are any."""
     known = domains.get(domain)
     return ActionSpace(known.name, known.statistics, pixel_map=pixel_map)
 
 
 def decodable(space: ActionSpace | None) -> bool:
-    """Return whether the values of `space` have physical units: it has statistics, or the embedded model's pixel map."""
+    """Return whether the values of `space` have physical units: by statistics, or the embedded model's pixel map."""
     return space is not None and (space.pixel_map or space.statistics is not None)
 
 
@@ -63,9 +63,7 @@ def to_model(physical: ArrayLike, space: ActionSpace) -> Array:
     scale, offset = _scale_and_offset(space)
     if (scale == 0).any():
         column = domains.get(space.domain).columns[int(np.argmin(np.abs(scale)))].name
-        raise ActionError(
-            f"column {column!r} of statistics {space.statistics!r} spans nothing: it cannot be normalised."
-        )
+        raise ActionError(f"column {column!r} of statistics {space.statistics!r} spans nothing: it cannot be encoded.")
     factor, summand = _gripper_map(space)
     return np.asarray(((_values(physical, space) - summand) / factor - offset) / scale)
 
@@ -102,7 +100,7 @@ def paths(
 
 
 def pixel_path(action_KTD: ArrayLike, space: ActionSpace | None) -> Array | None:
-    """Return the targets `[K*T, 2]` in pixels of PushT's 512 x 512 table; None without the embedded model's pixel map."""
+    """Return the targets `[K*T, 2]` in pixels of PushT's 512 x 512 table; None without the pixel map."""
     if space is None or not space.pixel_map:
         return None
     return _rows(to_physical(action_KTD, space))
