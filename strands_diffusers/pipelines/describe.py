@@ -1,0 +1,271 @@
+"""What one pipeline class takes and gives, judged by what its own source says.
+
+A plain pipeline takes what its call signature accepts and gives what the output class that it returns has fields for; a
+modular one takes and gives what its blocks document. No family is known by name.
+"""
+
+import ast
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from strands_diffusers.pipelines.sources import REQUIRED, ClassSource, Parameter, Sources, parameters
+
+MODALITIES = ("text", "image", "video", "sound", "action", "mesh")
+"""What pipelines take and give, in the order in which tables list it."""
+
+_WORDS = {
+    "prompt": "text", "prompts": "text", "text": "text", "texts": "text", "lyrics": "text",
+    "image": "image", "images": "image", "rgb": "image", "prediction": "image",
+    "video": "video", "videos": "video", "frames": "video",
+    "audio": "sound", "audios": "sound", "sound": "sound", "waveforms": "sound", "music": "sound",
+    "action": "action", "actions": "action",
+    "mesh": "mesh", "meshes": "mesh", "verts": "mesh",
+}  # fmt: skip
+"""Words of parameter and field names -> modality."""
+
+_NOT_CONTENT = frozenset({"adapter", "mask", "masked", "negative", "num", "noise"})
+"""A name with one of these words is a knob, an add-on or a counter-example, not what the pipeline is about."""
+
+_ENTRY = re.compile(
+    r"^ +(\w+) \(`([^`]*)`(, \*optional\*)?(?:, defaults to ((?:[^()\n]|\([^()\n]*\))+))?\)", re.MULTILINE
+)
+_NUMBER = re.compile(r"(?:Optional\[)?(?:int|float|bool)\]?(?: \| (?:int|float|bool|None))*")
+_CONDITION = re.compile(r"\b(\w+Condition)\b")
+
+
+@dataclass(frozen=True)
+class PipelineInfo:
+    """One public pipeline class, as its sources describe it."""
+
+    name: str
+    """Class name, as `getattr(diffusers, name)` finds it."""
+
+    module: str
+    """Dotted path of the module that defines it."""
+
+    family: str
+    """The package it belongs to: `cosmos`, `wan`, `hunyuan_video`."""
+
+    inputs: tuple[str, ...]
+    """What it takes: a subset of `MODALITIES`, in that order."""
+
+    outputs: tuple[str, ...]
+    """What it gives: a subset of `MODALITIES`, in that order."""
+
+    modular: bool
+    """True for a `ModularPipeline`: components are loaded separately, outputs are named."""
+
+    @property
+    def modality(self) -> str:
+        """One label: `text+image-to-video`."""
+        return f"{'+'.join(self.inputs) or 'noise'}-to-{'+'.join(self.outputs) or 'other'}"
+
+    @property
+    def is_world_model(self) -> bool:
+        """It makes a future, or speaks actions: action in or out, or video that is more than another video redone."""
+        conditions = {"text", "image", "action"} & set(self.inputs)
+        return "action" in self.inputs + self.outputs or ("video" in self.outputs and bool(conditions))
+
+
+def info(sources: Sources, source: ClassSource) -> PipelineInfo:
+    """Everything that lists and choices need to know of a pipeline class."""
+    place = source.path.relative_to(sources.root).with_suffix("").parts
+    modular = _is_modular(source)
+    taken, given = _modular(sources, source) if modular else _plain(sources, source)
+    return PipelineInfo(
+        name=source.name,
+        module=".".join(["diffusers", *place]),
+        family=family(sources, source),
+        inputs=_ordered(taken),
+        outputs=_ordered(given),
+        modular=modular,
+    )
+
+
+def family(sources: Sources, source: ClassSource) -> str:
+    """The package that holds the pipeline: `cosmos` for both its plain and its modular ones."""
+    folders = source.path.relative_to(sources.root).parts[:-1]
+    return next((folder for folder in folders[1:] if folder != "deprecated"), folders[0] if folders else "")
+
+
+def speaks_of_futures(sources: Sources, source: ClassSource) -> bool:
+    """False where neither the file nor its blocks ever speak of video, frames or actions: not worth a closer look."""
+    blocks = _blocks(sources, source)
+    text = blocks.text if blocks else sources.text(source.path)
+    return any(word in text for word in ("frames", "video", "action:", "action ("))
+
+
+def details(sources: Sources, source: ClassSource) -> dict[str, Any]:
+    """All that the sources say, JSON-ready: call parameters with defaults, components, output fields, documentation."""
+    known = info(sources, source)
+    found: dict[str, Any] = {
+        "name": known.name,
+        "kind": "pipeline",
+        "modality": known.modality,
+        "module": known.module,
+        "family": known.family,
+        "inputs": list(known.inputs),
+        "outputs": list(known.outputs),
+        "modular": known.modular,
+        "doc": ast.get_docstring(source.tree) or "",
+    }
+    if known.modular:
+        blocks = _blocks(sources, source)
+        doc = (ast.get_docstring(blocks.tree) if blocks else None) or ""
+        return found | {
+            "blocks": blocks.name if blocks else None,
+            "call_params": {
+                name: {"default": default, "annotation": kind} for name, kind, default in _listed(doc, "Inputs")
+            },
+            "call_doc": doc,
+            "components": dict(re.findall(r"(\w+)\s+\(`(\w+)`\)", _section(doc, "Components"))),
+            "output_fields": {name: kind for name, kind, _ in _listed(doc, "Outputs")},
+        }
+    call = sources.inherited(source, "__call__")
+    build = sources.inherited(source, "__init__")
+    spec = parameters(call[1]) if call else ()
+    return found | {
+        "call_params": {item.name: {"default": item.default, "annotation": item.annotation} for item in spec},
+        "call_doc": _docstring(call[1]) if call else "",
+        "components": {item.name: item.annotation for item in parameters(build[1])} if build else {},
+        "output_fields": _output_fields(sources, source),
+    }
+
+
+# -------------------------------------------------------------------------------------------------- plain pipelines
+
+
+def _plain(sources: Sources, source: ClassSource) -> tuple[set[str], set[str]]:
+    call = sources.inherited(source, "__call__")
+    given = _kinds(_output_fields(sources, source))
+    if call is None or not given:
+        return set(), set()
+    owner, method = call
+    spec = parameters(method)
+    if given == {"image"} and any(item.name in ("num_frames", "video_length") for item in spec):
+        given = {"video"}
+    if "video" in given and "text-to-image" in method:
+        given.add("image")
+    if "mesh" in re.findall(r"[\"'](\w+)[\"']", method):
+        given.add("mesh")
+    return _taken(sources, owner, spec, method), given
+
+
+def _output_fields(sources: Sources, source: ClassSource) -> dict[str, str]:
+    """Fields of the output class that the call builds; where it builds none, of those that it is annotated with."""
+    call = sources.inherited(source, "__call__")
+    if call is None:
+        return {}
+    owner, method = call
+    names = re.findall(r"\b(\w+Output)\(", method) or re.findall(r"\b(\w+Output)\b", method)
+    shared = sources.root / "pipelines" / "pipeline_utils.py"
+    fields: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        output = sources.find(name, owner.path) or sources.find(name, shared)
+        fields |= sources.fields(output) if output else {}
+    return fields
+
+
+def _taken(sources: Sources, owner: ClassSource, spec: Iterable[Parameter], method: str) -> set[str]:
+    taken: set[str] = set()
+    for item in spec:
+        annotation = item.annotation or ""
+        kinds = _kinds({item.name: annotation})
+        if not kinds and "PipelineImageInput" in annotation and not _NOT_CONTENT.intersection(item.name.split("_")):
+            kinds = _documented_kinds(item.name, method)
+        for condition in _CONDITION.findall(annotation):
+            bundle = sources.find(condition, owner.path)
+            kinds |= _kinds(sources.fields(bundle)) if bundle else set()
+        taken |= kinds
+    return taken
+
+
+def _documented_kinds(name: str, method: str) -> set[str]:
+    """Modalities named by the first line of a parameter's documentation: `Control image or video input used by ...`."""
+    line = re.search(rf"^ +{name} \(.*\n +(.*)", method, re.MULTILINE)
+    words = re.findall(r"[a-z]+", line[1].lower()) if line else []
+    return {_WORDS[word] for word in words if _WORDS.get(word) in ("image", "video")}
+
+
+# ------------------------------------------------------------------------------------------------ modular pipelines
+
+
+def _is_modular(source: ClassSource) -> bool:
+    return "modular_pipelines" in source.path.parts or source.name.endswith("ModularPipeline")
+
+
+def _modular(sources: Sources, source: ClassSource) -> tuple[set[str], set[str]]:
+    blocks = _blocks(sources, source)
+    if blocks is None:
+        return set(), set()
+    inputs, outputs = _named(sources, blocks, "Inputs"), _named(sources, blocks, "Outputs")
+    taken, given = _kinds(inputs), _kinds(outputs)
+    for condition in _CONDITION.findall(" ".join(inputs.values())):
+        bundle = sources.locate(condition)
+        taken |= _kinds(sources.fields(bundle)) if bundle else set()
+    if "video" in given and "text2image" in blocks.text:
+        given.add("image")
+    return taken, given
+
+
+def _blocks(sources: Sources, source: ClassSource) -> ClassSource | None:
+    """The class of the blocks that a modular pipeline is made of by default; None for a plain pipeline."""
+    name = source.constant("default_blocks_name")
+    if name is None:
+        return None
+    beside = (sources.find(name, path) for path in sorted(source.path.parent.glob("*.py")))
+    return sources.locate(name) or next(filter(None, beside), None)
+
+
+def _named(sources: Sources, blocks: ClassSource, title: str, depth: int = 0) -> dict[str, str]:
+    """Inputs or outputs of modular blocks: as their docstring lists them, else those of the blocks inside."""
+    found = {name: kind for name, kind, _ in _listed(blocks.text, title)}
+    if found or depth > 6:
+        return found
+    declared = {"Inputs": "InputParam", "Outputs": "OutputParam"}[title]
+    found = dict.fromkeys(re.findall(rf"\b{declared}(?:\.template)?\(\s*(?:name=)?[\"'](\w+)[\"']", blocks.text), "")
+    inner = re.search(r"^    block_classes\s*=\s*\[([^\]]*)\]", blocks.text, re.MULTILINE)
+    for name in re.findall(r"\w+", inner[1]) if inner else []:
+        block = sources.find(name, blocks.path)
+        found |= _named(sources, block, title, depth + 1) if block else {}
+    return found
+
+
+def _section(doc: str, title: str) -> str:
+    """The indented part of a blocks docstring under `title:`."""
+    found = re.search(rf"^( *){title}:\n((?:\1 +.*\n|\s*\n)+)", doc + "\n", re.MULTILINE)
+    return found[2] if found else ""
+
+
+def _listed(doc: str, title: str) -> list[tuple[str, str, str]]:
+    """Entries of a section: name, type, default (`REQUIRED` where none is given)."""
+    entries = _ENTRY.findall(_section(doc, title))
+    return [(name, kind, default or ("None" if optional else REQUIRED)) for name, kind, optional, default in entries]
+
+
+# ------------------------------------------------------------------------------------------------------------ words
+
+
+def _kinds(names: dict[str, str]) -> set[str]:
+    """Modalities of parameters or fields, by the last word of each name, unless its type says that it is a number."""
+    found = set()
+    for name, annotation in names.items():
+        words = name.lower().split("_")
+        if words[-1] in ("reference", "2") and len(words) > 1:
+            words.pop()
+        kind = _WORDS.get(words[-1])
+        if kind and not _NOT_CONTENT.intersection(words) and not _NUMBER.fullmatch(annotation):
+            found.add(kind)
+    return found
+
+
+def _ordered(kinds: set[str]) -> tuple[str, ...]:
+    return tuple(kind for kind in MODALITIES if kind in kinds)
+
+
+def _docstring(method: str) -> str:
+    node = ast.parse(method).body[0]
+    assert isinstance(node, ast.FunctionDef)
+    return ast.get_docstring(node) or ""

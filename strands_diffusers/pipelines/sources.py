@@ -1,0 +1,295 @@
+"""The installed diffusers as text: its import tables, classes and signatures, read without importing it or torch.
+
+A whole-tree parse takes seconds, so a class is cut out of its file by its indentation and only what is asked for (an
+import table, a call signature, a dataclass) goes through `ast`.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from strands_diffusers.errors import MissingPackageError
+
+REQUIRED = "REQUIRED"
+"""Stands for the default of a parameter that has none."""
+
+_TOP_LEVEL = re.compile(r"\n(?=[^\s)\]}#])")
+_NAME = re.compile(r"\w+")
+_MEMBER = re.compile(r"\n    (?=[^\s)\]}#])")
+_SIGNATURE = re.compile(r"def \w+\((?:[^\n]*\)[^\n]*:|.*?\n\)[^\n]*:)[ \t]*(?:#[^\n]*)?\n", re.DOTALL)
+_IMPORT = re.compile(r"^from\s+(\.+|diffusers\b)\.?([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a call, as its source spells it."""
+
+    name: str
+    annotation: str | None
+    default: str
+    """Source text of the default, or `REQUIRED`."""
+
+
+@dataclass(frozen=True)
+class ClassSource:
+    """A class as text: where it is, and the lines from `class` to the end of its body."""
+
+    name: str
+    path: Path
+    text: str
+
+    @cached_property
+    def bases(self) -> tuple[str, ...]:
+        """Names of the base classes, without their modules."""
+        head = re.match(r"class \w+(?:\(([^)]*)\))?:", self.text)
+        named = head[1] if head and head[1] else ""
+        return tuple(
+            base.split("=")[0].strip().rpartition(".")[2]
+            for base in named.split(",")
+            if base.strip() and "=" not in base
+        )
+
+    def method(self, name: str) -> str | None:
+        """Source of the method `name`, dedented, decorators left out; None where the class does not define it."""
+        start = self.text.find(f"\n    def {name}(")
+        if start < 0:
+            return None
+        return _block(self.text, start + 5, _MEMBER).replace("\n    ", "\n")
+
+    @cached_property
+    def tree(self) -> ast.ClassDef:
+        """The class as a syntax tree."""
+        node = ast.parse(self.text).body[0]
+        assert isinstance(node, ast.ClassDef)
+        return node
+
+    def constant(self, name: str) -> str | None:
+        """The string that the class assigns to `name`, or None."""
+        if name not in self.text:
+            return None
+        found = re.search(rf"^    {name}\s*=\s*[\"'](\w+)[\"']", self.text, re.MULTILINE)
+        return found[1] if found else None
+
+
+def _block(text: str, start: int, border: re.Pattern[str]) -> str:
+    """The text from `start` to the next line that `border` finds outside of a triple-quoted string."""
+    place = start
+    while found := border.search(text, place):
+        block = text[start : found.start() + 1]
+        if block.count('"""') % 2 == 0 and block.count("'''") % 2 == 0:
+            return block
+        place = found.end()
+    return text[start:]
+
+
+def parameters(method: str) -> tuple[Parameter, ...]:
+    """Parameters of a method's source in their order, without `self`, `*args` and `**kwargs`."""
+    head = _SIGNATURE.match(method)
+    text = head[0] + "    ..." if head else method
+    try:
+        node = ast.parse(text).body[0]
+    except SyntaxError:
+        text = method
+        node = ast.parse(text).body[0]
+    assert isinstance(node, ast.FunctionDef)
+    spec, lines = node.args, text.splitlines(keepends=True)
+    plain = [*spec.posonlyargs, *spec.args]
+    defaults = [None] * (len(plain) - len(spec.defaults)) + list(spec.defaults)
+    pairs = [*zip(plain, defaults, strict=True), *zip(spec.kwonlyargs, spec.kw_defaults, strict=True)]
+    return tuple(
+        Parameter(
+            arg.arg,
+            _segment(lines, arg.annotation) if arg.annotation else None,
+            REQUIRED if default is None else _segment(lines, default),
+        )
+        for arg, default in pairs
+        if arg.arg not in ("self", "cls")
+    )
+
+
+def _segment(lines: list[str], node: ast.expr) -> str:
+    """The source of a node on one line; much faster than `ast.unparse`, and it keeps the author's spelling."""
+    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+    if first == last and lines[first].isascii():
+        return lines[first][node.col_offset : node.end_col_offset]
+    return ast.unparse(node)
+
+
+class Sources:
+    """The tree of one diffusers package. Reads each file once; holds no state that outlives its files."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        """Read the package at `root`; None: the diffusers that `import diffusers` would find."""
+        self.root = installed() if root is None else Path(root)
+        self._texts: dict[Path, str] = {}
+        self._classes: dict[tuple[Path, str], ClassSource | None] = {}
+        self._tables: dict[Path, dict[str, list[str]]] = {}
+        self._methods: dict[tuple[Path, str, str], tuple[ClassSource, str] | None] = {}
+        self._imported_names: dict[Path, list[tuple[str, str, frozenset[str]]]] = {}
+
+    @cached_property
+    def version(self) -> str:
+        """`__version__` of the tree."""
+        found = re.search(r"^__version__ = [\"']([^\"']+)", self.text(self.root / "__init__.py"), re.MULTILINE)
+        return found[1] if found else "unknown"
+
+    def text(self, path: Path) -> str:
+        """The file's text; an empty string where there is no such file."""
+        if path not in self._texts:
+            try:
+                self._texts[path] = path.read_bytes().decode("utf-8", "replace")
+            except OSError:
+                self._texts[path] = ""
+        return self._texts[path]
+
+    def table(self, init: Path) -> dict[str, list[str]]:
+        """The literal part of `_import_structure` in an `__init__.py`: submodule -> public names of all branches."""
+        if init not in self._tables:
+            head, _, _ = self.text(init).partition("\nif TYPE_CHECKING")
+            found: dict[str, list[str]] = {}
+            for node in _statements(ast.parse(head).body):
+                for key, value in _entries(node):
+                    found.setdefault(key, []).extend(value)
+            self._tables[init] = found
+        return self._tables[init]
+
+    @cached_property
+    def public(self) -> dict[str, str]:
+        """Every public name of the package -> the submodule that exports it (`pipelines`, `models`, ...)."""
+        table = self.table(self.root / "__init__.py")
+        return {name: group for group, names in table.items() for name in names if not name.startswith("_")}
+
+    def locate(self, name: str) -> ClassSource | None:
+        """Find a public class by following the import tables down to its file."""
+        group = self.public.get(name)
+        return self._descend(self.root, group, name) if group else None
+
+    def _descend(self, folder: Path, module: str, name: str) -> ClassSource | None:
+        place = folder.joinpath(*module.split("."))
+        if not place.is_dir():
+            return self.find(name, place.with_suffix(".py"))
+        for submodule, names in self.table(place / "__init__.py").items():
+            if name in names:
+                return self._descend(place, submodule, name)
+        return next(filter(None, (self.find(name, path) for path in sorted(place.glob("*.py")))), None)
+
+    def find(self, name: str, path: Path) -> ClassSource | None:
+        """The class `name` as the module at `path` defines or imports it; None where it does neither."""
+        key = (path, name)
+        if key not in self._classes:
+            self._classes[key] = None  # an import cycle ends here
+            self._classes[key] = self._cut(name, path) or self._imported(name, path)
+        return self._classes[key]
+
+    def _cut(self, name: str, path: Path) -> ClassSource | None:
+        text = self.text(path)
+        start = max(text.find(f"\nclass {name}("), text.find(f"\nclass {name}:")) + 1
+        if start == 0 and not text.startswith((f"class {name}(", f"class {name}:")):
+            return None
+        return ClassSource(name, path, _block(text, start, _TOP_LEVEL))
+
+    def _imported(self, name: str, path: Path) -> ClassSource | None:
+        for dots, module, names in self._imports(path):
+            if name not in names:
+                continue
+            folder = self.root if dots == "diffusers" else path.parents[len(dots) - 1]
+            place = folder.joinpath(*filter(None, module.split(".")))
+            if place.is_dir():
+                return self._descend(place.parent, place.name, name) or self.find(name, place / "__init__.py")
+            return self.find(name, place.with_suffix(".py"))
+        return None
+
+    def _imports(self, path: Path) -> list[tuple[str, str, frozenset[str]]]:
+        """What the module at `path` imports from diffusers: (dots or `diffusers`, module, names)."""
+        if path not in self._imported_names:
+            head, _, _ = self.text(path).partition("\nclass ")
+            found = _IMPORT.findall(head)
+            self._imported_names[path] = [
+                (dots, module, frozenset(_NAME.findall(names))) for dots, module, names in found
+            ]
+        return self._imported_names[path]
+
+    def inherited(self, source: ClassSource, method: str) -> tuple[ClassSource, str] | None:
+        """The method's source and the class that defines it: `source` itself, or the first of its bases that does."""
+        key = (source.path, source.name, method)
+        if key not in self._methods:
+            self._methods[key] = self._inherited(source, method)
+        return self._methods[key]
+
+    def _inherited(self, source: ClassSource, method: str) -> tuple[ClassSource, str] | None:
+        own = source.method(method)
+        if own is not None:
+            return source, own
+        parents = (self.find(base, source.path) for base in source.bases)
+        return next(
+            filter(None, (self.inherited(parent, method) for parent in parents if parent and parent is not source)),
+            None,
+        )
+
+    def fields(self, source: ClassSource) -> dict[str, str]:
+        """Annotated fields of a dataclass and its bases: name -> annotation, in their order."""
+        found: dict[str, str] = {}
+        for base in source.bases:
+            parent = self.find(base, source.path)
+            if parent and parent is not source:
+                found |= self.fields(parent)
+        own = [
+            node for node in source.tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        ]
+        return found | {
+            node.target.id: ast.unparse(node.annotation) for node in own if isinstance(node.target, ast.Name)
+        }
+
+
+def installed() -> Path:
+    """Folder of the installed diffusers, found without importing it. Raises: `MissingPackageError`."""
+    spec = find_spec("diffusers")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingPackageError("diffusers is not installed. Type: pip install 'diffusers>=0.42'.")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module, those in the branches of `try` and `if` included."""
+    for node in body:
+        if isinstance(node, ast.Try | ast.If):
+            inner = [*node.body, *node.orelse]
+            yield from _statements(
+                [*inner, *(each for handler in getattr(node, "handlers", []) for each in handler.body)]
+            )
+        else:
+            yield node
+
+
+def _entries(node: ast.AST) -> list[tuple[str, list[str]]]:
+    """What one statement adds to `_import_structure`: an assignment of it or of a key, an extend or an append."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target, value = node.targets[0], node.value
+        if isinstance(target, ast.Name) and target.id == "_import_structure" and isinstance(value, ast.Dict):
+            return [(_text(key), _texts(item)) for key, item in zip(value.keys, value.values, strict=True)]
+        if _is_table(target):
+            assert isinstance(target, ast.Subscript)
+            return [(_text(target.slice), _texts(value))]
+    node = node.value if isinstance(node, ast.Expr) else node
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_table(node.func.value):
+        assert isinstance(node.func.value, ast.Subscript)
+        return [(_text(node.func.value.slice), [name for arg in node.args for name in _texts(arg)])]
+    return []
+
+
+def _is_table(node: ast.AST) -> bool:
+    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "_import_structure"
+
+
+def _text(node: ast.AST | None) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _texts(node: ast.AST) -> list[str]:
+    """The strings of a literal list, or of one literal string; anything computed gives none."""
+    items = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
+    return [text for text in map(_text, items) if text]
