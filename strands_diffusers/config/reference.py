@@ -1,13 +1,11 @@
-"""The config reference in `docs/config.md`, generated from the field docstrings: `python -m strands_diffusers.config.reference`."""
+"""The config reference in `docs/config.md`, generated from the field docstrings: `python docs/make_reference.py`."""
 
 import ast
 import dataclasses
 import functools
 import inspect
-import sys
 from collections.abc import Iterable
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -75,7 +73,7 @@ def _table(cls: type, prefix: str, inherited: Iterable[str] = ()) -> list[str]:
 
 def markdown(classes: dict[str, dict[str, type]]) -> str:
     """The whole page. `classes[group][name]`: the plugin classes of the groups output, visualizer, metric, tracker, source."""
-    lines = ["# Config reference", "", "Generated from the field docstrings by `python -m strands_diffusers.config.reference`; do not edit.", ""]
+    lines = ["# Config reference", "", "Generated from the field docstrings by `python docs/make_reference.py`; do not edit.", ""]
     lines += ["## Top level", "", *_table(schema.RunConfig, "")]
     lines += ["## model", "", (schema.ModelConfig.__doc__ or "").strip(), "", *_table(schema.ModelConfig, "model.")]
     lines += ["### model.lora", "", *_table(schema.LoraConfig, "model.lora.")]
