@@ -24,8 +24,11 @@ from strands_diffusers.results import ActionSpace
 _ROUNDED = 5e-3
 """Largest distance of a rot6d entry from the nearest rotation that rounding (two digits, bfloat16) explains."""
 
+_NO_ROTATION = 0.02
+"""Beyond this distance, columns are no rotation matrix's, however rounded."""
+
 _EXACT = 2e-6
-"""The same for float32."""
+"""Largest distance that float32 explains."""
 
 _CLEARLY = 3.0
 """One reading must be this many times closer to a rotation than the other."""
@@ -148,16 +151,11 @@ def _refuse_model(rows_TD: Array, known: Domain, space: ActionSpace | None) -> N
     if gaps is None:
         return
     as_physical, as_model = gaps
-    if as_physical > _TELLING and as_model * _CLEARLY < as_physical:
+    if as_physical > _NO_ROTATION or (as_physical > _TELLING and as_model * _CLEARLY < as_physical):
         raise ActionError(
-            f"these actions look like model space (their rotation columns are off by {as_physical:.1g} from rotations, "
-            f"and only {as_model:.1g} once decoded), and physical units belong here. Decode them first: "
-            f"strands_diffusers.actions.to_physical(actions, actions.space_of({known.short!r}))."
-        )
-    if as_physical > 0.05:
-        raise ActionError(
-            f"the rotation columns are off by {as_physical:.2g} from any rotation: they must hold the first two "
-            "columns of a rotation matrix, one after the other (identity 1 0 0 0 1 0)."
+            f"the rotation columns are off by {as_physical:.1g} from any rotation: these look like model space, and "
+            "physical units belong here (two columns of a rotation matrix, one after the other; identity 1 0 0 0 1 0). "
+            f"Decode them first: strands_diffusers.actions.to_physical(actions, actions.space_of({known.short!r}))."
         )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -150,7 +150,3 @@ def test_a_start_that_is_not_rigid_is_refused() -> None:
 def test_a_path_of_one_pose_has_no_deltas() -> None:
     with pytest.raises(ActionError, match=r"\[T \+ 1, 4, 4\]"):
         deltas(np.eye(4)[None])
-
-
-settings.register_profile("strands_diffusers", deadline=None)
-settings.load_profile("strands_diffusers")
