@@ -102,10 +102,10 @@ def prepare(config: RunConfig, observation: Observation) -> Prepared:
     if space.statistics:
         actions.load_statistics(space.statistics, domain.name)
     shape = (condition.num_chunks, checks.chunk_size(config), -1)
-    given = _given_actions(condition, observation, domain.name, steps) if mode == "forward_dynamics" else None
+    given = _given_actions(condition, observation, space, steps) if mode == "forward_dynamics" else None
     reference = None
     if mode != "forward_dynamics" and observation.actions is not None and len(observation.actions) >= steps:
-        reference = actions.check_actions(observation.actions, domain.name, what=f"observation {observation.source}")[:steps]
+        reference = _checked(observation.actions, f"observation {observation.source}", space)[:steps]
     return Prepared(
         mode=mode,
         prompt=prompt,
@@ -123,7 +123,15 @@ def _fitting(num_frames: int) -> int:
     return max(4, (num_frames - 1) // 4 * 4)
 
 
-def _given_actions(condition: ActionConditionConfig, observation: Observation, domain: str, steps: int) -> np.ndarray:
+def _checked(value: Any, what: str, space: ActionSpace) -> np.ndarray:
+    """Model-space actions [T, D], or an `ActionError` that says where they came from."""
+    try:
+        return actions.check_actions(value, space.domain, space=space)
+    except ActionError as error:
+        raise ActionError(f"{what}: {error}") from error
+
+
+def _given_actions(condition: ActionConditionConfig, observation: Observation, space: ActionSpace, steps: int) -> np.ndarray:
     """The [steps, D] model-space actions that drive forward dynamics. A short file is refused: diffusers would repeat its last row."""
     assert isinstance(condition, ForwardDynamicsConfig)
     if condition.actions is not None:
@@ -135,7 +143,7 @@ def _given_actions(condition: ActionConditionConfig, observation: Observation, d
             f"condition=forward_dynamics needs actions and observation {observation.source} holds none. "
             "Add condition.actions=FILE.json (nested lists [T][D] in model space)."
         )
-    chunk_TD = actions.check_actions(value, domain, what=what)
+    chunk_TD = _checked(value, what, space)
     if len(chunk_TD) < steps:
         raise ActionError(
             f"{what} has {len(chunk_TD)} steps; the rollout needs {steps}. "

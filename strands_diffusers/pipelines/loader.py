@@ -180,12 +180,15 @@ def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) ->
         arguments["enable_safety_checker"] = config.guardrail
     elif config.guardrail:
         guardrail["reason"] = f"{cls.__name__} has no switch of this kind"
-    if not (str(device) == "cpu" and "float16" == dtype):
-        pass
+    bars = diffusers.utils.logging.is_progress_bar_enabled()
+    diffusers.utils.logging.disable_progress_bar()  # its bar counts components; our progress line is the one people see
     try:
         pipe = cls.from_pretrained(str(location), **arguments)
     except Exception as error:
         raise ModelError(f"cannot load {location}: {type(error).__name__}: {one_line(error, 300)}") from error
+    finally:
+        if bars:
+            diffusers.utils.logging.enable_progress_bar()
     pipe.set_progress_bar_config(disable=True)
     if config.scheduler:
         pipe.scheduler = getattr(diffusers, config.scheduler).from_config(pipe.scheduler.config)
