@@ -144,6 +144,6 @@ class Source(_Configured):
         if "scheme" in vars(cls):
             cls.name = cls.scheme
 
-    def absolute(self, address: str) -> str:
-        """Return `address` with its relative paths made absolute, called when the config is composed."""
+    def absolute(self, address: str, cwd: Path) -> str:
+        """Return `address` with its relative paths made absolute as seen from `cwd`, called when a job is checked."""
         return address
