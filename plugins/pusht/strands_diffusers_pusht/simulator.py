@@ -49,8 +49,8 @@ class PushT:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         import cv2
-        import gymnasium
         import gym_pusht  # noqa: F401  (registers the environment)
+        import gymnasium
 
         cv2.setNumThreads(1)
         self._env: Any = gymnasium.make(

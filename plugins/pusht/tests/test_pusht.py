@@ -1,0 +1,139 @@
+"""The simulator obeys, the expert does what it is told, frames can be read back, the source answers."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gym_pusht")
+
+from strands_diffusers_pusht import tracking
+from strands_diffusers_pusht.closed_loop import drive, progress_px
+from strands_diffusers_pusht.expert import TASKS, Expert, play
+from strands_diffusers_pusht.simulator import FRAME_PX, PushT, to_model_space, to_pixels
+from strands_diffusers_pusht.source import PushTSource
+
+from strands_diffusers import ObservationRequest, errors
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # pygame's and gymnasium's own
+
+
+@pytest.fixture(scope="module")
+def table():
+    return PushT()
+
+
+def test_a_seed_is_always_the_same_table(table):
+    first = table.start(500_001)
+    table.start(500_002)
+
+    np.testing.assert_array_equal(table.start(500_001), first)
+
+
+def test_a_state_that_is_set_is_the_state_and_the_picture(table):
+    table.start(7)
+    state, frame = table.state, table.render()
+    table.run(np.full((5, 2), 250.0))
+
+    table.state = state
+
+    np.testing.assert_allclose(table.state, state)
+    np.testing.assert_array_equal(table.render(), frame)
+
+
+def test_running_the_same_actions_twice_gives_the_same_film(table):
+    state = table.start(11)
+    frames, actions, _ = play(table, "poke", 11, 16)
+    table.state = state
+
+    again, _ = table.run(actions)
+
+    np.testing.assert_array_equal(again, frames)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_expert_moves_the_block_as_the_task_says(table, task):
+    moves = []
+    for seed in range(500_000, 500_008):
+        table.start(seed)
+        _, _, states = play(table, task, seed, 30)
+        moves.append(progress_px(states, task))
+
+    assert np.mean(moves) > 25
+    assert np.median(moves) > 25
+
+
+def test_pusher_and_block_are_read_off_a_frame(table):
+    for seed in range(5):
+        state = table.start(seed)
+        frame = table.render()
+
+        assert np.linalg.norm(tracking.pusher_px(frame) - state[:2]) < 3
+        assert np.linalg.norm(tracking.block_px(frame) - state[2:4]) < 8
+        assert tracking.is_pusht(frame)
+
+
+def test_a_picture_of_something_else_is_no_pusht_scene():
+    noise = np.random.default_rng(0).integers(0, 255, (FRAME_PX, FRAME_PX, 3), np.uint8)
+
+    assert not tracking.is_pusht(noise)
+    assert not tracking.is_pusht(np.full((FRAME_PX, FRAME_PX, 3), 255, np.uint8))
+    assert np.isnan(tracking.pusher_px(np.zeros((2, 96, 96, 3), np.uint8))).all()
+
+
+def test_overlap_is_one_for_the_same_mask_and_zero_for_disjoint_ones():
+    mask = np.zeros((8, 8), bool)
+    mask[:4] = True
+
+    assert tracking.overlap(mask, mask) == 1
+    assert tracking.overlap(mask, ~mask) == 0
+
+
+def test_pixels_survive_the_way_to_model_space_and_back():
+    pixels = np.array([[0.0, 511.0], [256.0, 12.5]])
+
+    np.testing.assert_allclose(to_pixels(to_model_space(pixels)), pixels, atol=1e-4)
+
+
+def test_the_closed_loop_shows_each_new_frame_to_the_policy(table):
+    table.start(3)
+    expert, seen = Expert("left", table, 3), []
+
+    def policy(frame):
+        seen.append(frame)
+        return to_model_space(np.array([expert.act() for _ in range(4)]))
+
+    episode = drive(table, policy, num_chunks=3, num_steps=2)
+
+    assert len(seen) == 3
+    assert episode.frames.shape == (7, 96, 96, 3)
+    assert episode.actions.shape == (6, 2)
+    np.testing.assert_array_equal(seen[1], episode.frames[2])
+
+
+def test_a_policy_that_answers_nonsense_is_refused(table):
+    table.start(3)
+
+    with pytest.raises(ValueError, match=r"finite actions \[T, 2\]"):
+        drive(table, lambda frame: np.full((4, 2), np.nan))
+
+
+def test_the_source_gives_frames_true_actions_and_the_task():
+    observation = PushTSource().read("500003@task:down@start:4", ObservationRequest(num_frames=17, domain="pusht"))
+
+    assert observation.frames.shape == (17, 96, 96, 3)
+    assert observation.actions.shape == (16, 2)
+    assert observation.task == "Push the T block down."
+    assert (observation.domain, observation.fps) == ("pusht", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("left", "SEED is a whole number"),
+        ("3@task:lfet", "Did you mean left"),
+        ("3@speed:2", "@speed that is not known"),
+        ("3@start:x", "not a frame number"),
+    ],
+)
+def test_a_wrong_address_says_what_to_type(address, message):
+    with pytest.raises(errors.ObservationError, match=message):
+        PushTSource().read(address, ObservationRequest())
