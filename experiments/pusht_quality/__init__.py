@@ -1,0 +1,1 @@
+"""Judges a PushT world model on episodes it has never seen; see README.md."""

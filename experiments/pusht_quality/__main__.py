@@ -1,0 +1,59 @@
+"""`python -m experiments.pusht_quality PIPELINE_FOLDER --out FOLDER`: evaluate a checkpoint, write table and pictures.
+
+Results go to `OUT/results.jsonl` as they come; started again, it goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+from . import jobs, sheet, table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.pusht_quality", description=__doc__)
+    parser.add_argument("model", type=Path, help="a save_pretrained folder")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=64, help="held-out clips for forward and inverse dynamics")
+    parser.add_argument("--starts", type=int, default=64, help="held-out starts for the policy, five tasks each")
+    parser.add_argument("--unseen", type=int, default=16, help="starts asked in wordings never trained on")
+    parser.add_argument("--steps", type=int, default=8, help="denoising steps")
+    parser.add_argument("--guidance", type=float, default=6.0, help="guidance scale of the policy")
+    parser.add_argument("--procs", type=int, default=2)
+    parser.add_argument("--films", action=argparse.BooleanOptionalAction, default=True, help="keep every film")
+    options = parser.parse_args()
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    films = options.out / "films" if options.films else None
+    if films:
+        films.mkdir(exist_ok=True)
+    log = options.out / "results.jsonl"
+    results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(r["kind"], r["index"], r["task"]) for r in results}
+    todo = [job for job in jobs.plan(options.clips, options.starts, options.unseen) if job not in done]
+    begin = last = time.monotonic()
+    setup = (options.model, options.steps, options.guidance, films)
+    with multiprocessing.get_context("spawn").Pool(options.procs, jobs.set_up, setup) as pool, log.open("a") as file:
+        for count, result in enumerate(pool.imap_unordered(jobs.run, todo), 1):
+            results.append(result)
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            if time.monotonic() - last > 15 or count == len(todo):
+                last = time.monotonic()
+                spent = (last - begin) / 60
+                left = spent * (len(todo) - count) / count
+                print(f"{count}/{len(todo)} | {spent:.1f} min, {left:.1f} min left", flush=True)
+    title = f"{options.model.name}, {options.steps} steps, guidance {options.guidance:g}"
+    text = table.markdown(results, title)
+    (options.out / "table.md").write_text(text)
+    print(text)
+    if films:
+        sheet.draw(films, options.out / "sheet.png")
+
+
+if __name__ == "__main__":
+    main()

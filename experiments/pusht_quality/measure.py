@@ -1,0 +1,86 @@
+"""The measures, each with its trivial baseline. One call gives the values of one episode."""
+
+from __future__ import annotations
+
+import numpy as np
+from strands_diffusers_pusht import tracking
+from strands_diffusers_pusht.closed_loop import progress_px
+from strands_diffusers_pusht.expert import DIRECTIONS
+
+from .episodes import Clip
+
+
+def psnr_db(film: np.ndarray, truth: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of uint8 pixels [dB]."""
+    error = np.mean((film.astype(float) - truth) ** 2)
+    return float(-10 * np.log10(max(error, 1e-6) / 255**2))
+
+
+def compare_films(film: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """A film [17, 96, 96, 3] against the true one, frame 0 left out."""
+    still = np.repeat(truth[:1], len(truth), 0)
+    changed = np.abs(truth.astype(int) - still).max(-1) > 20
+    pusher, pusher_true = tracking.pusher_px(film)[1:], tracking.pusher_px(truth)[1:]
+    block, block_true = tracking.block_px(film)[1:], tracking.block_px(truth)[1:]
+    return {
+        "psnr": psnr_db(film[1:], truth[1:]),
+        "psnr_changed": psnr_db(film[changed], truth[changed]),
+        "pusher_px": float(np.nanmean(np.linalg.norm(pusher - pusher_true, axis=1))),
+        "block_px": float(np.nanmean(np.linalg.norm(block - block_true, axis=1))),
+        "iou": float(tracking.overlap(tracking.block_mask(film[-1]), tracking.block_mask(truth[-1]))),
+        "pusher_seen": float(np.isfinite(pusher).all(1).mean()),
+    }
+
+
+def forward_dynamics(film: np.ndarray, clip: Clip) -> dict[str, float]:
+    """Measures of a forward-dynamics film, and of repeating the first frame (`*_still`)."""
+    still = compare_films(np.repeat(clip.frames[:1], len(clip.frames), 0), clip.frames)
+    return compare_films(film, clip.frames) | {f"{name}_still": value for name, value in still.items()}
+
+
+def inverse_dynamics(actions: np.ndarray, clip: Clip, mean_action: np.ndarray) -> dict[str, float]:
+    """Mean absolute error in model space, and that of always answering the training data's mean action."""
+    return {
+        "mae": float(np.abs(actions - clip.actions).mean()),
+        "mae_mean": float(np.abs(mean_action - clip.actions).mean()),
+    }
+
+
+def policy(
+    film: np.ndarray, simulated: np.ndarray, states: np.ndarray, expert_states: np.ndarray, task: str
+) -> dict[str, float]:
+    """A policy's film, the simulator under its actions (frames, states), and the expert from the same start.
+
+    `film_move_px` and `move_px` are along the task's direction (only given for directions).
+    """
+    move, expert = progress_px(states, task), progress_px(expert_states, task)
+    pusher = tracking.pusher_px(film)[1:]
+    values = {
+        "move_px": move,
+        "wrong": float(move < -10),
+        "expert_px": expert,
+        "expert_wrong": float(expert < -10),
+        "pusher_seen": float(np.isfinite(pusher).all(1).mean()),
+        "pusher_px": float(np.nanmedian(np.linalg.norm(pusher - states[1:, :2], axis=1))),
+        "iou": float(tracking.overlap(tracking.block_mask(film[-1]), tracking.block_mask(simulated[-1]))),
+    }
+    if task in DIRECTIONS:
+        block = tracking.block_px(film[[0, -1]])
+        values["film_move_px"] = float((block[1] - block[0]) @ np.array(DIRECTIONS[task]))
+    return values
+
+
+def interval(values: np.ndarray, groups: np.ndarray | None = None, draws: int = 4000) -> tuple[float, float, float]:
+    """Mean and bootstrapped 95 % interval; `groups` (the starts) are drawn as wholes."""
+    values = np.asarray(values, float)
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    finite = np.isfinite(values)
+    values, groups = values[finite], groups[finite]
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    _, which = np.unique(groups, return_inverse=True)
+    total, count = np.bincount(which, values), np.bincount(which)
+    picks = np.random.default_rng(0).integers(0, len(total), (draws, len(total)))
+    means = total[picks].sum(1) / count[picks].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)

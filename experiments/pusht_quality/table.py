@@ -1,0 +1,145 @@
+"""From the jobs' values to a Markdown table: mean, 95 % interval, the trivial baseline, and what the issue asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from strands_diffusers_pusht.expert import DIRECTIONS
+
+from .measure import interval
+
+Rows = list[dict[str, Any]]
+
+
+def _column(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
+    chosen = [row for row in rows if name in row]
+    return np.array([row[name] for row in chosen], float), np.array([row["index"] for row in chosen])
+
+
+def _cell(rows: Rows, name: str, form: str, scale: float = 1.0) -> str:
+    mean, low, high = (x * scale for x in interval(*_column(rows, name)))
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _baseline(rows: Rows, name: str, form: str, scale: float = 1.0) -> str:
+    return f"{np.nanmean(_column(rows, name)[0]) * scale:{form}}"
+
+
+def _median_px(rows: Rows) -> str:
+    values, groups = _column(rows, "pusher_px")
+    unique = np.unique(groups)
+    rng = np.random.default_rng(0)
+    by_group = {g: values[groups == g] for g in unique}
+    draws = [np.nanmedian(np.concatenate([by_group[g] for g in rng.choice(unique, len(unique))])) for _ in range(1000)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return f"{np.nanmedian(values):.1f} ({low:.1f} to {high:.1f})"
+
+
+def _ratio(rows: Rows) -> str:
+    moved = [row for row in rows if "film_move_px" in row and np.isfinite(row["film_move_px"])]
+    film, real = (np.array([row[name] for row in moved]) for name in ("film_move_px", "move_px"))
+    groups = np.array([row["index"] for row in moved])
+    unique, rng, draws = np.unique(groups), np.random.default_rng(0), []
+    for _ in range(1000):
+        pick = np.concatenate([np.flatnonzero(groups == g) for g in rng.choice(unique, len(unique))])
+        draws.append(film[pick].sum() / real[pick].sum())
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return f"{film.sum() / real.sum():.2f}x ({low:.2f} to {high:.2f})"
+
+
+def markdown(results: Rows, title: str) -> str:
+    """The whole table. Baselines: repeat the first frame; the mean action; the scripted expert."""
+    by_kind = {kind: [r for r in results if r["kind"] == kind] for kind in ("video", "inverse", "policy", "unseen")}
+    video, inverse, policy = by_kind["video"], by_kind["inverse"], by_kind["policy"]
+    lines = [
+        f"# {title}",
+        "",
+        "| mode | measure | mean (95 % interval) | baseline | must | aim |",
+        "|---|---|---|---|---|---|",
+    ]
+
+    def add(mode: str, measure: str, value: str, baseline: str, must: str, aim: str) -> None:
+        lines.append(f"| {mode} | {measure} | {value} | {baseline} | {must} | {aim} |")
+
+    if video:
+        add("autoencoder", "PSNR, 17-frame clips [dB]", _cell(video, "vae_psnr", ".1f"), "", "35", "38")
+        for name, text, form, must, aim in (
+            ("psnr", "PSNR without frame 0 [dB]", ".1f", "30", "33"),
+            ("psnr_changed", "PSNR on pixels that change [dB]", ".1f", "17.5", "21"),
+            ("pusher_px", "pusher error [px]", ".1f", "6", "3"),
+            ("block_px", "block error [px]", ".1f", "6", "3"),
+            ("iou", "overlap of the T in the last frame", ".2f", "0.7", "0.85"),
+            ("pusher_seen", "pusher visible", ".3f", "", ""),
+        ):
+            still = _baseline(video, f"{name}_still", form)
+            add("forward_dynamics", text, _cell(video, name, form), f"{still} (repeat first frame)", must, aim)
+    if inverse:
+        mean = _baseline(inverse, "mae_mean", ".3f")
+        add(
+            "inverse_dynamics",
+            "action MAE, model space",
+            _cell(inverse, "mae", ".4f"),
+            f"{mean} (mean action)",
+            "0.018",
+            "0.010",
+        )
+    for kind, rows in (("policy", policy), ("policy, unseen wordings", by_kind["unseen"])):
+        directed = [r for r in rows if r["task"] in DIRECTIONS]
+        goal = [r for r in rows if r["task"] == "goal"]
+        if not directed:
+            continue
+        expert = _baseline(directed, "expert_px", ".0f")
+        seen = kind == "policy"
+        add(
+            kind,
+            "block's move along the command [px]",
+            _cell(directed, "move_px", ".1f"),
+            f"{expert} (expert)",
+            "50" * seen,
+            "55" * seen,
+        )
+        for task in DIRECTIONS:
+            own = [r for r in directed if r["task"] == task]
+            add(
+                kind,
+                f"... {task}",
+                _cell(own, "move_px", ".1f"),
+                _baseline(own, "expert_px", ".0f"),
+                "35" * seen,
+                "45" * seen,
+            )
+        wrong = _baseline(directed, "expert_wrong", ".1f", 100)
+        add(
+            kind,
+            "moved the wrong way by over 10 px [%]",
+            _cell(directed, "wrong", ".1f", 100),
+            f"{wrong} (expert)",
+            "4" * seen,
+            "1" * seen,
+        )
+        add(
+            kind,
+            "pusher visible in the film [%]",
+            _cell(directed, "pusher_seen", ".1f", 100),
+            "",
+            "98" * seen,
+            "100" * seen,
+        )
+        add(kind, "film against simulator, median pusher error [px]", _median_px(directed), "", "9" * seen, "5" * seen)
+        add(kind, "film's block move over the simulator's", _ratio(directed), "1", "1.15x" * seen, "1.05x" * seen)
+        add(kind, "overlap of the T, film and simulator, last frame", _cell(directed, "iou", ".2f"), "", "", "")
+        if goal:
+            expert = _baseline(goal, "expert_px", ".0f")
+            add(
+                kind,
+                "goal task: block nearer to the goal by [px]",
+                _cell(goal, "move_px", ".1f"),
+                f"{expert} (expert)",
+                "",
+                "",
+            )
+    counts = ", ".join(f"{len(rows)} {kind}" for kind, rows in by_kind.items() if rows)
+    seconds = np.median([r["seconds"] for r in results])
+    lines += ["", f"Rollouts: {counts}. Median {seconds:.2f} s a call, one thread."]
+    return "\n".join(lines) + "\n"

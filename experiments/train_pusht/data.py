@@ -1,0 +1,135 @@
+"""Stage `data`: scripted episodes from the simulator, in shards; and the reader of those shards.
+
+A shard is a folder `shard_0012/` with `frames.npy` uint8 [N, 96, 96, 3] and `episodes.npz`: `action` float32 [N, 2]
+(simulator pixels, row i moves frame i to frame i + 1; the last row of an episode repeats the one before), `state`
+float32 [N, 5], and `start`, `length` [frames], `task` (index in ALL_TASKS), `seed`, one per episode.
+An episode is a function of its seed alone. A shard that exists is complete.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .parallel import Progress, Ranks
+
+ALL_TASKS = ("left", "right", "up", "down", "goal", "free", "poke")
+"""Order of the task index. The last two are motions without a task in words."""
+
+VALIDATION_SEED = 400_000
+"""Seeds from here on make the validation shard; training seeds count up from 0, held-out ones from 500000."""
+
+
+@dataclass
+class DataConfig:
+    """Scripted episodes. About 5 minutes on two cores for the defaults."""
+
+    num_shards: int = 32
+    """Training shards."""
+
+    episodes_per_shard: int = 200
+    """Episodes in a shard; shard i holds seeds i * 200 up to (i + 1) * 200."""
+
+    num_steps: int = 36
+    """Actions per episode; it ends early where the block reaches a wall."""
+
+    task_weights: tuple[float, ...] = (0.15, 0.15, 0.15, 0.15, 0.15, 0.11, 0.14)
+    """Chance of each of ALL_TASKS."""
+
+
+def record_shard(config: DataConfig, first_seed: int, directory: Path) -> int:
+    """Play `episodes_per_shard` episodes and write the shard. -> number of frames."""
+    from strands_diffusers_pusht.expert import Expert
+    from strands_diffusers_pusht.simulator import HELD_OUT_SEED, PushT
+
+    sim = PushT()
+    frames, actions, states, episodes = [], [], [], []
+    for seed in range(first_seed, first_seed + config.episodes_per_shard):
+        assert seed < HELD_OUT_SEED
+        task = int(np.random.default_rng([seed, 0]).choice(len(ALL_TASKS), p=config.task_weights))
+        sim.start(seed)
+        expert = Expert(ALL_TASKS[task], sim, seed)
+        start = len(frames)
+        frames.append(sim.render())
+        states.append(sim.state)
+        for _ in range(config.num_steps):
+            actions.append(expert.act())
+            states.append(sim.step(actions[-1]))
+            frames.append(sim.render())
+            if sim.corners_px.min() < 9 or sim.corners_px.max() > 503:
+                break
+        actions.append(actions[-1])
+        episodes.append((start, len(frames) - start, task, seed))
+    partial = directory.with_suffix(".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    np.save(partial / "frames.npy", np.stack(frames))
+    start, length, task, seed = np.array(episodes).T
+    np.savez(
+        partial / "episodes.npz",
+        action=np.array(actions, np.float32),
+        state=np.array(states, np.float32),
+        start=start,
+        length=length,
+        task=task,
+        seed=seed,
+    )
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)
+    return len(frames)
+
+
+def run(config: DataConfig, work: Path, ranks: Ranks) -> None:
+    """Write the validation shard and every training shard that is not there yet; ranks share them out."""
+    jobs = [(work / "data" / "validation", VALIDATION_SEED)]
+    jobs += [(work / "data" / f"shard_{i:04d}", i * config.episodes_per_shard) for i in range(config.num_shards)]
+    mine = [job for i, job in enumerate(jobs) if i % ranks.world == ranks.rank and not job[0].exists()]
+    progress = Progress("data", len(mine), ranks)
+    num_frames = 0
+    for done, (directory, seed) in enumerate(mine, 1):
+        num_frames += record_shard(config, seed, directory)
+        progress.line(done, f"{num_frames} frames on this rank")
+
+
+class Frames:
+    """Read access to shards; frames stay on disk (memory-mapped)."""
+
+    def __init__(self, directories: list[Path]) -> None:
+        self.shards = []
+        for directory in directories:
+            with np.load(directory / "episodes.npz") as episodes:
+                self.shards.append((np.load(directory / "frames.npy", mmap_mode="r"), dict(episodes)))
+        if not self.shards:
+            raise SystemExit("No data yet. Run the stage `data` first.")
+
+    @classmethod
+    def training(cls, work: Path) -> Frames:
+        """Every complete training shard that is there now."""
+        return cls(sorted(p for p in (work / "data").glob("shard_*") if p.suffix != ".partial"))
+
+    @classmethod
+    def validation(cls, work: Path) -> Frames:
+        """The validation shard."""
+        return cls([work / "data" / "validation"])
+
+    def windows(self, num_frames: int) -> np.ndarray:
+        """Every window of `num_frames` in an episode: int [M, 4] = shard, first frame, task, step in the episode."""
+        rows = []
+        for i, (_, e) in enumerate(self.shards):
+            for start, length, task in zip(e["start"], e["length"], e["task"], strict=True):
+                rows += [(i, start + k, task, k) for k in range(length - num_frames + 1)]
+        return np.array(rows)
+
+    def clip(self, shard: int, first: int, num_frames: int) -> np.ndarray:
+        """Frames, uint8 [num_frames, 96, 96, 3]."""
+        return np.asarray(self.shards[shard][0][first : first + num_frames])
+
+    def actions(self, shard: int, first: int, num_steps: int) -> np.ndarray:
+        """Actions in simulator pixels, float32 [num_steps, 2]."""
+        return self.shards[shard][1]["action"][first : first + num_steps]
+
+    def state(self, shard: int, index: int) -> np.ndarray:
+        """The simulator's state at one frame, float32 [5]."""
+        return self.shards[shard][1]["state"][index]

@@ -1,0 +1,120 @@
+"""Stage `latents`: windows of the data through the frozen encoder, normalised, on disk as the transformer reads them.
+
+`latents/NAME.npz` per data shard: `latent` float16 [M, 32, 5, 6, 6], `action` float32 [M, 16, 2] (model space),
+`task` int [M]; and `latents/scale.npz`: `mean`, `std` float32 [32], which go into the autoencoder's config.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .data import Frames
+from .parallel import Progress, Ranks
+from .vae import NUM_FRAMES, build, encode, to_clip
+
+
+@dataclass
+class LatentsConfig:
+    """Encodes the start of every episode and some later windows of it."""
+
+    windows_per_episode: int = 6
+    """Windows of 17 frames per episode; the first starts at its first frame, the others anywhere."""
+
+    batch: int = 8
+    """Clips encoded at once."""
+
+    init: str = ""
+    """A pipeline folder whose latent scale to keep (for a transformer that starts from there); empty: measure it."""
+
+    max_shards: int = 0
+    """Training shards to encode; 0: all there are."""
+
+
+def load_vae(work: Path, device: str, init: str = "") -> torch.nn.Module:
+    """The autoencoder's averaged weights, from its cool-down where there is one."""
+    vae = build(init)
+    cooled = work / "vae_cooled.pt"
+    state = torch.load(cooled if cooled.exists() else work / "vae.pt", map_location="cpu", weights_only=False)
+    vae.load_state_dict(state["average"])
+    return vae.to(device).requires_grad_(False).eval()
+
+
+def choose(data: Frames, per_episode: int, rng: np.random.Generator) -> np.ndarray:
+    """Windows [M, 4] as `Frames.windows` has them: the first of each episode, and `per_episode - 1` others."""
+    windows = data.windows(NUM_FRAMES)
+    firsts = np.flatnonzero(windows[:, 3] == 0)
+    chosen = []
+    for begin, end in zip(firsts, [*firsts[1:], len(windows)], strict=True):
+        later = rng.permutation(np.arange(begin + 1, end))[: per_episode - 1]
+        chosen += [begin, *later]
+    return windows[chosen]
+
+
+def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
+    """Encode every shard that has no latents yet; ranks share them out."""
+    torch.manual_seed(0)
+    vae = load_vae(work, ranks.device, config.init)
+    target = work / "latents"
+    target.mkdir(exist_ok=True)
+    shards = sorted(p for p in (work / "data").glob("shard_*") if p.suffix != ".partial")
+    shards = [work / "data" / "validation", *shards[: config.max_shards or None]]
+    if ranks.first and not (target / "scale.npz").exists():
+        _write_scale(config, vae, shards[1], target / "scale.npz", ranks)
+    jobs = [s for i, s in enumerate(shards) if i % ranks.world == ranks.rank]
+    jobs = [s for s in jobs if not (target / f"{s.name}.npz").exists()]
+    progress = Progress("latents", len(jobs), ranks)
+    for done, shard in enumerate(jobs, 1):
+        data = Frames([shard])
+        windows = choose(data, config.windows_per_episode, np.random.default_rng(len(shards) + done))
+        latents = [
+            _encode(vae, data, part, ranks.device) for part in np.array_split(windows, len(windows) // config.batch + 1)
+        ]
+        partial = target / f"{shard.name}.partial.npz"
+        np.savez(
+            partial,
+            latent=torch.cat(latents).half().numpy(),
+            action=np.stack([data.actions(s, f, NUM_FRAMES - 1) for s, f, _, _ in windows]) / 256 - 1,
+            task=windows[:, 2],
+        )
+        partial.rename(target / f"{shard.name}.npz")
+        progress.line(done, f"{len(windows)} windows each")
+
+
+def _encode(vae: torch.nn.Module, data: Frames, windows: np.ndarray, device: str) -> torch.Tensor:
+    clip = to_clip(np.stack([data.clip(s, f, NUM_FRAMES) for s, f, _, _ in windows])).to(device)
+    with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16):
+        return encode(vae, clip)[0].cpu()
+
+
+def _write_scale(config: LatentsConfig, vae: torch.nn.Module, shard: Path, path: Path, ranks: Ranks) -> None:
+    data = Frames([shard])
+    windows = choose(data, 2, np.random.default_rng(0))[:240]
+    z = torch.cat([_encode(vae, data, part, ranks.device) for part in np.array_split(windows, 30)])
+    mean, std = z.mean((0, 2, 3, 4)).numpy(), z.std((0, 2, 3, 4)).numpy()
+    if config.init:
+        kept_mean, kept_std = np.float32(vae.config.latents_mean), np.float32(vae.config.latents_std)
+        shift, ratio = np.abs((mean - kept_mean) / kept_std).max(), std / kept_std
+        print(
+            f"kept the scale of {config.init}: means off by {shift:.2f} std, std {ratio.min():.2f}-{ratio.max():.2f} x"
+        )
+        mean, std = kept_mean, kept_std
+    np.savez(path, mean=mean, std=std)
+
+
+def load(work: Path, name: str) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Normalised latents float16 [M, 32, 5, 6, 6], actions float32 [M, 16, 2], tasks [M] of `latents/{name}*.npz`."""
+    scale = np.load(work / "latents" / "scale.npz")
+    mean, std = (torch.from_numpy(scale[k]).view(1, -1, 1, 1, 1) for k in ("mean", "std"))
+    latents, actions, tasks = [], [], []
+    for path in sorted((work / "latents").glob(f"{name}*.npz")):
+        if ".partial" in path.name:
+            continue
+        with np.load(path) as file:
+            latents.append(((torch.from_numpy(file["latent"]).float() - mean) / std).half())
+            actions.append(torch.from_numpy(file["action"]))
+            tasks.append(file["task"])
+    return torch.cat(latents), torch.cat(actions).float(), np.concatenate(tasks)

@@ -1,0 +1,177 @@
+"""The optimiser both networks are trained with: Muon on matrices, AdamW on the rest, an average of the weights.
+
+The schedule is warm-up, constant, and a linear cool-down to zero at the end ("WSD"): a checkpoint from the constant
+part can always be trained on, and a cool-down from it gives weights worth shipping.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .parallel import Ranks
+
+
+@dataclass
+class Schedule:
+    """Learning-rate factor by step: 0 to 1 over `warmup`, 1, then 1 to 0 over the last `cooldown` of `steps`."""
+
+    steps: int
+    warmup: int
+    cooldown: int
+
+    def factor(self, step: int) -> float:
+        """The factor for step number `step` (from 0)."""
+        left = (self.steps - step) / max(1, self.cooldown)
+        return max(0.0, min(1.0, (step + 1) / self.warmup, left))
+
+    def cooling(self, step: int) -> bool:
+        """Whether `step` is in the cool-down."""
+        return step >= self.steps - self.cooldown
+
+
+def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
+    """Five Newton-Schulz steps (Jordan et al., 2024) that push all singular values of [N, R, C] towards 1."""
+    x = matrices.bfloat16()
+    wide = x.shape[1] <= x.shape[2]
+    x = x if wide else x.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        a = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
+    return (x if wide else x.mT).float()
+
+
+class Optimizer:
+    """Muon for `matrices` (anything viewed as [first dimension, rest]), AdamW for `others`."""
+
+    def __init__(
+        self,
+        matrices: list[torch.nn.Parameter],
+        others: list[torch.nn.Parameter],
+        muon_lr: float,
+        adam_lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+        ranks: Ranks = Ranks(),  # noqa: B008  (frozen)
+    ) -> None:
+        self.matrices, self.others, self.ranks = matrices, others, ranks
+        self.muon_lr, self.adam_lr, self.momentum, self.weight_decay = muon_lr, adam_lr, momentum, weight_decay
+        self.adam = torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
+        self.buffers = [torch.zeros_like(p) for p in matrices]
+        self.groups: dict[tuple[int, int], list[int]] = {}
+        for i, p in enumerate(matrices):
+            self.groups.setdefault((p.shape[0], p[0].numel()), []).append(i)
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Every trained parameter."""
+        return self.matrices + self.others
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for p in self.parameters:
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self, factor: float) -> None:
+        """One update with both learning rates times `factor`."""
+        torch.nn.utils.clip_grad_norm_(self.others, 1.0)
+        for group in self.adam.param_groups:
+            group["lr"] = self.adam_lr * factor
+        self.adam.step()
+        for p, buffer in zip(self.matrices, self.buffers, strict=True):
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            buffer.lerp_(p.grad, 1 - self.momentum)
+        lr = self.muon_lr * factor
+        for p, update in zip(self.matrices, self._updates(), strict=True):
+            scale = max(1.0, p.shape[0] / p[0].numel()) ** 0.5
+            p.mul_(1 - lr * self.weight_decay).add_(update.view_as(p), alpha=-lr * scale)
+
+    def _updates(self) -> list[torch.Tensor]:
+        """Muon's direction for every matrix. The ranks share the work, which on a CPU is a sixth of a step."""
+        updates = [torch.zeros(()) for _ in self.matrices]
+        for (rows, columns), members in self.groups.items():
+            mine = members[self.ranks.rank :: self.ranks.world]
+            shape = self.matrices[members[0]].new_zeros(rows, columns)
+            for i in members:
+                updates[i] = shape
+            if mine:
+                nesterov = [self.matrices[i].grad.lerp(self.buffers[i], self.momentum) for i in mine]
+                directions = orthogonalize(torch.stack([n.view(rows, columns) for n in nesterov]))
+                for i, direction in zip(mine, directions, strict=True):
+                    updates[i] = direction
+        return self.ranks.sum(updates)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on."""
+        return {"adam": self.adam.state_dict(), "buffers": self.buffers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.adam.load_state_dict(state["adam"])
+        for own, saved in zip(self.buffers, state["buffers"], strict=True):
+            own.copy_(saved)
+
+
+class Training:
+    """A network, its averaged copy, its optimiser and its step count: what a checkpoint holds.
+
+    `NAME.pt` is the newest state of the constant part, `NAME_cooled.pt` that of the cool-down. Training that is
+    started again goes on from the cool-down if it ends at the same step, else from the constant part.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, optimizer: Optimizer, schedule: Schedule, path: Path, decay: float
+    ) -> None:
+        self.model, self.optimizer, self.schedule, self.path, self.decay = model, optimizer, schedule, path, decay
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.step = 0
+
+    @property
+    def _cooled(self) -> Path:
+        return self.path.with_name(f"{self.path.stem}_cooled.pt")
+
+    def resume(self) -> bool:
+        """Load the newest state that this schedule can go on from. -> whether there was one."""
+        for path in (self._cooled, self.path):
+            if not path.exists():
+                continue
+            state = torch.load(path, map_location="cpu", weights_only=False)
+            if path == self._cooled and state["steps"] != self.schedule.steps:
+                continue
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+            return True
+        return False
+
+    def save(self, **extra: Any) -> None:
+        """Write the state, by rename."""
+        path = self._cooled if self.schedule.cooling(self.step) else self.path
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "steps": self.schedule.steps,
+            **extra,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Update the weights from the gradients, then the average."""
+        self.optimizer.step(self.schedule.factor(self.step))
+        self.step += 1
+        decay = min(self.decay, (self.step + 1) / (self.step + 10))
+        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)

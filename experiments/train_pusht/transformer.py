@@ -1,0 +1,218 @@
+"""Stage `transformer`: the world model itself, in all its modes at once.
+
+x = (1 - s) data + s noise; the network predicts noise - data. What is given stays clean.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+
+from .latents import load
+from .model import FPS, LATENT_SHAPE, Batch, build, positions, predict, trained_parameters
+from .optim import Optimizer, Schedule, Training
+from .parallel import Progress, Ranks
+from .prompts import Captions, build_tokenizer
+
+MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
+"""Order of `mode_weights`. The last two are text-conditioned video, from a first frame and from nothing."""
+
+assert FPS == 10.0
+
+
+@dataclass
+class TransformerConfig:
+    """The transformer, by flow matching."""
+
+    steps: int = 6000
+    """Optimiser steps in all."""
+
+    cooldown: int = 1500
+    """Steps of linear decay to zero at the end."""
+
+    batch: int = 32
+    """Samples per process and step."""
+
+    mode_weights: tuple[float, ...] = (0.36, 0.18, 0.38, 0.05, 0.03)
+    """Chance of each of MODES."""
+
+    shift: float = 2.5
+    """Noise levels are shift u / (1 + (shift - 1) u) with u uniform: over 1 favours high noise."""
+
+    lowest: float = 0.02
+    """Least u. A sampler of 8 steps never asks below 0.1."""
+
+    prompt_dropout: float = 0.1
+    """Chance that a prompt is replaced by the empty one, for guidance."""
+
+    muon_lr: float = 0.02
+    """Learning rate of the matrices in the layers."""
+
+    adam_lr: float = 2e-3
+    """Learning rate of everything else."""
+
+    average: float = 0.999
+    """Decay of the weight average that is evaluated and exported."""
+
+    init: str = ""
+    """A pipeline folder whose transformer to start from; empty: from nothing."""
+
+    warmup: int = 60
+    """Steps of linear rise at the start."""
+
+    compile: bool = True
+    """`torch.compile` the forward pass: 30 % less time per step on a CPU, for one or two minutes at the start."""
+
+
+class Sampler:
+    """Draws training batches from latents in memory."""
+
+    def __init__(self, config: TransformerConfig, work: Path, name: str, captions: Captions, seed: list[int]) -> None:
+        self.config, self.captions = config, captions
+        self.latents, self.actions, self.tasks = load(work, name)
+        self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed[0] * 7919 + seed[-1])
+
+    def prompts(self, modes: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Caption rows used by a batch, and for each sample which of them. A batch shares one wording per task."""
+        rng, captions, size = self.rng, self.captions, len(modes)
+        rows = [0, 1, *(int(rng.choice(group)) for group in captions.action)]
+        video_task = int(rng.integers(len(captions.video)))
+        video = modes >= 3
+        if video.any():
+            video_task = int(rng.choice(tasks[video]))
+        rows.append(int(rng.choice(captions.video[video_task])))
+        # Forward and inverse dynamics are to follow frames and actions, whatever the words say.
+        told = np.where(modes == 2, tasks, rng.integers(0, len(captions.action), size)) + 2
+        told = np.where(video, np.where(tasks == video_task, len(rows) - 1, 1), told)
+        dropped = rng.random(size) < self.config.prompt_dropout
+        return np.array(rows), np.where(dropped, np.where(video, 1, 0), told)
+
+    def draw(self, size: int, mode: int | None = None) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """-> batch, velocity targets for latents and actions, clean latents; of one mode or of the mixture."""
+        config, rng = self.config, self.rng
+        pick = rng.integers(len(self.latents), size=size)
+        latent, action = self.latents[pick].float(), self.actions[pick]
+        modes = np.full(size, mode) if mode is not None else rng.choice(len(MODES), p=config.mode_weights, size=size)
+        rows, told = self.prompts(modes, self.tasks[pick])
+        length = self.captions.lengths[rows]
+        u = config.lowest + (1 - config.lowest) * torch.rand(size, generator=self.generator)
+        sigma = (config.shift * u / (1 + (config.shift - 1) * u)).clamp(max=0.9995)
+        m = torch.from_numpy(modes)
+        noisy_frame = torch.ones(size, LATENT_SHAPE[1], dtype=torch.bool)
+        noisy_frame[m != 4, 0] = False
+        noisy_frame[m == 1] = False
+        noisy_action = ((m == 1) | (m == 2))[:, None].expand(size, action.shape[1]).clone()
+        noise = torch.randn(latent.shape, generator=self.generator)
+        action_noise = torch.randn(action.shape, generator=self.generator)
+        s5, s3 = sigma.view(-1, 1, 1, 1, 1), sigma.view(-1, 1, 1)
+        batch = Batch(
+            ids_PL=self.captions.ids[rows],  # always as wide, so that a compiled step fits every batch
+            length_P=length,
+            prompt_B=torch.from_numpy(told),
+            latent_BCTHW=torch.where(noisy_frame[:, None, :, None, None], latent.lerp(noise, s5), latent),
+            action_BAD=torch.where(noisy_action[..., None], action.lerp(action_noise, s3), action),
+            noisy_frame_BT=noisy_frame,
+            noisy_action_BA=noisy_action,
+            has_action_B=m < 3,
+            sigma_B=sigma,
+        )
+        return batch, noise - latent, action_noise - action, latent
+
+
+def losses(
+    batch: Batch,
+    predicted: tuple[torch.Tensor, torch.Tensor],
+    targets: tuple[torch.Tensor, torch.Tensor],
+    weight_BTHW: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean squared error over the noisy latents, and over the noisy actions."""
+    error = (predicted[0].float() - targets[0]).pow(2).mean(1)
+    mask = batch.noisy_frame_BT[:, :, None, None].expand_as(error).float()
+    mask = mask if weight_BTHW is None else mask * weight_BTHW
+    action_error = (predicted[1].float() - targets[1]).pow(2).mean(-1)
+    action_mask = batch.noisy_action_BA.float()
+    vision = (error * mask).sum() / mask.sum().clamp(min=1)
+    return vision, (action_error * action_mask).sum() / action_mask.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def validate(model: torch.nn.Module, batches: list, position: torch.Tensor, device: str) -> dict[str, float]:
+    """Unweighted losses of fixed validation batches, by mode."""
+    result = {}
+    for mode, (batch, latent, action, _) in zip(MODES, batches, strict=True):
+        with torch.autocast(device, dtype=torch.bfloat16):
+            predicted = predict(model, batch.to(device), position, torch.bfloat16)
+        vision, act = losses(batch, tuple(x.cpu() for x in predicted), (latent, action), None)
+        if mode != "inverse_dynamics":
+            result[f"{mode}/video"] = float(vision)
+        if mode in ("inverse_dynamics", "policy"):
+            result[f"{mode}/action"] = float(act)
+    return result
+
+
+def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
+    """Train; go on from `transformer.pt` where there is one."""
+    if ranks.first and not (work / "tokenizer").exists():
+        build_tokenizer(work / "tokenizer")
+    ranks.agree(0.0)
+    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    captions = Captions(tokenizer)
+    model = build(config.init, tokenizer).to(ranks.device)
+    matrices, others = trained_parameters(model)
+    optimizer = Optimizer(matrices, others, config.muon_lr, config.adam_lr, ranks=ranks)
+    schedule = Schedule(config.steps, config.warmup, config.cooldown)
+    training = Training(model, optimizer, schedule, work / "transformer.pt", config.average)
+    training.resume()
+    first_step = training.step
+    sampler = Sampler(config, work, "shard_", captions, [ranks.rank, first_step])
+    position = positions().to(ranks.device)
+    usual = sampler.latents[:2000].float().mean(0)
+    batches = []
+    if ranks.first:
+        held_out = Sampler(config, work, "validation", captions, [3, 3])
+        batches = [held_out.draw(48, mode) for mode in range(len(MODES))]
+        print(
+            f"{len(sampler.latents)} windows, {len(held_out.latents)} for validation, from step {first_step}",
+            flush=True,
+        )
+    network = torch.compile(predict, dynamic=False) if config.compile else predict
+    progress = Progress("transformer", config.steps - first_step, ranks, every_s=90, log=work / "transformer.log")
+    recent, saved, begin = [], time.monotonic(), time.monotonic()
+    while training.step < config.steps:
+        batch, latent, action, clean = sampler.draw(config.batch)
+        # What deviates from the usual picture (block, pusher) counts up to six times as much as the empty table.
+        weight = (0.5 + (clean - usual).pow(2).mean(1)).clamp(max=3).to(ranks.device)
+        batch, targets = batch.to(ranks.device), (latent.to(ranks.device), action.to(ranks.device))
+        with torch.autocast(ranks.device, dtype=torch.bfloat16):
+            predicted = network(model, batch, position, torch.bfloat16)
+        vision, act = losses(batch, predicted, targets, weight)
+        optimizer.zero_grad()
+        (vision + act).backward()
+        ranks.mean_gradients(optimizer.parameters)
+        training.advance()
+        recent.append((float(vision.detach()), float(act.detach())))
+        if progress.due() and training.step > first_step + 5:
+            values = validate(training.average, batches, position, ranks.device)
+            rate = (training.step - first_step) * config.batch * ranks.world / (time.monotonic() - begin)
+            with (work / "transformer_curve.jsonl").open("a") as file:
+                point = {
+                    "step": training.step,
+                    "train": np.mean(recent[-60:], 0).tolist(),
+                    "time": time.time(),
+                    **values,
+                }
+                file.write(json.dumps(point) + "\n")
+            text = " ".join(f"{value:.4f}" for value in values.values())
+            progress.line(
+                training.step - first_step,
+                f"step {training.step}, {rate:.1f} samples/s, val fd id pol(v a) img txt: {text}",
+            )
+        if ranks.first and (time.monotonic() - saved > 180 or training.step == config.steps):
+            training.save()
+            saved = time.monotonic()

@@ -1,0 +1,207 @@
+"""Stage `vae`: the video autoencoder, an `AutoencoderKLWan` of 2.8 million parameters.
+
+Clips are float [B, 3, T, H, W] in [-1, 1]; latents are [B, 32, (T - 1) / 4 + 1, H / 16, W / 16].
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+from torch.nn import functional
+
+from .data import Frames
+from .optim import Optimizer, Schedule, Training
+from .parallel import Progress, Ranks
+
+NUM_FRAMES = 17
+LATENT_DIM = 32
+
+ARCHITECTURE: dict[str, Any] = {
+    "base_dim": 32,
+    "decoder_base_dim": 32,
+    "z_dim": LATENT_DIM,
+    "dim_mult": [1, 2, 2],
+    "num_res_blocks": 1,
+    "attn_scales": [],
+    "temperal_downsample": [True, True],
+    "is_residual": True,
+    "in_channels": 48,
+    "out_channels": 48,
+    "patch_size": 4,
+    "scale_factor_temporal": 4,
+    "scale_factor_spatial": 16,
+    "latents_mean": [0.0] * LATENT_DIM,
+    "latents_std": [1.0] * LATENT_DIM,
+}
+
+CANVAS_PX = 16
+"""Replicated border given to the encoder. The pipeline pads 96 to 256 and keeps the latents of the content; with the
+encoder's attention shut off, 16 pixels of border give the same latents to 0.04 of their 0.4."""
+
+
+@dataclass
+class VaeConfig:
+    """Autoencoder: L1 + L2 on 17-frame clips, weighted towards what is not white, with a little KL."""
+
+    steps: int = 5000
+    """Optimiser steps in all."""
+
+    cooldown: int = 1200
+    """Steps of linear decay to zero at the end."""
+
+    batch: int = 4
+    """Crops of 64 x 64 per process and step; whole frames come half as many at a time."""
+
+    muon_lr: float = 0.012
+    """Learning rate of the convolution matrices."""
+
+    adam_lr: float = 1.2e-3
+    """Learning rate of everything else."""
+
+    kl: float = 2e-4
+    """Weight of the mean KL divergence per latent value."""
+
+    average: float = 0.995
+    """Decay of the weight average that is evaluated and exported."""
+
+    init: str = ""
+    """A `save_pretrained` pipeline folder whose `vae` to start from; empty: from nothing."""
+
+
+def build(init: str = "") -> AutoencoderKLWan:
+    """The autoencoder, its encoder's attention held at zero so that the canvas' border cannot reach the content."""
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan.from_pretrained(init, subfolder="vae") if init else AutoencoderKLWan(**ARCHITECTURE)
+    vae = vae.float()
+    for attention in vae.encoder.mid_block.attentions:
+        torch.nn.init.zeros_(attention.proj.weight)
+        torch.nn.init.zeros_(attention.proj.bias)
+        attention.requires_grad_(False)
+    return vae
+
+
+def encode(vae: AutoencoderKLWan, clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clip -> mean and log-variance of its latents, seen as the pipeline sees it (on a larger canvas)."""
+    b, c, t, h, w = clip.shape
+    canvas = functional.pad(
+        clip.transpose(1, 2).reshape(b * t, c, h, w), (0, CANVAS_PX, 0, CANVAS_PX), mode="replicate"
+    )
+    canvas = canvas.reshape(b, t, c, h + CANVAS_PX, w + CANVAS_PX).transpose(1, 2)
+    mean, logvar = vae._encode(canvas)[..., : h // 16, : w // 16].float().chunk(2, dim=1)
+    return mean, logvar.clamp(-20, 4)
+
+
+def decode(vae: AutoencoderKLWan, latent: torch.Tensor) -> torch.Tensor:
+    """Latents -> clip, as `AutoencoderKLWan._decode` but without its clamp, which would cut gradients."""
+    vae.clear_cache()
+    x = vae.post_quant_conv(latent)
+    frames = []
+    for i in range(x.shape[2]):
+        vae._conv_idx = [0]
+        first = {"first_chunk": True} if i == 0 else {}
+        frames.append(vae.decoder(x[:, :, i : i + 1], feat_cache=vae._feat_map, feat_idx=vae._conv_idx, **first))
+    vae.clear_cache()
+    return unpatchify(torch.cat(frames, 2), vae.config.patch_size).float()
+
+
+def importance(clip: torch.Tensor) -> torch.Tensor:
+    """Weight of each pixel, [B, 1, T, H, W]: 0.5 on white, 3 near anything drawn, 5.5 near the pusher."""
+    drawn = (clip.amin(1, keepdim=True) < 0.7).float()
+    pusher = (clip[:, 2:3] - clip[:, 0:1] > 0.6).float()
+    mask = torch.maximum(drawn, 2 * pusher)
+    b, _, t, h, w = mask.shape
+    mask = functional.max_pool2d(mask.reshape(b * t, 1, h, w), 3, 1, 1).reshape(b, 1, t, h, w)
+    return 0.5 + 2.5 * mask
+
+
+def to_clip(frames: np.ndarray) -> torch.Tensor:
+    """uint8 [B, T, H, W, 3] -> float [B, 3, T, H, W] in [-1, 1]."""
+    return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
+
+
+def draw_batch(data: Frames, windows: np.ndarray, rng: np.random.Generator, batch: int) -> torch.Tensor:
+    """Random clips: three in four times crops around the pusher or the block, else whole frames."""
+    whole = rng.random() < 0.25
+    clips = []
+    for shard, first, _, _ in windows[rng.integers(len(windows), size=max(1, batch // 2) if whole else batch)]:
+        frames = data.clip(shard, first, NUM_FRAMES)
+        if not whole:
+            state = data.state(shard, first + NUM_FRAMES // 2) / 512 * 96
+            centre = (state[:2] if rng.random() < 0.5 else state[2:4]) + rng.normal(0, 8, 2)
+            x, y = np.clip(centre - 32, 0, 96 - 64).astype(int)
+            frames = frames[:, y : y + 64, x : x + 64]
+        clips.append(frames)
+    return to_clip(np.stack(clips))
+
+
+@torch.no_grad()
+def psnr(vae: AutoencoderKLWan, clips: torch.Tensor, device: str) -> float:
+    """Mean over clips of the PSNR of decode(mean latent) [dB]."""
+    total = 0.0
+    for clip in clips.split(4):
+        with torch.autocast(device, dtype=torch.bfloat16):
+            again = decode(vae, encode(vae, clip.to(device))[0])
+        error = ((again.clamp(-1, 1).cpu() - clip) / 2).pow(2).mean((1, 2, 3, 4))
+        total += float((-10 * error.log10()).sum())
+    return total / len(clips)
+
+
+def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
+    """Train; go on from `vae.pt` where there is one."""
+    data, held_out = Frames.training(work), Frames.validation(work)
+    windows, pick = data.windows(NUM_FRAMES), np.random.default_rng(1)
+    validation = held_out.windows(NUM_FRAMES)
+    validation = validation[pick.choice(len(validation), 12, replace=False)]
+    clips = to_clip(np.stack([held_out.clip(s, f, NUM_FRAMES) for s, f, _, _ in validation]))
+
+    model = build(config.init).to(ranks.device)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim >= 4 and min(p.shape[0], p[0].numel()) >= 16]
+    known = set(map(id, matrices))
+    others = [p for p in trained if id(p) not in known]
+    optimizer = Optimizer(matrices, others, config.muon_lr, config.adam_lr, ranks=ranks)
+    training = Training(model, optimizer, Schedule(config.steps, 30, config.cooldown), work / "vae.pt", config.average)
+    training.resume()
+    first_step = training.step
+    rng = np.random.default_rng([ranks.rank, training.step])
+    torch.manual_seed(1000 * training.step + ranks.rank)
+    step_network = torch.compile(lambda m, x: _loss(m, x, config.kl)) if ranks.device != "cpu" else None
+    progress = Progress("vae", config.steps - first_step, ranks, every_s=120, log=work / "vae.log")
+    losses, saved = [], time.monotonic()
+    while training.step < config.steps:
+        clip = draw_batch(data, windows, rng, config.batch).to(ranks.device)
+        with torch.autocast(ranks.device, dtype=torch.bfloat16):
+            loss, rec = step_network(model, clip) if step_network else _loss(model, clip, config.kl)
+        optimizer.zero_grad()
+        loss.backward()
+        ranks.mean_gradients(optimizer.parameters)
+        training.advance()
+        losses.append(float(rec.detach()))
+        if progress.due() and training.step > 5:
+            quality = psnr(training.average, clips, ranks.device)
+            with (work / "vae_curve.jsonl").open("a") as file:
+                point = {"step": training.step, "loss": np.mean(losses[-60:]), "psnr_db": quality, "time": time.time()}
+                file.write(json.dumps(point) + "\n")
+            progress.line(
+                training.step - first_step, f"step {training.step} loss {np.mean(losses[-60:]):.4f} {quality:.2f} dB"
+            )
+        if ranks.first and (time.monotonic() - saved > 120 or training.step == config.steps):
+            training.save()
+            saved = time.monotonic()
+
+
+def _loss(model: AutoencoderKLWan, clip: torch.Tensor, kl_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, logvar = encode(model, clip)
+    latent = mean + torch.randn_like(mean) * (0.5 * logvar).exp()
+    error = decode(model, latent) - clip
+    rec = (importance(clip) * (error.abs() + 3 * error * error)).mean()
+    kl = 0.5 * (mean * mean + logvar.exp() - 1 - logvar).mean()
+    return rec + kl_weight * kl, rec
