@@ -65,18 +65,28 @@ class Clock:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
-def check(config: RunConfig, observation: Observation | None = None, index: PluginIndex | None = None) -> Job:
+def check(
+    config: RunConfig, observation: Observation | None = None, *, cwd: Path | None = None, index: PluginIndex | None = None
+) -> Job:
     """Find every fault of a request that can be found without loading weights.
 
-    Reads the observation, checks it against the condition and the checkpoint's files, and computes the job's hash.
+    Reads the observation (a relative address from `cwd`), checks it against the condition and the checkpoint's files,
+    and computes the job's hash.
     Raises: a `RequestError`.
     """
     from strands_diffusers.pipelines import checkpoint, condition, engine
 
     index = index or plugins()
-    if observation is None:
-        observation = _observe(config, index)
+    if observation is not None:
+        config = replace(config, observation=observation.source or None)
+    elif config.observation is None:
+        observation = Observation()
+    else:
+        known = sources(config, index)
+        config = replace(config, observation=resolve.absolute_address(config.observation, cwd or Path.cwd(), known))
+        observation = resolve.read_observation(str(config.observation), condition.observation_request(config), known)
     prepared = condition.prepare(config, observation)
+    config = replace(config, prompt=prepared.prompt or None)  # the task of the observation, where the user gave none
     pipeline = config.model.pipeline or condition.COSMOS3
     refusal = engine.refuse_before_load(
         config.engine.name, pipeline, prepared.mode, config.model.device, config.model.dtype.value, config.model.offload.value
@@ -108,14 +118,6 @@ def sources(config: RunConfig, index: PluginIndex) -> dict[str, Source]:
     return {scheme: cls(config.source.get(scheme)) for scheme, cls in index.classes("source").items()}
 
 
-def _observe(config: RunConfig, index: PluginIndex) -> Observation:
-    from strands_diffusers.pipelines import condition
-
-    if config.observation is None:
-        return Observation()
-    return resolve.read_observation(config.observation, condition.observation_request(config), sources(config, index))
-
-
 def run_job(
     config: RunConfig,
     directory: Path,
@@ -125,7 +127,7 @@ def run_job(
     group: str | None = None,
     tags: Sequence[str] = (),
     progress: Progress | None = None,
-    job: Job | None = None,
+    cwd: Path | None = None,
 ) -> JobResult:
     """Run one job in `directory` and return its rollouts and manifest.
 
@@ -135,7 +137,8 @@ def run_job(
     clock = Clock()
     started = manifest.now()
     with clock("check"):
-        job = job or check(config, observation)
+        job = check(config, observation, cwd=cwd)
+    config = job.config
     tracker = _SafeTracker(_tracker(config, job.index))
     try:
         with clock("tracker"):

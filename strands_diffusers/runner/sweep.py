@@ -39,12 +39,11 @@ def task(node: DictConfig, report: Report | None = None, progress: job.Progress 
     overrides = list(hydra.overrides.task)
     multirun = hydra.mode is RunMode.MULTIRUN
     directory = Path(hydra.runtime.output_dir)
-    group = Path(hydra.sweep.dir).name if multirun else None
     try:
-        config = compose.to_run_config(node, overrides, Path(hydra.runtime.cwd))
-        result = job.run_job(
-            config, directory, overrides=overrides, group=_group_name(Path(hydra.sweep.dir)) if group else None, progress=progress
-        )
+        cwd = Path(hydra.runtime.cwd)
+        config = compose.to_run_config(node, overrides, cwd)
+        group = _group_name(Path(hydra.sweep.dir)) if multirun else None
+        result = job.run_job(config, directory, overrides=overrides, group=group, progress=progress, cwd=cwd)
     except Exception as error:
         if multirun:
             if manifest.read_failure(directory) is None:
