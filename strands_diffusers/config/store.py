@@ -20,8 +20,8 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=schema.RunConfig, provider=PROVIDER)
-    store.store(group="schema", name="model", node=schema.ModelConfig, provider=PROVIDER)
-    store.store(group="schema", name="domain", node=schema.DomainConfig, provider=PROVIDER)
+    store.store(name="model_schema", node=schema.ModelConfig, provider=PROVIDER)
+    store.store(name="domain_schema", node=schema.DomainConfig, provider=PROVIDER)
     for name, condition in schema.CONDITIONS.items():
         store.store(group="condition", name=name, node=condition, provider=PROVIDER)
     for name, engine in schema.ENGINES.items():
