@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2] / "strands_diffusers" / "assets" / "s
 
 @dataclass(frozen=True)
 class Wish:
-    """One sample: its name, the expert's task, the prompt, and what its block path [33, 2] (simulator pixels) must show."""
+    """One sample: name, the expert's task, the prompt, and what the block's path [33, 2] [simulator px] must show."""
 
     name: str
     task: str

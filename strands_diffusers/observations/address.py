@@ -1,0 +1,102 @@
+"""The one reader of `PATH[@key:value]...`, the part of an observation address after its scheme.
+
+A path may itself hold `@` and `:`. Whatever exists as written wins: the longest prefix that is a file or folder is the
+path, and only what follows it is read as options.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from strands_diffusers.errors import ObservationError, near_miss
+
+_OPTION = re.compile(r"@([a-z][a-z0-9_]*):")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A path (or a name, or a URL) and its options as text."""
+
+    path: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.path + "".join(f"@{key}:{value}" for key, value in self.options.items())
+
+    def integer(self, key: str, default: int, minimum: int = 0) -> int:
+        """The option `key` as a whole number of at least `minimum`; `ObservationError` for anything else."""
+        text = self.options.get(key)
+        if text is None:
+            return default
+        if not re.fullmatch(r"\d{1,12}", text) or int(text) < minimum:
+            raise ObservationError(
+                f"@{key}:{text} of {self.path} is not a whole number >= {minimum}. "
+                f"Type @{key}:{max(minimum, 5)}, for example."
+            )
+        return int(text)
+
+    def positive(self, key: str) -> float | None:
+        """The option `key` as a number > 0, or None where it is not given; `ObservationError` for anything else."""
+        text = self.options.get(key)
+        if text is None:
+            return None
+        if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", text) or not 0 < float(text) < 1e6:
+            raise ObservationError(f"@{key}:{text} of {self.path} is not a number > 0. Type @{key}:5, for example.")
+        return float(text)
+
+
+def split(text: str, keys: Collection[str], *, options_from: int | None = None, cwd: Path | None = None) -> Address:
+    """Split `PATH[@key:value]...`; `keys` are the options that the source knows.
+
+    `options_from`: for what is no local path, the first place in `text` where an option may begin (0 for a name, the
+    end of the host for a URL); None lets the path that exists (as seen from `cwd`) decide.
+    Raises: `ObservationError` for an empty path, and for an option that is unknown, empty or given twice.
+    """
+    marks = [match.start() for match in _OPTION.finditer(text)]
+    if options_from is None:
+        end = next(
+            (cut for cut in [len(text), *reversed(marks)] if exists(text[:cut], cwd)), marks[0] if marks else len(text)
+        )
+    else:
+        end = next((mark for mark in marks if mark >= options_from), len(text))
+    path, rest = text[:end], text[end:]
+    if not path:
+        raise ObservationError("the observation is empty. Type observation=FILE or observation=sample:push_left.")
+    options: dict[str, str] = {}
+    pieces = _OPTION.split(rest)[1:]
+    for key, value in zip(pieces[::2], pieces[1::2], strict=True):
+        if key not in keys:
+            known = ", ".join(f"@{k}:" for k in keys) or "none"
+            raise ObservationError(f"@{key}: is no option of {path}; there are {known}.{near_miss(key, keys)}")
+        if key in options:
+            raise ObservationError(f"@{key}: is given twice in {text}.")
+        if not value:
+            raise ObservationError(f"@{key}: in {text} has no value.")
+        options[key] = value
+    return Address(path, options)
+
+
+def exists(path: str, cwd: Path | None = None) -> bool:
+    """Whether `path`, as seen from `cwd`, is there; False for what cannot be a path at all (too long, a zero byte)."""
+    try:
+        return bool(path) and ((cwd or Path()) / Path(path).expanduser()).exists()
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: `~name` of nobody
+        return False
+
+
+def absolute(address: Address, cwd: Path, file_options: Collection[str] = ()) -> Address:
+    """Make the path, and the options that are files, absolute as seen from `cwd`."""
+    options = {k: absolute_path(v, cwd) if k in file_options else v for k, v in address.options.items()}
+    return Address(absolute_path(address.path, cwd), options)
+
+
+def absolute_path(path: str, cwd: Path) -> str:
+    """Return `path` as seen from `cwd`, normalised; `~` is the home folder."""
+    try:
+        return os.path.normpath(cwd / Path(path).expanduser())
+    except RuntimeError as error:
+        raise ObservationError(f"{path}: {error}") from error

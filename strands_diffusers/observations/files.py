@@ -1,0 +1,198 @@
+"""`observation=PATH`: images, clips, folders of frames and action files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strands_diffusers.errors import ActionError, ObservationError, near_miss
+from strands_diffusers.observations import address as addresses
+from strands_diffusers.observations.action_files import ACTION_SUFFIXES, read_actions
+from strands_diffusers.observations.address import Address
+from strands_diffusers.observations.images import IMAGE_SUFFIXES, frame_files, read_folder, read_image
+from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
+from strands_diffusers.observations.window import RATE_TOLERANCE, same_rate, usable_frames
+from strands_diffusers.plugin.base import Source
+from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.results import Observation, ObservationRequest
+
+OPTIONS = ("start", "stride", "fps", "actions", "task")
+"""`@start:N` first frame (or row of an action file) · `@stride:N` every Nth frame · `@fps:F` every Nth frame, so that
+the clip runs at F Hz · `@actions:FILE` the true actions, row t moves frame t to t + 1 · `@task:TEXT` the task."""
+
+ACCEPTED = (
+    "An observation is an image (png, jpg, webp), a clip (mp4, webm, mkv, mov, avi, gif), a folder of images, "
+    "or an action file (json, npy, npz)."
+)
+
+
+class FileSource(Source):
+    """Files on this machine: an image, a clip, a folder of frames or an action file.
+
+    Address: `PATH[@start:N][@stride:N][@fps:F][@actions:FILE][@task:TEXT]`, with or without `file:` in front.
+    Shapes: frames uint8 `[F, H, W, 3]`, no more than the request's `num_frames`; actions float32 `[T, D]`, T <= F - 1
+        steps of a clip, as stored.
+    Raises: `ObservationError` and `ActionError`, naming the file, what is wrong, and what is accepted.
+    """
+
+    scheme = "file"
+
+    def read(self, address: str, request: ObservationRequest) -> Observation:
+        """Read the file or folder at `address`."""
+        parsed = addresses.split(address, OPTIONS)
+        return read_local(local(parsed.path), parsed, request, parsed.path)
+
+    def absolute(self, address: str, cwd: Path) -> str:
+        """Make the path and the action file absolute."""
+        return absolute_file(address, cwd)
+
+
+@hookimpl
+def register_sources() -> list[type[Source]]:
+    """The source of local files."""
+    return [FileSource]
+
+
+def absolute_file(address: str, cwd: Path) -> str:
+    """Return `PATH[@key:value]...` with the path and `@actions:` as seen from `cwd`."""
+    return str(addresses.absolute(addresses.split(address, OPTIONS, cwd=cwd), cwd, file_options=("actions",)))
+
+
+def local(path: str) -> Path:
+    """Return an existing path, or raise `ObservationError` with the closest name beside it."""
+    if addresses.exists(path):
+        return Path(path).expanduser()
+    parent = Path(path).expanduser().parent if len(path) < 4096 else Path()
+    siblings: Iterable[str] = ()
+    if addresses.exists(str(parent)) and parent.is_dir():
+        siblings = [item.name for item in parent.iterdir()]
+    shown = path if len(path) <= 200 else f"{path[:200]}..."
+    raise ObservationError(f"{shown} does not exist.{near_miss(Path(shown).name, siblings)} {ACCEPTED}")
+
+
+def read_local(path: Path, parsed: Address, request: ObservationRequest, name: str) -> Observation:
+    """Read a file or folder with the options of its address; `name` is what errors call it."""
+    suffix = path.suffix.lower()
+    task = parsed.options.get("task")
+    if path.is_dir():
+        return _read_folder(path, parsed, request, name, task)
+    if suffix in CLIP_SUFFIXES:
+        return _read_clip(path, parsed, request, name, task)
+    if suffix in IMAGE_SUFFIXES:
+        _refuse(parsed, ("start", "stride", "fps"), name, "an image is a single frame")
+        frames_FHWC = read_image(path, name)[None]
+        usable_frames(1, None, request, name)
+        return Observation(frames_FHWC, None, _paired_actions(parsed, request, 0), task, details={"kind": "image"})
+    if suffix in ACTION_SUFFIXES:
+        _refuse(parsed, ("stride", "fps", "actions"), name, "an action file holds one row per step")
+        start = parsed.integer("start", 0)
+        rows_TD = _rows(read_actions(path, name), start, request, name)
+        return Observation(None, None, rows_TD, task, details={"kind": "actions", "start": start})
+    raise ObservationError(f"{name} is none of the files that can be observed. {ACCEPTED}")
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """Which frames of a clip or folder are read."""
+
+    start: int
+    stride: int
+    num_frames: int | None
+
+
+def _pick(parsed: Address, request: ObservationRequest, stride: int) -> _Pick:
+    return _Pick(parsed.integer("start", 0), stride, request.num_frames)
+
+
+def _read_folder(path: Path, parsed: Address, request: ObservationRequest, name: str, task: str | None) -> Observation:
+    _refuse(parsed, ("fps",), name, "a folder of images has no rate of its own: @stride:N takes every Nth image")
+    pick = _pick(parsed, request, parsed.integer("stride", 1, minimum=1))
+    frames_FHWC = read_folder(path, pick.start, pick.num_frames, pick.stride)
+    usable_frames(len(frames_FHWC), None, request, name)
+    actions_TD = _paired_actions(parsed, request, pick.start, pick.stride)
+    details = {"kind": "folder", "images": len(frame_files(path)), "start": pick.start, "stride": pick.stride}
+    return Observation(frames_FHWC, None, actions_TD, task, details=details)
+
+
+def _read_clip(path: Path, parsed: Address, request: ObservationRequest, name: str, task: str | None) -> Observation:
+    if "stride" in parsed.options and "fps" in parsed.options:
+        raise ObservationError(f"{name}: @stride: and @fps: both choose every Nth frame. Keep one of them.")
+    stride, wanted = parsed.integer("stride", 1, minimum=1), parsed.positive("fps")
+    if wanted is not None:
+        stride = _stride(read_clip(path, num_frames=2, name=name).fps, wanted, name)
+    pick = _pick(parsed, request, stride)
+    clip = read_clip(path, pick.start, pick.num_frames, pick.stride, name)
+    instead = _thinned(parsed, clip.fps, request.fps)
+    paired = "actions" in parsed.options
+    usable, note = usable_frames(
+        len(clip.frames_FHWC), clip.fps, request, name, even=clip.even, paired=paired, instead=instead
+    )
+    details: dict[str, Any] = {"kind": "clip", "start": pick.start, "stride": stride, "clip_fps": clip.fps * stride}
+    if note:
+        details["reference"] = note
+    actions_TD = _paired_actions(parsed, request, pick.start, stride)
+    return Observation(clip.frames_FHWC[:usable], clip.fps, actions_TD, task, details=details)
+
+
+def _stride(native: float, wanted: float, name: str) -> int:
+    """Return N so that every Nth frame of a clip at `native` Hz makes `wanted` Hz; an error where none does."""
+    stride = max(1, round(native / wanted))
+    if same_rate(native / stride, wanted):
+        return stride
+    if native < wanted * (1 - RATE_TOLERANCE):
+        raise ObservationError(
+            f"{name} runs at {native:g} Hz: @fps:{wanted:g} would have to invent frames. Type at most @fps:{native:g}."
+        )
+    below, above = int(native / wanted), int(native / wanted) + 1
+    raise ObservationError(
+        f"{name} runs at {native:g} Hz, and no whole number of frames apart makes {wanted:g} Hz. "
+        f"Type @stride:{below} ({native / below:g} Hz) or @stride:{above} ({native / above:g} Hz), "
+        f"or re-encode it: ffmpeg -i CLIP -r {wanted:g} NEW.mp4."
+    )
+
+
+def _thinned(parsed: Address, fps: float, wanted: float | None) -> str | None:
+    """The address that reads the same clip at `wanted` Hz, with what it does; None where no whole stride does."""
+    if wanted is None or fps < wanted or {"stride", "fps", "actions"} & set(parsed.options):
+        return None
+    stride = round(fps / wanted)
+    if not same_rate(fps / stride, wanted):
+        return None
+    return f"observation={parsed}@fps:{wanted:g} (one frame in {stride})"
+
+
+def _paired_actions(parsed: Address, request: ObservationRequest, start: int, stride: int = 1) -> np.ndarray | None:
+    """The actions of `@actions:FILE` that belong to the frames that were read, or None."""
+    file = parsed.options.get("actions")
+    if file is None:
+        return None
+    if stride != 1:
+        raise ActionError(
+            f"@actions:{file} holds one row per frame of the clip, and rows of skipped frames cannot be left out. "
+            "Give actions at the rate of the domain with condition.actions=FILE, or read every frame."
+        )
+    return _rows(read_actions(local(file), file), start, request, file)
+
+
+def _rows(rows_TD: np.ndarray, start: int, request: ObservationRequest, name: str) -> np.ndarray:
+    """The rows from `start` on, one fewer than the frames that the request can use."""
+    chosen = (
+        rows_TD[start:]
+        if request.num_frames is None or request.num_frames < 2
+        else rows_TD[start : start + request.num_frames - 1]
+    )
+    if len(chosen) == 0:
+        raise ActionError(
+            f"{name} has {len(rows_TD)} rows of actions, none from row {start} on. Type a smaller @start:N."
+        )
+    return chosen
+
+
+def _refuse(parsed: Address, keys: Iterable[str], name: str, why: str) -> None:
+    for key in keys:
+        if key in parsed.options:
+            raise ObservationError(f"@{key}: does not apply to {name}: {why}.")

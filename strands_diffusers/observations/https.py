@@ -1,0 +1,109 @@
+"""`observation=https://...`: a file from the web, off unless the user allows it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from strands_diffusers.config.schema import SourceConfig
+from strands_diffusers.errors import ConfigError, ObservationError
+from strands_diffusers.observations import address as addresses
+from strands_diffusers.observations.action_files import ACTION_SUFFIXES
+from strands_diffusers.observations.address import Address
+from strands_diffusers.observations.files import ACCEPTED, OPTIONS, read_local
+from strands_diffusers.observations.images import IMAGE_SUFFIXES
+from strands_diffusers.observations.media import CLIP_SUFFIXES
+from strands_diffusers.plugin.base import Source
+from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.results import Observation, ObservationRequest
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class HttpsSource(Source):
+    """A file on the web, over https only. Off unless `source.https.allow=true`.
+
+    Address: `//HOST/PATH` with the options of a file. The name's ending decides how the file is read; what the server
+        says about its type is not trusted. Redirects are followed as long as they stay on https.
+    Raises: `ObservationError`: not allowed, not https, too large, too slow, incomplete, or no observation.
+    """
+
+    scheme = "https"
+
+    @dataclass
+    class Config(SourceConfig):
+        """What may be fetched."""
+
+        allow: bool = False
+        """Fetch observations from the web."""
+
+        max_mb: float = 200.0
+        """Largest file [MB, 10**6 bytes], > 0."""
+
+        timeout_s: float = 30.0
+        """Time limit of the whole download [s], > 0."""
+
+        def __post_init__(self) -> None:
+            for name in ("max_mb", "timeout_s"):
+                value = getattr(self, name)
+                if not (value > 0 and math.isfinite(value)):
+                    raise ConfigError(
+                        f"source.https.{name} must be > 0, got {value}. Type source.https.{name}=100, for example."
+                    )
+
+    tls: ClassVar[ssl.SSLContext | None] = None
+    """Trust settings; None: the system's."""
+
+    def read(self, address: str, request: ObservationRequest) -> Observation:
+        """Download the file at `address`, once per process, and read it."""
+        parsed = _parse(address)
+        url = f"https:{parsed.path}"
+        if not self.config.allow:
+            raise ObservationError(f"{url} is not fetched: downloads are off. Add source.https.allow=true to allow it.")
+        suffix = _suffix(url)
+        from strands_diffusers.observations.download import fetch
+
+        path = fetch(url, suffix, self.config.max_mb, self.config.timeout_s, self.tls)
+        observation = read_local(path, parsed, request, url)
+        return replace(observation, details={**observation.details, "downloaded_bytes": path.stat().st_size})
+
+    def absolute(self, address: str, cwd: Path) -> str:
+        """Make the action file of `@actions:` absolute."""
+        parsed = _parse(address)
+        return str(Address(parsed.path, addresses.absolute(parsed, cwd, file_options=("actions",)).options))
+
+
+@hookimpl
+def register_sources() -> list[type[Source]]:
+    """The source of files on the web."""
+    return [HttpsSource]
+
+
+def _parse(address: str) -> Address:
+    """Split `//HOST/PATH[@key:value]...`; an `@` before the path belongs to the host."""
+    host_end = address.find("/", 2)
+    return addresses.split(address, OPTIONS, options_from=len(address) if host_end < 0 else host_end)
+
+
+def _suffix(url: str) -> str:
+    """Ending of the file's name; `ObservationError` for a URL without a file or a host, or with a password in it."""
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ObservationError(f"{url} is not a URL: {error}.") from error
+    if not parts.hostname:
+        raise ObservationError(f"{url} names no host. Type https://HOST/PATH.")
+    if parts.username or parts.password:
+        raise ObservationError(
+            "the observation's URL holds a user name or password, which every record of the run would show. "
+            "Leave it out."
+        )
+    suffix = Path(unquote(parts.path)).suffix.lower()
+    if suffix not in (*IMAGE_SUFFIXES, *CLIP_SUFFIXES, *ACTION_SUFFIXES):
+        raise ObservationError(f"{url} does not end in the name of a file that can be observed. {ACCEPTED}")
+    return suffix

@@ -1,0 +1,125 @@
+"""From the string of `observation=` to an `Observation`: which source reads it, and whether the result may be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from strands_diffusers.errors import ObservationError, PluginError, near_miss
+from strands_diffusers.observations import address as addresses
+from strands_diffusers.observations.window import check_domain
+from strands_diffusers.plugin.base import Source
+from strands_diffusers.results import Observation, ObservationRequest
+
+FILE = "file"
+"""The scheme of an address that has none."""
+
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9_+.-]*):")
+
+
+def read_observation(address: str, request: ObservationRequest, sources: Mapping[str, Source]) -> Observation:
+    """Read `PATH` or `SCHEME:PATH`, each with `[@key:value]...`.
+
+    An existing file or folder as written wins over a scheme. `sources` are the configured sources by scheme.
+    Raises: `ObservationError` for an unknown scheme, whatever the source finds wrong, and another domain than the
+        request's; `ActionError` for values of an action file; `PluginError` where a source returns what it must not.
+    """
+    scheme, rest = _choose(address, sources)
+    observation = sources[scheme].read(rest, request)
+    _check(observation, scheme)
+    check_domain(observation.domain, request, address)
+    return observation if observation.source else dataclasses.replace(observation, source=address)
+
+
+def absolute_address(address: str, cwd: Path, sources: Mapping[str, Source]) -> str:
+    """Return `address` with every path in it as seen from `cwd`, and its scheme unless it is a plain path.
+
+    Raises: `ObservationError` as `read_observation` does for an address that no source can read; files are not opened.
+    """
+    scheme, rest = _choose(address, sources, cwd)
+    shown = sources[scheme].absolute(rest, cwd)
+    return shown if scheme == FILE else f"{scheme}:{shown}"
+
+
+def content_hash(observation: Observation) -> str:
+    """SHA-256 over what a rollout can depend on: frames, rate, actions and task. 64 hex digits.
+
+    Two observations with the same content have the same hash, wherever they were read.
+    """
+    digest = hashlib.sha256()
+    for name in ("frames", "actions"):
+        array = getattr(observation, name)
+        if array is None:
+            digest.update(f"{name}:none;".encode())
+        else:
+            digest.update(f"{name}:{array.dtype.str}{list(array.shape)};".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    for name in ("fps", "task", "domain"):
+        value = getattr(observation, name)
+        digest.update(f"{name}:{'none' if value is None else repr(value)};".encode())
+    return digest.hexdigest()
+
+
+def _choose(address: str, sources: Mapping[str, Source], cwd: Path | None = None) -> tuple[str, str]:
+    """The scheme of an address, and the address without it."""
+    if not address.strip():
+        raise ObservationError("the observation is empty. Type observation=FILE or observation=sample:push_left.")
+    found = _SCHEME.match(address)
+    if found is None or _is_path(address, cwd or Path.cwd()):
+        return FILE, address
+    scheme, rest = found[1].lower(), address[found.end() :]
+    if scheme in sources:
+        return scheme, rest
+    if scheme == "http":
+        raise ObservationError(
+            f"{address} is not encrypted. Type https://... with source.https.allow=true, or download it yourself."
+        )
+    known = ", ".join(f"{name}:" for name in sources)
+    raise ObservationError(
+        f"{address} is neither a file nor of a known scheme: there are {known}.{near_miss(scheme, sources)} "
+        "See what plugins bring with: strands-diffusers plugins --hook register_sources."
+    )
+
+
+def _is_path(address: str, cwd: Path) -> bool:
+    """Whether the address, or what stands before one of its `@`, exists as written."""
+    ends = [len(address), *(i for i, letter in enumerate(address) if letter == "@")]
+    return any(addresses.exists(address[:end], cwd) for end in ends)
+
+
+def _check(observation: Observation, scheme: str) -> None:
+    """What a source returns, plugins' included, is what the rest of the program relies on."""
+    if not isinstance(observation, Observation):
+        raise PluginError(f"the source {scheme!r} returned {type(observation).__name__}, not an Observation.")
+    frames, actions = observation.frames, observation.actions
+    if frames is not None and not (
+        isinstance(frames, np.ndarray)
+        and frames.dtype == np.uint8
+        and frames.ndim == 4
+        and frames.shape[3] == 3
+        and frames.size
+    ):
+        raise PluginError(
+            f"the source {scheme!r} returned frames {_described(frames)}; they must be uint8 [F, H, W, 3]."
+        )
+    if actions is not None and not (
+        isinstance(actions, np.ndarray)
+        and actions.dtype == np.float32
+        and actions.ndim == 2
+        and actions.size
+        and np.isfinite(actions).all()
+    ):
+        raise PluginError(
+            f"the source {scheme!r} returned actions {_described(actions)}; they must be finite float32 [T, D]."
+        )
+    if frames is None and actions is None:
+        raise PluginError(f"the source {scheme!r} returned neither frames nor actions.")
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

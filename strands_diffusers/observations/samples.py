@@ -1,0 +1,87 @@
+"""`observation=sample:NAME`: episodes of the PushT simulator that ship with the package.
+
+Made by `experiments/make_samples`; the embedded world model was not trained on them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from strands_diffusers.errors import ObservationError, near_miss
+from strands_diffusers.observations import address as addresses
+from strands_diffusers.observations.images import read_image
+from strands_diffusers.observations.window import check_domain, usable_frames
+from strands_diffusers.plugin.base import Source
+from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.results import Observation, ObservationRequest
+
+OPTIONS = ("start",)
+"""`@start:N` first frame."""
+
+ROOT = Path(__file__).resolve().parents[1] / "assets" / "samples"
+
+
+class SampleSource(Source):
+    """Samples that ship with the package: PushT episodes with true actions, for a first rollout anywhere.
+
+    Address: `NAME[@start:N]`.
+    Shapes: frames uint8 `[F, 96, 96, 3]` at 10 Hz, 33 of them from frame 0; actions float32 `[F - 1, 2]` in the
+        embedded model's space (pixel / 256 - 1).
+    Raises: `ObservationError` listing the names.
+    """
+
+    scheme = "sample"
+
+    def read(self, address: str, request: ObservationRequest) -> Observation:
+        """Read the sample at `address`."""
+        parsed = addresses.split(address, OPTIONS, options_from=0)
+        name = parsed.path
+        if name not in names():
+            raise ObservationError(
+                f"there is no sample {name!r}; there are {', '.join(names())}.{near_miss(name, names())}"
+            )
+        facts = json.loads((ROOT / name / "sample.json").read_text("utf-8"))
+        check_domain(facts["domain"], request, f"sample:{name}")
+        start, last = parsed.integer("start", 0), facts["num_frames"] - 1
+        if start > last:
+            raise ObservationError(f"sample:{name} has no frame {start}: its last is {last}.")
+        end = None if request.num_frames is None else start + request.num_frames
+        frames_FHWC = _frames(read_image(ROOT / name / "frames.png"), facts)[start:end]
+        shown = f"sample:{parsed}"
+        usable, note = usable_frames(len(frames_FHWC), facts["fps"], request, shown)
+        num_rows = len(frames_FHWC) - 1 if request.num_frames != 1 else None
+        actions_TD = None if note else np.array(facts["actions"], np.float32)[start:][:num_rows]
+        details = {
+            "kind": "sample",
+            "start": start,
+            **facts["simulator"],
+            "state": facts["states"][start],
+            **({"reference": note} if note else {}),
+        }
+        if actions_TD is not None and not len(actions_TD):
+            actions_TD = None
+        return Observation(
+            frames_FHWC[:usable], facts["fps"], actions_TD, facts["task"], facts["domain"], details=details
+        )
+
+
+@hookimpl
+def register_sources() -> list[type[Source]]:
+    """The source of packaged samples."""
+    return [SampleSource]
+
+
+def names() -> list[str]:
+    """The samples there are."""
+    return sorted(path.parent.name for path in ROOT.glob("*/sample.json"))
+
+
+def _frames(strip: np.ndarray, facts: dict[str, int]) -> np.ndarray:
+    """Cut the film strip, `columns` frames a row, into uint8 `[F, H, W, 3]`."""
+    height, width, columns = facts["height"], facts["width"], facts["columns"]
+    rows = strip.shape[0] // height
+    grid = strip.reshape(rows, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
+    return np.ascontiguousarray(grid[: facts["num_frames"]])
