@@ -3,7 +3,6 @@
 Exit status 0: done. 1: a rollout failed. 2: the request was wrong. A traceback only with HYDRA_FULL_ERROR=1.
 """
 
-import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -48,6 +47,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _hydra(arguments: list[str]) -> int:
     """Compose and run through Hydra, with its errors as one line each."""
     from strands_diffusers.config import compose
+    from strands_diffusers.config.explain import explain
     from strands_diffusers.plugin.manager import plugins
     from strands_diffusers.runner import sweep
 
@@ -68,13 +68,24 @@ def _hydra(arguments: list[str]) -> int:
         say(f"{count} jobs checked")
     finished = _Finished()
     progress = show_progress if runs and sys.stderr.isatty() else None
-    run = functools.partial(sweep.task, report=finished, progress=progress)
-    functools.update_wrapper(run, sweep.task)
+    failure: list[Exception] = []
+
+    def run(node: Any) -> float | None:
+        try:
+            return sweep.task(node, finished, progress)
+        except Exception as error:
+            if args.multirun:
+                raise
+            failure.append(error)  # Hydra would print a line of its own before handing it through
+            return None
+
     kept, sys.argv = sys.argv, [sys.argv[0] if sys.argv else "strands-diffusers", *arguments]
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions through, and we say them our way
     try:
         hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name=compose.CONFIG_NAME)(run)()
+        if failure:
+            raise failure[0]
     except RequestError:
         directory = sweep.last_output_dir()
         if directory and not args.multirun:
@@ -83,7 +94,7 @@ def _hydra(arguments: list[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         if full_error == "1":
             raise
-        raise compose.explain(error, wanted) from error
+        raise explain(error, wanted) from error
     except StrandsDiffusersError:
         if not args.multirun:
             raise
@@ -128,6 +139,8 @@ def _sweep_summary(finished: _Finished) -> int:
     lines = [f"{shown(directory)}: {len(rows) - len(failed)} done, {len(failed)} failed"]
     for row in rows:
         seconds = f"{row.seconds:6.1f} s" if row.seconds is not None else " " * 8
-        lines.append(f"  {row.number:>4}  {row.status:<6}  {seconds}  {' '.join(row.overrides)}{'  ' + row.error if row.error else ''}")
+        lines.append(
+            f"  {row.number:>4}  {row.status:<6}  {seconds}  {' '.join(row.overrides)}{'  ' + row.error if row.error else ''}"
+        )
     say("\n".join(lines))
     return 1 if failed else 0

@@ -16,10 +16,19 @@ def table(result: Any) -> str:
     for entry in result.manifest["artifacts"]:
         shape = "x".join(map(str, entry.get("shape", ())))
         size = entry["bytes"]
-        rows.append((entry["path"], entry["type"], f"{entry.get('dtype', '')} {shape}".strip(), f"{size / 1024:,.0f} kB" if size > 1024 else f"{size} B"))
+        rows.append(
+            (
+                entry["path"],
+                entry["type"],
+                f"{entry.get('dtype', '')} {shape}".strip(),
+                f"{size / 1024:,.0f} kB" if size > 1024 else f"{size} B",
+            )
+        )
     widths = [max(len(r[i]) for r in rows) for i in range(3)] if rows else [0, 0, 0]
     lines = [f"  {r[0]:<{widths[0]}}  {r[2]:<{widths[2]}}  {r[3]:>8}" for r in rows]
-    metrics = [f"  {m}.{v} {value:.4g}" for m, values in result.manifest["metrics"].items() for v, value in values.items()]
+    metrics = [
+        f"  {m}.{v} {value:.4g}" for m, values in result.manifest["metrics"].items() for v, value in values.items()
+    ]
     seconds = result.manifest["seconds"]
     total = sum(v for v in seconds.values() if isinstance(v, int | float))
     stages = ", ".join(f"{k} {v:.1f}" for k, v in seconds.items() if isinstance(v, int | float) and v >= 0.05)

@@ -17,7 +17,9 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    return "\n".join("  ".join([*(f"{c:<{w}}" for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join([*(f"{c:<{w}}" for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in rows
+    )
 
 
 def _parser(verb: str, summary: str) -> argparse.ArgumentParser:
@@ -40,7 +42,9 @@ def plugins(arguments: list[str]) -> int:
     if hook is not None and hook not in manager.HOOKS:
         from strands_diffusers.errors import near_miss
 
-        raise ConfigError(f"{hook!r} is not a hook; the hooks are {', '.join(manager.HOOKS)}.{near_miss(hook, manager.HOOKS)}")
+        raise ConfigError(
+            f"{hook!r} is not a hook; the hooks are {', '.join(manager.HOOKS)}.{near_miss(hook, manager.HOOKS)}"
+        )
     index = manager.plugins()
     for name in [hook] if hook else manager.HOOKS:
         rows = [(f"  {r.name}", r.plugin, r.summary) for r in index.registrations if r.hook == name]
@@ -101,10 +105,9 @@ def doctor(arguments: list[str]) -> int:
     except StrandsDiffusersError as error:
         rows.append(("main job", f"BROKEN: {error}"))
         status = 1
-    import torch
+    from strands_diffusers.pipelines import loader
 
-    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    rows.append(("devices", ", ".join(devices) or ("mps" if torch.backends.mps.is_available() else f"cpu ({torch.get_num_threads()} threads)")))
+    rows.append(("devices", loader.devices()))
     _write(_columns(rows))
     return status
 

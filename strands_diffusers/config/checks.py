@@ -44,9 +44,13 @@ def check(config: RunConfig, *, explicit_output: bool = False) -> None:
         if config.prompt is None:
             raise ConfigError(f"condition={mode} needs a prompt: add 'prompt=\"what happens in the video\"'.")
         if mode == "video" and config.condition.num_frames == 1:
-            raise ConfigError("condition=video cannot give one frame. Use condition=text condition.num_frames=1 for an image.")
+            raise ConfigError(
+                "condition=video cannot give one frame. Use condition=text condition.num_frames=1 for an image."
+            )
     if mode in ("image", "video", *ACTION_MODES) and config.observation is None:
-        raise ConfigError(f"condition={mode} needs an observation: add observation=FILE or observation=sample:push_left.")
+        raise ConfigError(
+            f"condition={mode} needs an observation: add observation=FILE or observation=sample:push_left."
+        )
     if config.model.offload.value != "none" and config.model.device == "cpu":
         raise ConfigError(
             f"model.offload={config.model.offload.value} moves weights to an accelerator, but model.device=cpu. "
@@ -56,16 +60,26 @@ def check(config: RunConfig, *, explicit_output: bool = False) -> None:
 
 def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
     gives = GIVES[mode]
-    impossible = [name for name in config.output if name in ("video", "sound", "action", "image", "mesh") and name not in gives]
-    if isinstance(config.condition, WorldConditionConfig):
-        if not config.condition.sound and "sound" in config.output and explicit and "sound" in gives:
+    impossible = [
+        name for name in config.output if name in ("video", "sound", "action", "image", "mesh") and name not in gives
+    ]
+    condition = config.condition
+    if isinstance(condition, WorldConditionConfig) and explicit:
+        one_frame = getattr(condition, "num_frames", None) == 1
+        if not condition.sound and "sound" in config.output:
             raise ConfigError("output=[sound] needs condition.sound=true (and a checkpoint with sound).")
+        if "image" in config.output and mode == "text" and not one_frame:
+            raise ConfigError("output=[image] needs condition.num_frames=1; more frames are a video: output=[video].")
+        if "video" in config.output and one_frame:
+            raise ConfigError("condition.num_frames=1 gives an image, not a video. Use output=[image].")
     if impossible and explicit:
         name = impossible[0]
         why = _WHY_NOT.get((mode, name), f"{mode} gives {', '.join(gives)}")
         others = [m for m, types in GIVES.items() if name in types]
         instead = f", or condition={' or '.join(others)}" if others else ""
-        raise ConfigError(f"output=[{name}] cannot come from condition={mode}: {why}. Use output=[{gives[0]}]{instead}.")
+        raise ConfigError(
+            f"output=[{name}] cannot come from condition={mode}: {why}. Use output=[{gives[0]}]{instead}."
+        )
 
 
 def _check_model(config: RunConfig) -> None:
@@ -95,12 +109,18 @@ def _check_action_mode(config: RunConfig, mode: str) -> None:
         )
     chunk = chunk_size(config)
     if chunk % 4:
-        raise ConfigError(f"domain.chunk_size={chunk} is not a multiple of 4. Use condition.chunk_size={(chunk // 4 + 1) * 4}.")
+        raise ConfigError(
+            f"domain.chunk_size={chunk} is not a multiple of 4. Use condition.chunk_size={(chunk // 4 + 1) * 4}."
+        )
     if model.chunk_sizes is not None and chunk not in model.chunk_sizes:
         sizes = " or ".join(map(str, model.chunk_sizes))
-        raise ConfigError(f"model={model.name} was trained on chunks of {sizes} steps, not {chunk}. Use condition.chunk_size={sizes}.")
+        raise ConfigError(
+            f"model={model.name} was trained on chunks of {sizes} steps, not {chunk}. Use condition.chunk_size={sizes}."
+        )
     if model.pixel_map and known.name != "pusht":
-        raise ConfigError(f"model.pixel_map is a convention of pusht actions; domain {known.short} has none. Use model.pixel_map=false.")
+        raise ConfigError(
+            f"model.pixel_map is a convention of pusht actions; domain {known.short} has none. Use model.pixel_map=false."
+        )
 
 
 def chunk_size(config: RunConfig) -> int:
@@ -132,7 +152,8 @@ def resolve_defaults(config: RunConfig) -> RunConfig:
         return {n: getattr(preset, n) for n in names if getattr(node, n) is None and getattr(preset, n) is not None}
 
     sampler = dataclasses.replace(
-        config.sampler, **fill(config.sampler, ("num_inference_steps", "guidance_scale", "flow_shift"))  # type: ignore[arg-type]
+        config.sampler,
+        **fill(config.sampler, ("num_inference_steps", "guidance_scale", "flow_shift")),  # type: ignore[arg-type]
     )
     if isinstance(condition, ActionConditionConfig):
         condition = dataclasses.replace(condition, chunk_size=chunk_size(config))

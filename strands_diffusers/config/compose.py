@@ -38,7 +38,9 @@ def conf_dir() -> Path:
     for candidate in (package / "conf", package.parent / "conf"):
         if (candidate / "run.yaml").is_file():
             return candidate
-    raise ConfigError(f"no conf/run.yaml beside {package}: the installation is incomplete. Install strands_diffusers again.")
+    raise ConfigError(
+        f"no conf/run.yaml beside {package}: the installation is incomplete. Install strands_diffusers again."
+    )
 
 
 def register(choices: dict[str, dict[str, type]], config_paths: Iterable[tuple[str, str]] = ()) -> None:

@@ -41,7 +41,9 @@ def quoted(override: str) -> str:
 def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
     if type(error).__name__ != "OverrideParseException" and "Error parsing override" not in text:
         return ""
-    override = str(getattr(error, "override", "")) or (m[1] if (m := re.search(r"Error parsing override '(.*)'", text)) else "")
+    override = str(getattr(error, "override", "")) or (
+        m[1] if (m := re.search(r"Error parsing override '(.*)'", text)) else ""
+    )
     if "=" not in override:
         return f"{override!r} is not an override. Overrides are KEY=VALUE (seed=1, model=cosmos3_nano); see strands-diffusers --help."
     return f"Hydra cannot read {one_line(ValueError(override), 120)!r}. Quote the value for Hydra and for the shell: {quoted(override)}"
@@ -87,7 +89,9 @@ def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
     leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
     hint = f" Did you mean {leaf[0]!r}?" if leaf and key not in leaf else near_miss(key, known)
     if key in known and key.startswith("condition."):
-        owners = [n for n, c in schema.CONDITIONS.items() if key.split(".")[1] in {f.name for f in dataclasses.fields(c)}]
+        owners = [
+            n for n, c in schema.CONDITIONS.items() if key.split(".")[1] in {f.name for f in dataclasses.fields(c)}
+        ]
         return f"{key} belongs to condition={' or '.join(owners)}, not to the condition chosen here."
     return f"{key!r} is not a config key.{hint} See every key with strands-diffusers --cfg job."
 
@@ -106,7 +110,10 @@ def _bad_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
     if match := re.search(r"Invalid value '([^']*)', expected one of \[(.*?)\]", text):
         allowed = [a.strip() for a in match[2].split(",")]
         return f"{key}={match[1]} is not allowed; use {', '.join(allowed)}.{near_miss(match[1], allowed)}"
-    if match := re.search(r"Value '(.*?)'(?: of type '[^']*')? (?:could not be converted to|is not a valid|is incompatible with type hint) (.*)", text):
+    if match := re.search(
+        r"Value '(.*?)'(?: of type '[^']*')? (?:could not be converted to|is not a valid|is incompatible with type hint) (.*)",
+        text,
+    ):
         kind = match[2].split("\n")[0].strip(" '.")
         words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
         return f"{key}={one_line(ValueError(match[1]), 60)} must be {words.get(kind, kind)}."

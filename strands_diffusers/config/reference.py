@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any
@@ -20,9 +21,11 @@ def _own_field_docs(cls: type) -> dict[str, str]:
         source = inspect.cleandoc("\n" + inspect.getsource(cls))
     except (OSError, TypeError):
         return {}
-    body = next((n.body for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ClassDef) and n.name == cls.__name__), [])
+    body = next(
+        (n.body for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ClassDef) and n.name == cls.__name__), []
+    )
     docs: dict[str, str] = {}
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in itertools.pairwise(body):
         named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         if named and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             docs[statement.target.id] = " ".join(str(following.value.value).split())  # type: ignore[attr-defined]
@@ -58,7 +61,12 @@ def _type(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return " \\| ".join(m.value for m in kind)
     text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
-    return text.replace("typing.", "").replace("strands_diffusers.config.schema.", "").replace(" | None", "?").replace("|", "\\|")
+    return (
+        text.replace("typing.", "")
+        .replace("strands_diffusers.config.schema.", "")
+        .replace(" | None", "?")
+        .replace("|", "\\|")
+    )
 
 
 def _table(cls: type, prefix: str, inherited: Iterable[str] = ()) -> list[str]:
@@ -73,7 +81,12 @@ def _table(cls: type, prefix: str, inherited: Iterable[str] = ()) -> list[str]:
 
 def markdown(classes: dict[str, dict[str, type]]) -> str:
     """The whole page. `classes[group][name]`: the plugin classes of the groups output, visualizer, metric, tracker, source."""
-    lines = ["# Config reference", "", "Generated from the field docstrings by `python docs/make_reference.py`; do not edit.", ""]
+    lines = [
+        "# Config reference",
+        "",
+        "Generated from the field docstrings by `python docs/make_reference.py`; do not edit.",
+        "",
+    ]
     lines += ["## Top level", "", *_table(schema.RunConfig, "")]
     lines += ["## model", "", (schema.ModelConfig.__doc__ or "").strip(), "", *_table(schema.ModelConfig, "model.")]
     lines += ["### model.lora", "", *_table(schema.LoraConfig, "model.lora.")]
@@ -82,9 +95,16 @@ def markdown(classes: dict[str, dict[str, type]]) -> str:
     for name, cls in schema.CONDITIONS.items():
         lines += [f"## condition={name}", "", (cls.__doc__ or "").strip(), "", *_table(cls, "condition.", ("mode",))]
     lines += ["## domain", "", (schema.DomainConfig.__doc__ or "").strip(), "", *_table(schema.DomainConfig, "domain.")]
-    for name, cls in schema.ENGINES.items():
-        lines += [f"## engine={name}", "", (cls.__doc__ or "").strip(), "", *_table(cls, "engine.", ("name",))]
-    lines += ["## sampler", "", *_table(schema.SamplerConfig, "sampler."), "## sweep", "", *_table(schema.SweepConfig, "sweep.")]
+    for name, engine in schema.ENGINES.items():
+        lines += [f"## engine={name}", "", (engine.__doc__ or "").strip(), "", *_table(engine, "engine.", ("name",))]
+    lines += [
+        "## sampler",
+        "",
+        *_table(schema.SamplerConfig, "sampler."),
+        "## sweep",
+        "",
+        *_table(schema.SweepConfig, "sweep."),
+    ]
     for group, members in classes.items():
         for name, cls in members.items():
             multi = group in ("output", "visualizer", "metric")

@@ -87,7 +87,9 @@ def _in_range(name: str, value: float | None, low: float, high: float = math.inf
     if value is None or low <= value <= high:
         return
     wanted = f">= {low:g}" if math.isinf(high) else f"from {low:g} to {high:,.0f}"
-    raise ConfigError(f"{name} must be {wanted}{f' {unit}' if unit else ''}, got {value}. Type {name}={max(low, 1):g}, for example.")
+    raise ConfigError(
+        f"{name} must be {wanted}{f' {unit}' if unit else ''}, got {value}. Type {name}={max(low, 1):g}, for example."
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- model
@@ -290,7 +292,9 @@ class WorldConditionConfig(ConditionConfig):
         _in_range("condition.num_frames", self.num_frames, 1, unit="frames")
         _in_range("condition.height", self.height, 16, unit="pixels")
         _in_range("condition.width", self.width, 16, unit="pixels")
-        _require(self.fps is None or self.fps > 0, f"condition.fps must be > 0 Hz, got {self.fps}. Type condition.fps=24.")
+        _require(
+            self.fps is None or self.fps > 0, f"condition.fps must be > 0 Hz, got {self.fps}. Type condition.fps=24."
+        )
 
 
 @dataclass
@@ -546,7 +550,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         _in_range("seed", self.seed, 0, 2**63 - 1)
         if self.prompt is not None:
-            _require(bool(self.prompt.strip()), "prompt holds only spaces. Say the task in words, or leave it out (prompt=null).")
+            _require(
+                bool(self.prompt.strip()),
+                "prompt holds only spaces. Say the task in words, or leave it out (prompt=null).",
+            )
             _require(
                 len(self.prompt) <= MAX_PROMPT_CHARACTERS,
                 f"prompt has {len(self.prompt):,} characters; the limit is {MAX_PROMPT_CHARACTERS:,}. Shorten it.",

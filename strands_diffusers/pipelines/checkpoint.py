@@ -24,7 +24,9 @@ def locate(config: ModelConfig) -> Path | str:
         folder = ASSETS / repo.removeprefix(ASSET)
         if not (folder / "model_index.json").is_file():
             names = sorted(p.parent.name for p in ASSETS.glob("*/model_index.json"))
-            raise ModelError(f"model.repo={repo}: no such embedded model; there is asset:{', asset:'.join(names)}.{near_miss(folder.name, names)}")
+            raise ModelError(
+                f"model.repo={repo}: no such embedded model; there is asset:{', asset:'.join(names)}.{near_miss(folder.name, names)}"
+            )
         return folder
     path = Path(repo).expanduser()
     if path.exists() or repo.startswith(("/", "./", "../", "~")):
@@ -47,7 +49,9 @@ def inspect(folder: Path) -> dict[str, Any]:
         library, cls = entry
         sub = folder / component
         if not sub.is_dir():
-            raise ModelError(f"checkpoint {folder} is incomplete: the folder {component}/ ({cls}) is missing. Download it again.")
+            raise ModelError(
+                f"checkpoint {folder} is incomplete: the folder {component}/ ({cls}) is missing. Download it again."
+            )
         if library == "diffusers" and not cls.endswith("Scheduler"):
             _json(sub / "config.json", f"checkpoint {folder} is incomplete")
             _check_weights(sub, folder)
@@ -67,7 +71,9 @@ def model_index(config: ModelConfig, location: Path | str) -> dict[str, Any]:
     try:
         return _json(Path(hf_hub_download(location, "model_index.json", revision=config.revision)), location)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot reach {location} on the Hub: name its class with model.pipeline=... ({type(error).__name__}).") from error
+        raise ModelError(
+            f"cannot reach {location} on the Hub: name its class with model.pipeline=... ({type(error).__name__})."
+        ) from error
 
 
 def component_config(location: Path, component: str) -> dict[str, Any]:
@@ -96,7 +102,9 @@ def _check_weights(folder: Path, checkpoint: Path) -> None:
         shards = set(_json(index, str(checkpoint)).get("weight_map", {}).values())
         for shard in sorted(shards):
             if not (folder / shard).is_file():
-                raise ModelError(f"checkpoint {checkpoint} is incomplete: {folder.name}/{shard} is missing. Download it again.")
+                raise ModelError(
+                    f"checkpoint {checkpoint} is incomplete: {folder.name}/{shard} is missing. Download it again."
+                )
     if not files and not list(folder.glob("*.bin")):
         raise ModelError(f"checkpoint {checkpoint} is incomplete: {folder.name}/ holds no weights. Download it again.")
     for file in files:
@@ -124,7 +132,7 @@ def _safetensors_length(file: Path) -> int | None:
         except ValueError:
             return None
     ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    return 8 + length + max(ends, default=0)
+    return 8 + int(length) + int(max(ends, default=0))
 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
@@ -152,9 +160,14 @@ def _fingerprint(folder: Path, _stamp: tuple[tuple[str, int, int], ...]) -> str:
 
 def fingerprint(config: ModelConfig) -> str:
     """Revision (Hub) or content (local folder) of the weights, for a job's hash. Files that hold no weights or
-    configuration (model cards) are left out."""
+    configuration (model cards) are left out.
+    """
     location = locate(config)
     if isinstance(location, str):
         return f"{location}@{config.revision or 'default'}:{config.variant or ''}"
-    relevant = tuple(entry for entry in stamp(location) if entry[0].endswith((".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")))
+    relevant = tuple(
+        entry
+        for entry in stamp(location)
+        if entry[0].endswith((".json", ".safetensors", ".bin", ".jinja", ".txt", ".model"))
+    )
     return _fingerprint(location, relevant)

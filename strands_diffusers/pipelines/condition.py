@@ -82,7 +82,9 @@ def prepare(config: RunConfig, observation: Observation) -> Prepared:
         return _prepare_world(condition, mode, prompt, observation)
     assert isinstance(condition, ActionConditionConfig)
     if mode == "policy" and not prompt.strip():
-        raise ConfigError("condition=policy needs a task: add 'prompt=\"Put the pot to the left.\"'; the observation holds none.")
+        raise ConfigError(
+            "condition=policy needs a task: add 'prompt=\"Put the pot to the left.\"'; the observation holds none."
+        )
     if observation.frames is None:
         raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
     steps = condition.num_chunks * checks.chunk_size(config)
@@ -131,7 +133,9 @@ def _checked(value: Any, what: str, space: ActionSpace) -> np.ndarray:
         raise ActionError(f"{what}: {error}") from error
 
 
-def _given_actions(condition: ActionConditionConfig, observation: Observation, space: ActionSpace, steps: int) -> np.ndarray:
+def _given_actions(
+    condition: ActionConditionConfig, observation: Observation, space: ActionSpace, steps: int
+) -> np.ndarray:
     """The [steps, D] model-space actions that drive forward dynamics. A short file is refused: diffusers would repeat its last row."""
     assert isinstance(condition, ForwardDynamicsConfig)
     if condition.actions is not None:
@@ -186,12 +190,14 @@ def _check_checkpoint(config: RunConfig, mode: str) -> None:
                 raise ModelError(f"{location} is a {saved}, not a {name}. Use model=custom model.repo={location}.")
             name = saved
         facts = checkpoint.component_config(location, "transformer")
-        if name == COSMOS3 and isinstance(config.condition, WorldConditionConfig) and config.condition.sound:
-            if not facts.get("sound_gen") or not (index.get("sound_tokenizer") or [None])[0]:
-                raise ModelError(f"condition.sound=true, but the checkpoint {location} was saved without sound.")
+        silent = not facts.get("sound_gen") or not (index.get("sound_tokenizer") or [None])[0]
+        if name == COSMOS3 and getattr(config.condition, "sound", False) and silent:
+            raise ModelError(f"condition.sound=true, but the checkpoint {location} was saved without sound.")
     if mode in ACTION_MODES and name is not None:
         if name != COSMOS3:
-            raise ModelError(f"condition={mode} needs {COSMOS3}; {name} has no actions. Use condition=text, image or video.")
+            raise ModelError(
+                f"condition={mode} needs {COSMOS3}; {name} has no actions. Use condition=text, image or video."
+            )
         width = domains.get(config.domain.name).width or 0
         if facts and (not facts.get("action_gen") or width > (facts.get("action_dim") or 0)):
             raise ModelError(
@@ -256,10 +262,12 @@ def transform(frames_FHWC: np.ndarray, pipe: Any, canvas: Canvas) -> np.ndarray:
 
     frames = pipe.video_processor.preprocess_video(to_pil(frames_FHWC))[0].transpose(0, 1)  # [F, 3, H, W] in [-1, 1]
     if tuple(frames.shape[-2:]) != canvas.content:
-        frames = functional.interpolate(frames, size=canvas.content, mode="bicubic", align_corners=False, antialias=True)
+        frames = functional.interpolate(
+            frames, size=canvas.content, mode="bicubic", align_corners=False, antialias=True
+        )
     height, width = canvas.output
     shown = frames[:, :, :height, :width].float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    return shown.permute(0, 2, 3, 1).contiguous().numpy()
+    return np.asarray(shown.permute(0, 2, 3, 1).contiguous().numpy())
 
 
 def to_pil(frames_FHWC: np.ndarray) -> list[Image]:
@@ -282,7 +290,9 @@ class Built:
     """Values decided here (tier, frame size): recorded in the manifest."""
 
 
-def build_chunk(config: RunConfig, prepared: Prepared, model: WorldModel, chunk: int, first_frame_HWC: np.ndarray | None) -> Built:
+def build_chunk(
+    config: RunConfig, prepared: Prepared, model: WorldModel, chunk: int, first_frame_HWC: np.ndarray | None
+) -> Built:
     """The call of action chunk `chunk` (0-based). `first_frame_HWC`: the frame handed over by the chunk before."""
     import torch
     from diffusers import CosmosActionCondition
@@ -292,7 +302,11 @@ def build_chunk(config: RunConfig, prepared: Prepared, model: WorldModel, chunk:
     assert prepared.frames_FHWC is not None
     assert prepared.space is not None
     size = prepared.chunk_size
-    clip = prepared.frames_FHWC[chunk * size : (chunk + 1) * size + 1] if prepared.mode == "inverse_dynamics" else prepared.frames_FHWC[:1]
+    clip = (
+        prepared.frames_FHWC[chunk * size : (chunk + 1) * size + 1]
+        if prepared.mode == "inverse_dynamics"
+        else prepared.frames_FHWC[:1]
+    )
     height, width = clip.shape[1:3]
     factor = int(model.pipe.vae_scale_factor_spatial)
     if min(height, width) < factor:
@@ -301,7 +315,11 @@ def build_chunk(config: RunConfig, prepared: Prepared, model: WorldModel, chunk:
     canvas = canvas_for(height, width, tier, factor)
     if first_frame_HWC is not None and prepared.mode != "inverse_dynamics":
         clip = first_frame_HWC[None]
-    given = None if prepared.given_action_KTD is None else torch.from_numpy(np.array(prepared.given_action_KTD[chunk], np.float32))
+    given = (
+        None
+        if prepared.given_action_KTD is None
+        else torch.from_numpy(np.array(prepared.given_action_KTD[chunk], np.float32))
+    )
     action = CosmosActionCondition(
         mode=prepared.mode,
         chunk_size=size,
@@ -350,7 +368,11 @@ def build_world(config: RunConfig, prepared: Prepared, model: WorldModel) -> Bui
     return Built(_fit_signature(given, model, condition))
 
 
-_ALIASES = {"fps": ("fps", "frame_rate"), "num_frames": ("num_frames", "video_length"), "image": ("image", "image_reference")}
+_ALIASES = {
+    "fps": ("fps", "frame_rate"),
+    "num_frames": ("num_frames", "video_length"),
+    "image": ("image", "image_reference"),
+}
 _OPTIONAL = {"fps", "condition_frame_indexes_vision", "condition_video_keep"}
 """Left out in silence where a pipeline has no such argument: `fps` then only sets the rate of the written video."""
 
@@ -366,7 +388,9 @@ def _fit_signature(given: dict[str, Any], model: WorldModel, condition: WorldCon
         elif name in _OPTIONAL or (name == "num_frames" and value == 1):
             continue
         else:
-            takes = ", ".join(p for p in parameters if p in given or p in ("image", "video", "num_frames", "height", "width"))
+            takes = ", ".join(
+                p for p in parameters if p in given or p in ("image", "video", "num_frames", "height", "width")
+            )
             raise ModelError(
                 f"{model.pipeline} takes no {name!r}, which condition={condition.mode.value} gives it; of these it takes {takes}."
             )

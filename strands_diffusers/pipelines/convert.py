@@ -28,7 +28,11 @@ def from_output(pipe: Any, output: Any) -> dict[str, Any]:
 
     Raises: `RolloutError` naming the fields where none is known.
     """
-    fields = dict(output.items()) if hasattr(output, "items") else {k: v for k, v in vars(output).items() if not k.startswith("_")}
+    fields = (
+        dict(output.items())
+        if hasattr(output, "items")
+        else {k: v for k, v in vars(output).items() if not k.startswith("_")}
+    )
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if value is None:
@@ -43,7 +47,9 @@ def from_output(pipe: Any, output: Any) -> dict[str, Any]:
         elif name == "action":
             found["action"] = np.stack([np.asarray(_numpy(chunk), np.float32) for chunk in value])
     if not found:
-        raise RolloutError(f"{type(pipe).__name__} returned {', '.join(fields) or 'nothing'}: no video, image, sound or action.")
+        raise RolloutError(
+            f"{type(pipe).__name__} returned {', '.join(fields) or 'nothing'}: no video, image, sound or action."
+        )
     return found
 
 
@@ -64,13 +70,19 @@ def to_uint8(values: np.ndarray) -> np.ndarray:
 
 
 def _stack(frames_list: Any) -> np.ndarray:
-    return np.stack([np.asarray(f.convert("RGB")) if hasattr(f, "convert") else to_uint8(_numpy(f)) for f in frames_list])
+    return np.stack(
+        [np.asarray(f.convert("RGB")) if hasattr(f, "convert") else to_uint8(_numpy(f)) for f in frames_list]
+    )
 
 
 def frames(value: Any, *, batched: bool) -> np.ndarray:
     """uint8 [F, H, W, 3] from diffusers' frames: PIL lists, numpy [B, F, H, W, C] or torch [B, F, C, H, W]."""
     if isinstance(value, list):
-        first = value[0] if batched and isinstance(value[0], list | np.ndarray) or hasattr(value[0], "ndim") and value[0].ndim == 4 else value
+        first = (
+            value[0]
+            if (batched and isinstance(value[0], list | np.ndarray)) or (hasattr(value[0], "ndim") and value[0].ndim == 4)
+            else value
+        )
         return frames(first, batched=False) if not isinstance(first, list) else _stack(first)
     array, is_torch = _numpy(value), hasattr(value, "detach")
     if array.ndim == 5:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import resource
 import sys
 import time
@@ -52,7 +53,14 @@ def _sample_index(config: RunConfig, index: int) -> int | None:
     return index if config.sampler.num_samples > 1 else None
 
 
-def _run(model: WorldModel, config: RunConfig, built: Built, wanted: frozenset[str], seeds: tuple[int, ...], progress: Progress | None) -> tuple[list[Sample], dict[str, Any]]:
+def _run(
+    model: WorldModel,
+    config: RunConfig,
+    built: Built,
+    wanted: frozenset[str],
+    seeds: tuple[int, ...],
+    progress: Progress | None,
+) -> tuple[list[Sample], dict[str, Any]]:
     """One engine run; returns its samples and what the manifest says about the engine."""
     call = Call(arguments=built.arguments, wanted=wanted, seeds=seeds)
     engine, reason = choose(config.engine.name, model.pipe, call)
@@ -70,7 +78,9 @@ def _run(model: WorldModel, config: RunConfig, built: Built, wanted: frozenset[s
     return samples, facts
 
 
-def _action_rollouts(model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None) -> list[Rollout]:
+def _action_rollouts(
+    model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None
+) -> list[Rollout]:
     """Action modes: K chunks one after the other, each starting from the last frame of the one before."""
     assert prepared.frames_FHWC is not None
     seeds, chained = _seeds(config), prepared.num_chunks > 1 and prepared.mode != "inverse_dynamics"
@@ -107,12 +117,19 @@ def _reference(model: WorldModel, prepared: Prepared, built: Built) -> np.ndarra
     return condition.transform(prepared.frames_FHWC, model.pipe, built.canvas)
 
 
-def _action_rollout(config: RunConfig, prepared: Prepared, chunks: list[Sample], reference: np.ndarray | None, facts: dict[str, Any], index: int) -> Rollout:
+def _action_rollout(
+    config: RunConfig,
+    prepared: Prepared,
+    chunks: list[Sample],
+    reference: np.ndarray | None,
+    facts: dict[str, Any],
+    index: int,
+) -> Rollout:
     videos = [c.video for c in chunks if c.video is not None]
     actions = [c.action for c in chunks if c.action is not None]
     details = dict(facts)
     if len(videos) > 1:
-        details["seams_psnr_db"] = [_psnr(a[-1], b[0]) for a, b in zip(videos, videos[1:], strict=False)]
+        details["seams_psnr_db"] = [_psnr(a[-1], b[0]) for a, b in itertools.pairwise(videos)]
     seconds: dict[str, float] = {}
     for chunk in chunks:
         for stage, value in chunk.seconds.items():
@@ -141,7 +158,9 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float | None:
     return None if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
-def _world_rollouts(model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None) -> list[Rollout]:
+def _world_rollouts(
+    model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None
+) -> list[Rollout]:
     """Text, image or video to world, through Cosmos 3 or any other pipeline."""
     world = config.condition
     assert isinstance(world, WorldConditionConfig)
@@ -182,7 +201,9 @@ def _scheduler(model: WorldModel, config: RunConfig) -> Iterator[None]:
     kept = pipe.scheduler
     key = next((name for name in ("flow_shift", "shift") if name in kept.config), None)
     if key is None:
-        raise ModelError(f"sampler.flow_shift={shift:g}: {type(kept).__name__} has no such setting. Use sampler.flow_shift=null.")
+        raise ModelError(
+            f"sampler.flow_shift={shift:g}: {type(kept).__name__} has no such setting. Use sampler.flow_shift=null."
+        )
     changes: dict[str, Any] = {key: shift}
     if "use_karras_sigmas" in kept.config:
         changes["use_karras_sigmas"] = False  # a shifted flow schedule and Karras sigmas exclude each other

@@ -7,7 +7,6 @@ option needs) is checked first.
 
 import dataclasses
 import importlib.util
-import json
 import threading
 import time
 from collections import OrderedDict
@@ -75,7 +74,9 @@ def load(config: ModelConfig) -> tuple[WorldModel, bool]:
             release_memory()
         started = time.perf_counter()
         pipe, guardrail = _load(config, location, device, dtype)
-        model = WorldModel(pipe, type(pipe).__name__, device, dtype, str(location), guardrail, time.perf_counter() - started)
+        model = WorldModel(
+            pipe, type(pipe).__name__, device, dtype, str(location), guardrail, time.perf_counter() - started
+        )
         _warm[key] = model
         return model, False
 
@@ -126,16 +127,27 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def devices() -> str:
+    """The devices of this machine, for people."""
+    import torch
+
+    if torch.cuda.is_available():
+        return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return "mps" if torch.backends.mps.is_available() else f"cpu ({torch.get_num_threads()} threads)"
+
+
 def resolve_dtype(config: ModelConfig, device: str) -> str:
     """`auto` is bfloat16 on CUDA and for the embedded model, else float32."""
     if config.dtype is not Dtype.auto:
-        return config.dtype.value
+        return str(config.dtype.value)
     return "bfloat16" if device.startswith("cuda") or config.repo.startswith(checkpoint.ASSET) else "float32"
 
 
 def _check_options(config: ModelConfig, device: str) -> None:
     if config.offload is not Offload.none and device == "cpu":
-        raise ModelError(f"model.offload={config.offload.value} needs an accelerator and this machine has none. Use model.offload=none.")
+        raise ModelError(
+            f"model.offload={config.offload.value} needs an accelerator and this machine has none. Use model.offload=none."
+        )
     if config.lora.repo and importlib.util.find_spec("peft") is None:
         raise MissingPackageError("model.lora needs the package peft: pip install 'peft>=0.17'")
     if config.scheduler is not None:
@@ -143,14 +155,26 @@ def _check_options(config: ModelConfig, device: str) -> None:
 
         names = catalog.schedulers()
         if config.scheduler not in names:
-            raise ModelError(f"model.scheduler={config.scheduler!r} is no diffusers scheduler.{near_miss(config.scheduler, names)}")
+            raise ModelError(
+                f"model.scheduler={config.scheduler!r} is no diffusers scheduler.{near_miss(config.scheduler, names)}"
+            )
 
 
 def _key(config: ModelConfig, location: Path | str, device: str, dtype: str) -> tuple[Any, ...]:
     """Everything that changes the loaded object: local weights by their files' sizes and times."""
     stamp = checkpoint.stamp(location) if isinstance(location, Path) else (config.revision, config.variant)
     lora = tuple(dataclasses.asdict(config.lora).values())
-    return (str(location), stamp, config.pipeline, device, dtype, config.offload.value, config.scheduler, lora, config.guardrail)
+    return (
+        str(location),
+        stamp,
+        config.pipeline,
+        device,
+        dtype,
+        config.offload.value,
+        config.scheduler,
+        lora,
+        config.guardrail,
+    )
 
 
 def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) -> tuple[Any, dict[str, Any]]:
@@ -160,8 +184,8 @@ def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) ->
     torch_dtype = getattr(torch, dtype)
     index = checkpoint.model_index(config, location)
     name = config.pipeline or index.get("_class_name")
-    cls = getattr(diffusers, str(name), None) if name and not str(name).startswith("_") else None
-    if not (isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline)):
+    cls: Any = getattr(diffusers, str(name), None) if name and not str(name).startswith("_") else None
+    if not isinstance(cls, type) or not issubclass(cls, diffusers.DiffusionPipeline):
         raise ModelError(
             f"model.pipeline={name!r} is no diffusers pipeline class. See strands-diffusers pipelines for those there are."
         )
@@ -183,7 +207,7 @@ def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) ->
     bars = diffusers.utils.logging.is_progress_bar_enabled()
     diffusers.utils.logging.disable_progress_bar()  # its bar counts components; our progress line is the one people see
     try:
-        pipe = cls.from_pretrained(str(location), **arguments)
+        pipe = getattr(diffusers, str(name)).from_pretrained(str(location), **arguments)
     except Exception as error:
         raise ModelError(f"cannot load {location}: {type(error).__name__}: {one_line(error, 300)}") from error
     finally:
@@ -201,7 +225,7 @@ def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) ->
 def _load_lora(pipe: Any, config: ModelConfig) -> None:
     if not config.lora.repo:
         return
-    target = getattr(pipe, "transformer", None)
+    target: Any = getattr(pipe, "transformer", None)
     if not hasattr(target, "load_lora_adapter"):
         raise ModelError(f"model.lora: {type(pipe).__name__} has no transformer that takes a LoRA.")
     options = {"weight_name": config.lora.weight_name} if config.lora.weight_name else {}
@@ -223,10 +247,13 @@ def _place(pipe: Any, offload: Offload, device: str) -> None:
         pipe.enable_sequential_cpu_offload(device=device)
     else:
         pipe.enable_group_offload(
-            onload_device=torch.device(device), offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=True
+            onload_device=torch.device(device),
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+            use_stream=True,
         )
 
 
 def describe(model: WorldModel) -> dict[str, Any]:
     """What the manifest records of a model."""
-    return json.loads(json.dumps({f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("pipe", "lock")}))  # type: ignore[no-any-return]
+    return {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("pipe", "lock")}

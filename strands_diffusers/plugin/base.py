@@ -35,7 +35,11 @@ class _Configured(ABC):
         """Give a class without options a `Config` of its own, so that a config's type always names its class."""
         super().__init_subclass__(**kwargs)
         if "Config" not in vars(cls) and hasattr(cls, "Config"):
-            namespace = {"__doc__": "No options.", "__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Config"}
+            namespace = {
+                "__doc__": "No options.",
+                "__module__": cls.__module__,
+                "__qualname__": f"{cls.__qualname__}.Config",
+            }
             cls.Config = dataclass(type("Config", (cls.Config,), namespace))
 
 
@@ -70,7 +74,8 @@ class Visualizer(_RolloutReader):
     @abstractmethod
     def draw(self, rollout: Rollout, directory: Path) -> list[Artifact]:
         """Draw into the existing folder `directory` and return what was written; an empty list where there is
-        nothing to show (a comparison without a reference)."""
+        nothing to show (a comparison without a reference).
+        """
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,8 @@ class Tracker(_Configured):
     @abstractmethod
     def finish(self, status: str, error: str | None = None, details: Mapping[str, Any] | None = None) -> None:
         """Close the run with `status` `done` or `failed`, the error's one line, and facts such as stage seconds.
-        Called exactly once after `start`, also when the job failed."""
+        Called exactly once after `start`, also when the job failed.
+        """
 
     def notes(self) -> list[str]:
         """Lines for the person at the terminal once the run is closed (`wandb sync ...`)."""

@@ -124,8 +124,9 @@ def _check_class(cls: Any, base: type, hook: str) -> None:
         raise PluginError(f"{where} with name={name!r}; give it a class attribute `name` of a-z, 0-9 and _.")
     if not (cls.__doc__ or "").strip():
         raise PluginError(f"{where} without a docstring; its first line is what `strands-diffusers plugins` shows.")
-    expected = base.Config  # type: ignore[attr-defined]
-    if not (inspect.isclass(cls.Config) and dataclasses.is_dataclass(cls.Config) and issubclass(cls.Config, expected)):
+    expected: type = vars(base)["Config"]
+    own: Any = getattr(cls, "Config", None)
+    if not (inspect.isclass(own) and dataclasses.is_dataclass(own) and issubclass(own, expected)):
         raise PluginError(f"{where}, whose Config is not a dataclass derived from {base.__name__}.Config.")
     if issubclass(base, Serializer | Visualizer | Metric):
         types = getattr(cls, "output_types", None)
@@ -160,7 +161,9 @@ def _collect(module: Any, plugin: str, taken: Mapping[tuple[str, str], str]) -> 
         for value in function() or ():
             if base is None:
                 if not (isinstance(value, str) and value.startswith(("pkg://", "file://"))):
-                    raise PluginError(f"{hook} returned {value!r}; it must return pkg:// paths (pkg://my_package.conf).")
+                    raise PluginError(
+                        f"{hook} returned {value!r}; it must return pkg:// paths (pkg://my_package.conf)."
+                    )
                 found.append(Registration(hook, group, value, plugin, value))
                 continue
             _check_class(value, base, hook)
@@ -173,7 +176,9 @@ def _collect(module: Any, plugin: str, taken: Mapping[tuple[str, str], str]) -> 
     return found
 
 
-def build_index(plugins: Iterable[tuple[str, Any]], *, strict: bool = False, index: PluginIndex | None = None) -> PluginIndex:
+def build_index(
+    plugins: Iterable[tuple[str, Any]], *, strict: bool = False, index: PluginIndex | None = None
+) -> PluginIndex:
     """Index `(name, module or loader)` pairs in order. `strict` (the built-ins) lets a fault through: it is our own."""
     index = index or PluginIndex()
     manager = pluggy.PluginManager(spec.PROJECT)
@@ -207,7 +212,10 @@ def plugins() -> PluginIndex:
 
 @functools.cache
 def _load() -> PluginIndex:
-    built_ins = [(name.removeprefix("strands_diffusers."), functools.partial(importlib.import_module, name)) for name in BUILT_INS]
+    built_ins = [
+        (name.removeprefix("strands_diffusers."), functools.partial(importlib.import_module, name))
+        for name in BUILT_INS
+    ]
     index = build_index(built_ins, strict=True)
     disabled = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
     entries = sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)

@@ -18,7 +18,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def register_serializers() -> Iterable[type[Serializer]]:  # type: ignore[empty-body]
     """Return `Serializer` classes. Each becomes the Hydra choice `output=[<name>]`, typed by its `Config`.
-    Several may serve one output type; only a name that is taken is an error, naming both plugins."""
+    Several may serve one output type; only a name that is taken is an error, naming both plugins.
+    """
 
 
 @hookspec

@@ -15,7 +15,7 @@ from strands_diffusers import domains
 from strands_diffusers.config.checks import GIVES
 from strands_diffusers.config.compose import to_tree
 from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, Tree
-from strands_diffusers.errors import OutputError, StrandsDiffusersError, one_line
+from strands_diffusers.errors import EngineError, OutputError, StrandsDiffusersError, one_line
 from strands_diffusers.observations import resolve
 from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, Visualizer
 from strands_diffusers.plugin.manager import PluginIndex, plugins
@@ -36,7 +36,10 @@ class Job:
     prepared: Any
     """`pipelines.condition.Prepared`."""
     hash: str
-    index: PluginIndex
+    serializers: list[Serializer]
+    visualizers: list[Visualizer]
+    metrics: list[Metric]
+    tracker: Tracker
 
 
 @dataclass
@@ -66,7 +69,11 @@ class Clock:
 
 
 def check(
-    config: RunConfig, observation: Observation | None = None, *, cwd: Path | None = None, index: PluginIndex | None = None
+    config: RunConfig,
+    observation: Observation | None = None,
+    *,
+    cwd: Path | None = None,
+    index: PluginIndex | None = None,
 ) -> Job:
     """Find every fault of a request that can be found without loading weights.
 
@@ -88,18 +95,12 @@ def check(
     prepared = condition.prepare(config, observation)
     config = replace(config, prompt=prepared.prompt or None)  # the task of the observation, where the user gave none
     pipeline = config.model.pipeline or condition.COSMOS3
-    refusal = engine.refuse_before_load(
-        config.engine.name, pipeline, prepared.mode, config.model.device, config.model.dtype.value, config.model.offload.value
-    )
-    if refusal and config.engine.name != "auto":
-        from strands_diffusers.errors import EngineError
-
+    facts = (pipeline, prepared.mode, config.model.device, config.model.dtype.value, config.model.offload.value)
+    if refusal := engine.refuse_before_load(config.engine.name, *facts):
         raise EngineError(refusal)
     effective = config.engine.name
     if effective == "auto":
-        effective = "eager" if engine.refuse_before_load(
-            "exact", pipeline, prepared.mode, config.model.device, config.model.dtype.value, config.model.offload.value
-        ) else "exact"  # fmt: skip
+        effective = "eager" if engine.refuse_before_load("exact", *facts) else "exact"
     given = prepared.given_action_KTD
     tree = to_tree(config)
     digest = provenance.job_hash(
@@ -110,7 +111,16 @@ def check(
         checkpoint.fingerprint(config.model),
         effective,
     )
-    return Job(config, tree, prepared, digest, index)
+    return Job(
+        config,
+        tree,
+        prepared,
+        digest,
+        _chosen(config.output, index, "output"),
+        _chosen(config.visualizer, index, "visualizer"),
+        _chosen(config.metric, index, "metric"),
+        _tracker(config, index),
+    )
 
 
 def sources(config: RunConfig, index: PluginIndex) -> dict[str, Source]:
@@ -139,7 +149,7 @@ def run_job(
     with clock("check"):
         job = check(config, observation, cwd=cwd)
     config = job.config
-    tracker = _SafeTracker(_tracker(config, job.index))
+    tracker = _SafeTracker(job.tracker)
     try:
         with clock("tracker"):
             tracker.start(_run_info(job, directory, group, tags))
@@ -152,7 +162,9 @@ def run_job(
             (directory / manifest.FAILURE).unlink(missing_ok=True)
     except BaseException as error:
         tracker.finish("failed", f"{type(error).__name__}: {one_line(error)}", {"seconds": dict(clock.seconds)})
-        manifest.write_failure(directory, error, clock.stage, overrides, hash=job.hash, config=job.tree, seconds=clock.seconds)
+        manifest.write_failure(
+            directory, error, clock.stage, overrides, hash=job.hash, config=job.tree, seconds=clock.seconds
+        )
         raise
     return JobResult(directory, result.rollouts, record, [*result.notes, *tracker.notes()])
 
@@ -169,20 +181,19 @@ class _Produced:
 def _run(job: Job, directory: Path, clock: Clock, tracker: _SafeTracker, progress: Progress | None) -> _Produced:
     from strands_diffusers.pipelines import generate, loader
 
-    config, index = job.config, job.index
-    serializers: list[Serializer] = _chosen(config.output, index, "output")
-    visualizers: list[Visualizer] = _chosen(config.visualizer, index, "visualizer")
-    metrics: list[Metric] = _chosen(config.metric, index, "metric")
+    config = job.config
     if progress:
         progress("load", 0, 1)
     with clock("load"):
         model, warm = loader.load(config.model)
-    wanted = wanted_types(job.prepared.mode, serializers, [*visualizers, *metrics])
+    wanted = wanted_types(job.prepared.mode, job.serializers, [*job.visualizers, *job.metrics])
     with clock("generate"):
         rollouts = generate.generate(model, config, job.prepared, wanted, progress)
-    notes = [f"engine: {reason}" for reason in {r.details.get("engine", {}).get("reason") for r in rollouts[:1]} - {None}]
+    notes = [
+        f"engine: {reason}" for reason in {r.details.get("engine", {}).get("reason") for r in rollouts[:1]} - {None}
+    ]
     with clock("write"), manifest.staging(directory) as private:
-        written = [_write(r, private, serializers, visualizers, metrics) for r in rollouts]
+        written = [_write(r, private, job) for r in rollouts]
         manifest.publish(private, directory)
         moved = [[replace(a, path=directory / a.path.relative_to(private)) for a in files] for files, _ in written]
     facts = {**loader.describe(model), "warm": warm}
@@ -193,7 +204,9 @@ def _run(job: Job, directory: Path, clock: Clock, tracker: _SafeTracker, progres
     return produced
 
 
-def wanted_types(mode: str, serializers: Sequence[Serializer], readers: Sequence[Visualizer | Metric]) -> frozenset[str]:
+def wanted_types(
+    mode: str, serializers: Sequence[Serializer], readers: Sequence[Visualizer | Metric]
+) -> frozenset[str]:
     """What the engine must compute: what the selected serializers write; without any, what the readers need."""
     chosen: Sequence[Any] = serializers or readers
     types = {t for item in chosen for t in (OUTPUT_TYPES if "rollout" in item.output_types else item.output_types)}
@@ -206,24 +219,26 @@ def _chosen(selected: Mapping[str, Any], index: PluginIndex, group: str) -> list
 
 def _reads(item: Serializer | Visualizer | Metric, rollout: Rollout) -> bool:
     """Whether the rollout holds what the class needs. The actions of forward dynamics are given, and worth drawing."""
-    has = rollout.has | ({"action"} if rollout.given_action is not None and not isinstance(item, Serializer | Metric) else set())
+    has = rollout.has | (
+        {"action"} if rollout.given_action is not None and not isinstance(item, Serializer | Metric) else set()
+    )
     return all(t == "rollout" or t in has for t in item.output_types)
 
 
-def _write(
-    rollout: Rollout, private: Path, serializers: Sequence[Serializer], visualizers: Sequence[Visualizer], metrics: Sequence[Metric]
-) -> tuple[list[Artifact], Metrics]:
+def _write(rollout: Rollout, private: Path, job: Job) -> tuple[list[Artifact], Metrics]:
     """Files, pictures and numbers of one sample, side by side in threads: most of the time goes to encoders."""
     folder = private if rollout.sample is None else private / f"sample_{rollout.sample:02d}"
     folder.mkdir(exist_ok=True)
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="outputs") as pool:
-        files = [pool.submit(s.save, rollout, folder) for s in serializers if _reads(s, rollout)]
-        files += [pool.submit(v.draw, rollout, folder) for v in visualizers if _reads(v, rollout)]
-        values = {m.name: pool.submit(m.compute, rollout) for m in metrics if _reads(m, rollout)}
+        files = [pool.submit(s.save, rollout, folder) for s in job.serializers if _reads(s, rollout)]
+        files += [pool.submit(v.draw, rollout, folder) for v in job.visualizers if _reads(v, rollout)]
+        values = {m.name: pool.submit(m.compute, rollout) for m in job.metrics if _reads(m, rollout)}
         try:
             artifacts = [a for future in files for a in future.result()]
         except OSError as error:
-            raise OutputError(f"cannot write the rollout: {error.strerror or error}. Free some space or set output_dir=DIR.") from error
+            raise OutputError(
+                f"cannot write the rollout: {error.strerror or error}. Free some space or set output_dir=DIR."
+            ) from error
         return artifacts, {name: result for name, future in values.items() if (result := future.result())}
 
 
@@ -293,7 +308,7 @@ class _SafeTracker:
     def _guard(self, what: str, call: Callable[[], None]) -> bool:
         try:
             call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the rollout goes on
             line = f"tracker {self._tracker.name} could not {what}: {type(error).__name__}: {one_line(error, 200)}"
             log.warning(line)
             self._notes.append(line)

@@ -37,7 +37,9 @@ def staging(directory: Path) -> Iterator[Path]:
         private = directory / f".partial-{uuid.uuid4().hex[:8]}"
         private.mkdir()
     except OSError as error:
-        raise OutputError(f"cannot write to {directory}: {error.strerror}. Choose another folder with output_dir=DIR.") from error
+        raise OutputError(
+            f"cannot write to {directory}: {error.strerror}. Choose another folder with output_dir=DIR."
+        ) from error
     try:
         yield private
     finally:
@@ -53,7 +55,7 @@ def publish(private: Path, directory: Path) -> None:
                 shutil.rmtree(target)
             path.rename(target)
         else:
-            os.replace(path, target)
+            path.replace(target)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -65,7 +67,7 @@ def write_json(path: Path, value: Any) -> None:
             stream.write("\n")
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror}.") from error
@@ -110,7 +112,9 @@ def rollout_entry(rollout: Rollout) -> dict[str, Any]:
             arrays[name] = {"dtype": str(value.dtype), "shape": list(value.shape)}
     if rollout.mesh is not None:
         arrays["mesh"] = {"vertices": list(rollout.mesh.vertices.shape), "faces": list(rollout.mesh.faces.shape)}
-    space = None if rollout.space is None else {k: getattr(rollout.space, k) for k in rollout.space.__dataclass_fields__}
+    space = (
+        None if rollout.space is None else {k: getattr(rollout.space, k) for k in rollout.space.__dataclass_fields__}
+    )
     return {
         "mode": rollout.mode,
         "prompt": rollout.prompt,
@@ -126,7 +130,9 @@ def rollout_entry(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def write_failure(directory: Path, error: BaseException, stage: str, overrides: Sequence[str] = (), **facts: Any) -> None:
+def write_failure(
+    directory: Path, error: BaseException, stage: str, overrides: Sequence[str] = (), **facts: Any
+) -> None:
     """Leave `failure.json` in the job's folder; a folder that cannot be written to is left alone, the error is raised anyway."""
     record = {
         "schema_version": SCHEMA_VERSION,

@@ -49,7 +49,9 @@ def command() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
-def job_hash(config: RunConfig, tree: Tree, observation_hash: str, actions_hash: str | None, weights: str, engine: str) -> str:
+def job_hash(
+    config: RunConfig, tree: Tree, observation_hash: str, actions_hash: str | None, weights: str, engine: str
+) -> str:
     """Identity of a job: 16 hex digits over everything that changes its result.
 
     The resolved config without paths, tracker and sweep options; the content of the observation and of an action file;

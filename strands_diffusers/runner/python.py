@@ -31,7 +31,9 @@ def rollouts(
     sweep.prepare()
     config = compose.compose(overrides)
     if _single and config.sampler.num_samples > 1:
-        raise ConfigError("rollout() returns one rollout; for sampler.num_samples > 1 call strands_diffusers.rollouts().")
+        raise ConfigError(
+            "rollout() returns one rollout; for sampler.num_samples > 1 call strands_diffusers.rollouts()."
+        )
     now = datetime.datetime.now().astimezone()
     directory = Path(output_dir or config.output_dir or f"outputs/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}").absolute()
     return job.run_job(config, directory, observation=observation, overrides=overrides).rollouts

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from strands_diffusers.config import compose
+from strands_diffusers.config.explain import explain
 from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_line
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.runner import job, manifest
@@ -48,7 +49,8 @@ def task(node: DictConfig, report: Report | None = None, progress: job.Progress 
         if multirun:
             if manifest.read_failure(directory) is None:
                 manifest.write_failure(directory, error, "check", overrides)
-            log.error("job %s failed (%s): %s  [%s]", hydra.job.num, " ".join(overrides), one_line(error), directory / manifest.FAILURE)
+            line = f"job {hydra.job.num} failed ({' '.join(overrides)}): {one_line(error)}  [{directory / manifest.FAILURE}]"
+            log.error(line)  # noqa: TRY400 - one line; the traceback is in the file that it names
         raise
     if report:
         report(result)
@@ -70,7 +72,9 @@ def objective(name: str | None, metrics: dict[str, dict[str, float]]) -> float |
         return metrics[metric][value]
     except KeyError:
         there = [f"metrics.{m}.{v}" for m, values in metrics.items() for v in values]
-        raise StrandsDiffusersError(f"sweep.objective={name} was not measured; there is {', '.join(there) or 'nothing'}.") from None
+        raise StrandsDiffusersError(
+            f"sweep.objective={name} was not measured; there is {', '.join(there) or 'nothing'}."
+        ) from None
 
 
 def validate(overrides: Sequence[str]) -> int:
@@ -89,7 +93,7 @@ def validate(overrides: Sequence[str]) -> int:
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
             jobs = [combination for batch in BasicSweeper.split_arguments(parsed, None) for combination in batch]
         except HydraException as error:
-            raise compose.explain(error, overrides) from error
+            raise explain(error, overrides) from error
     for number, combination in enumerate(jobs):
         mine = [o for o in combination if not o.startswith("hydra")]
         try:
@@ -121,7 +125,11 @@ def summarize(directory: Path) -> list[Row]:
             rows.append(Row(folder.name, "done", done["overrides"], None, round(seconds, 3), done["metrics"]))
         elif failed:
             rows.append(Row(folder.name, "failed", failed["overrides"], failed["error"], None, {}))
-    record: dict[str, Any] = {"schema_version": manifest.SCHEMA_VERSION, "finished": manifest.now(), "jobs": [vars(r) for r in rows]}
+    record: dict[str, Any] = {
+        "schema_version": manifest.SCHEMA_VERSION,
+        "finished": manifest.now(),
+        "jobs": [vars(r) for r in rows],
+    }
     manifest.write_json(directory / "sweep.json", record)
     return rows
 

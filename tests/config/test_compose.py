@@ -114,7 +114,7 @@ def test_an_output_that_the_mode_cannot_give_is_refused_with_the_reason(mode, ou
 def test_the_droid_policy_checkpoint_is_no_drop_in():
     overrides = ["model=custom", "model.repo=nvidia/Cosmos3-Nano-Policy-DROID", "domain=droid", "prompt=push"]
 
-    with pytest.raises(ConfigError, match="8 absolute joint positions.*Use model=cosmos3_nano domain=droid"):
+    with pytest.raises(ConfigError, match=r"8 absolute joint positions.*Use model=cosmos3_nano domain=droid"):
         compose.compose(overrides)
 
 
@@ -134,7 +134,9 @@ def test_composing_works_inside_another_hydra_application_and_leaves_it_untouche
 def _dataclasses() -> list[type]:
     found = [v for v in vars(schema).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
     index = plugins()
-    found += [c.Config for g in ("output", "visualizer", "metric", "tracker", "source") for c in index.classes(g).values()]
+    found += [
+        c.Config for g in ("output", "visualizer", "metric", "tracker", "source") for c in index.classes(g).values()
+    ]
     return found
 
 

@@ -209,7 +209,9 @@ def test_each_hook_registers_what_it_returns(hook):
 
 @pytest.mark.parametrize("hook", manager.HOOKS)
 def test_each_hook_is_documented_with_its_signature(hook):
-    signature = re.sub(r"strands_diffusers\.plugin\.base\.|collections\.abc\.", "", str(inspect.signature(getattr(spec, hook))))
+    signature = re.sub(
+        r"strands_diffusers\.plugin\.base\.|collections\.abc\.", "", str(inspect.signature(getattr(spec, hook)))
+    )
 
     assert f"### `{hook}{signature}`" in DOCS.read_text()
 

@@ -25,7 +25,9 @@ def test_the_csv_has_one_named_column_a_dimension(tmp_path):
 def test_the_filmstrip_shows_every_nth_frame(tmp_path):
     video_FHWC = np.random.default_rng(0).integers(0, 255, (9, 16, 20, 3), dtype=np.uint8)
 
-    [artifact] = FilmstripVisualizer(FilmstripVisualizer.Config(every=4)).draw(Rollout("policy", video=video_FHWC), tmp_path)
+    [artifact] = FilmstripVisualizer(FilmstripVisualizer.Config(every=4)).draw(
+        Rollout("policy", video=video_FHWC), tmp_path
+    )
 
     np.testing.assert_array_equal(np.asarray(Image.open(artifact.path))[:, 20:40], video_FHWC[4])
 
