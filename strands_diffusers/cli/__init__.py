@@ -87,9 +87,8 @@ def _hydra(arguments: list[str]) -> int:
         if failure:
             raise failure[0]
     except RequestError:
-        directory = sweep.last_output_dir()
-        if directory and not args.multirun:
-            sweep.discard_if_empty(directory)
+        if sweep.Folders.latest and not args.multirun:
+            sweep.discard_if_empty(sweep.Folders.latest)
         raise
     except (HydraException, OmegaConfBaseException) as error:
         if full_error == "1":
@@ -127,13 +126,11 @@ class _Finished:
 
 
 def _sweep_summary(finished: _Finished) -> int:
-    from hydra.core.hydra_config import HydraConfig
-
     from strands_diffusers.runner import sweep
 
-    if not HydraConfig.initialized():
+    directory = sweep.Folders.latest
+    if directory is None or not directory.is_dir():
         return 1
-    directory = Path(HydraConfig.get().sweep.dir).absolute()
     rows = sweep.summarize(directory)
     failed = [r for r in rows if r.status == "failed"]
     lines = [f"{shown(directory)}: {len(rows) - len(failed)} done, {len(failed)} failed"]

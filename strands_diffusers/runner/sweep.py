@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from strands_diffusers.config import compose
@@ -150,16 +150,18 @@ def discard_if_empty(directory: Path) -> None:
                 return
 
 
-def last_output_dir() -> Path | None:
-    """Hydra's output folder of the job that just ran in this process, or None."""
-    from hydra.core.hydra_config import HydraConfig
+class Folders(Callback):
+    """Hydra callback that notes where this command writes: Hydra forgets it once the command is over."""
 
-    return Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
+    latest: ClassVar[Path | None] = None
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the folder of a single run."""
+        Folders.latest = Path(config.hydra.run.dir).absolute()
 
-def dump(value: Any) -> str:
-    """JSON for the terminal."""
-    return json.dumps(manifest.plain(value), indent=2)
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the folder of a sweep."""
+        Folders.latest = Path(config.hydra.sweep.dir).absolute()
 
 
 IN_WORKER = "STRANDS_DIFFUSERS_WORKER"
