@@ -1,0 +1,123 @@
+"""`engine=compiled`: the exact engine with its decoder layer compiled, and on small canvases replayed as a CUDA graph.
+
+One layer is compiled and serves all of them: their weights are its inputs. The pipeline's own modules are never
+compiled or replaced. Fusing operations changes the rounding, so the numbers differ from `exact` in their last bits.
+"""
+
+import functools
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+
+from strands_diffusers.pipelines.engine.attention import generation_layer
+from strands_diffusers.pipelines.engine.base import Call
+from strands_diffusers.pipelines.engine.denoiser import Denoiser, LayerFunction, State
+from strands_diffusers.pipelines.engine.exact import ExactEngine
+from strands_diffusers.pipelines.engine.text import Text
+
+TOKENS_PER_GRAPH = 4096
+"""Up to so many tokens a card waits for the host to launch kernels, and a graph pays; beyond, it never waits."""
+
+
+class CompiledEngine(ExactEngine):
+    """Slower to start (the first run of a shape compiles), faster per step."""
+
+    name: ClassVar[str] = "compiled"
+
+    def refuse(self, pipe: Any, call: Call) -> str | None:
+        """Return what `exact` refuses, a machine that cannot compile, or weights that move while a layer runs."""
+        reason = super().refuse(pipe, call)
+        if reason is not None:
+            return reason
+        return refuse_machine(pipe._get_execution_device().type) or refuse_hooks(pipe.transformer)
+
+    def _denoiser(self, pipe: Any, condition: Any) -> Denoiser:
+        kind = GraphedDenoiser if condition.device.type == "cuda" else Denoiser
+        return kind(
+            pipe.transformer,
+            condition.layout,
+            condition.domain,
+            condition.action_width,
+            condition.device,
+            layer_function=compiled_layer(),
+            layers=self._layers(pipe),
+        )
+
+    def _layers(self, pipe: Any) -> Any:
+        """The layers to run: the transformer's own."""
+        return pipe.transformer.layers
+
+
+def refuse_machine(device: str, offload: str = "none") -> str | None:
+    """Return why this machine cannot compile for `device`, or None."""
+    if offload != "none":
+        return f"weights that are offloaded (model.offload={offload}) move while a compiled layer runs."
+    if device.startswith("cuda"):
+        if importlib.util.find_spec("triton") is None:
+            return "compiling for CUDA needs triton: pip install triton"
+        return None
+    if device != "cpu":
+        return f"compiling for {device} is untested: cpu and cuda are."
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None and shutil.which("clang++") is None:
+        return f"compiling for the CPU needs a C++ compiler, and {compiler} is not installed."
+    return None
+
+
+def refuse_hooks(transformer: Any) -> str | None:
+    """Return why weights that accelerate moves cannot be compiled over, or None."""
+    if any("_hf_hook" in vars(module) for module in transformer.modules()):
+        return "weights that are offloaded or spread over devices move while a compiled layer runs."
+    return None
+
+
+@functools.cache
+def compiled_layer() -> LayerFunction:
+    """Return `generation_layer`, compiled: once per process, since the weights are inputs."""
+    function: LayerFunction = torch.compile(generation_layer, fullgraph=True)
+    return function
+
+
+class GraphedDenoiser(Denoiser):
+    """A denoiser whose forward pass is recorded once per run and then replayed, where the host would be too slow.
+
+    The first step of each prompt runs as usual, which warms up what must not be recorded; the second is recorded.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._warm: set[tuple[int, int]] = set()
+        self._replays: dict[tuple[int, int], Callable[[State, tuple[Any, ...]], State]] = {}
+
+    def velocity(self, state: State, embeds: tuple[Any, ...], text: Text, rotary: tuple[Any, Any]) -> State:
+        """Predict as `Denoiser.velocity` does. The result is overwritten by the next call for the same prompt."""
+        batch = state.vision.shape[0]
+        if batch * self.layout.tokens > TOKENS_PER_GRAPH:
+            return super().velocity(state, embeds, text, rotary)
+        key = (id(text), batch)
+        if key not in self._warm:
+            self._warm.add(key)
+            return super().velocity(state, embeds, text, rotary)
+        if key not in self._replays:
+            self._replays[key] = self._record(state, embeds, text, rotary)
+        return self._replays[key](state, embeds)
+
+    def _record(self, state: State, embeds: tuple[Any, ...], text: Text, rotary: tuple[Any, Any]) -> Any:
+        inputs = [None if x is None else x.clone() for x in (*state, *embeds)]
+        streams, times = len(state), len(embeds)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = super().velocity(State(*inputs[:streams]), tuple(inputs[-times:]), text, rotary)
+
+        def replay(state: State, embeds: tuple[Any, ...]) -> State:
+            for kept, new in zip(inputs, (*state, *embeds), strict=True):
+                if kept is not None:
+                    kept.copy_(new)
+            graph.replay()
+            return result
+
+        return replay

@@ -1,0 +1,206 @@
+"""What a call conditions on: clean latent frames, given actions, and the sizes that follow from them.
+
+`Cosmos3OmniPipeline.prepare_latents` encodes a whole clip and then overwrites with noise what does not condition. Here
+only the frames that condition are preprocessed and encoded, once per content: one for a policy, forward dynamics or an
+image; `4 * max(index) + 1` for a video; all for inverse dynamics; none for text.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from strands_diffusers.pipelines.engine import wan
+from strands_diffusers.pipelines.engine.denoiser import State
+from strands_diffusers.pipelines.engine.layout import Layout
+from strands_diffusers.pipelines.engine.memory import Memory, digest, weights_key
+
+
+class Frames(NamedTuple):
+    """Encoded conditioning frames and the canvas they lie on."""
+
+    latents: Tensor | None
+    """float32 [1, C, frames that condition, h, w], cropped to the content; None where nothing conditions."""
+
+    height: int
+    """Canvas height [pixels], which the prompt names."""
+
+    width: int
+    """Canvas width [pixels]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """All that a call's samples share."""
+
+    layout: Layout
+    frames: Frames
+    num_frames: int
+    actions: Tensor | None
+    """float32 [A, D]: the given actions, or zeros where they are drawn; None without actions."""
+    action_width: int | None
+    """Channels of the domain's actions, of the D that the model has."""
+    domain: int | None
+    """Index of the embodiment domain."""
+    device: Any
+
+
+def prepare(pipe: Any, request: Any, device: Any, memory: Memory) -> Condition:
+    """Work out what `request`, the pipeline's arguments with their defaults, conditions on."""
+    if request.action is not None:
+        return _prepare_action(pipe, request.action, device, memory)
+    num_frames, height, width = request.num_frames, request.height, request.width
+    if num_frames > 1 and request.video is not None:
+        clean = tuple(sorted({int(index) for index in request.condition_frame_indexes_vision}))
+    else:
+        clean = (0,) if num_frames > 1 and request.image is not None else ()
+    frames = Frames(None, height, width)
+    if clean:
+        needed, keep_last = 1 + wan.FRAMES_PER_LATENT * max(clean), request.condition_video_keep != "first"
+        source = request.image if request.video is None else leading(request.video, needed, from_end=keep_last)
+        settings = (num_frames, height, width, clean, keep_last, request.video is None)
+        encode = partial(_encode_world, pipe, request, source, clean, device)
+        frames = _remembered(pipe, memory, device, source, settings, encode)
+    sound = _sound_frames(pipe, num_frames, request.fps) if request.enable_sound else 0
+    latent = (int(pipe.vae.config.z_dim), wan.latent_frames(num_frames), *wan.cells(pipe.vae, height, width))
+    layout = Layout(latent, int(pipe.transformer.config.latent_patch_size), clean, sound_frames=sound)
+    return Condition(layout, frames, num_frames, None, None, None, device)
+
+
+def _prepare_action(pipe: Any, action: Any, device: Any, memory: Memory) -> Condition:
+    from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _EMBODIMENT_TO_DOMAIN_ID
+
+    num_frames, model_width = action.chunk_size + 1, int(pipe.transformer.action_dim)
+    if action.raw_action_dim is not None and action.raw_action_dim > model_width:
+        raise ValueError(
+            f"raw_action_dim={action.raw_action_dim} exceeds the model's trained action_dim={model_width}."
+        )
+    count = wan.latent_frames(num_frames)
+    inverse = action.mode == "inverse_dynamics"
+    clean, needed = (tuple(range(count)), num_frames) if inverse else ((0,), 1)
+    source = leading(action.video, needed) if action.image is None else [action.image]
+    settings = (num_frames, action.resolution_tier, needed)
+    encode = partial(_encode_action, pipe, action, source, needed, device)
+    frames = _remembered(pipe, memory, device, source, settings, encode)
+    assert frames.latents is not None
+    _, channels, _, height, width = frames.latents.shape
+    given = action.mode == "forward_dynamics"
+    layout = Layout(
+        (channels, count, height, width),
+        int(pipe.transformer.config.latent_patch_size),
+        clean,
+        action_steps=action.chunk_size,
+        actions_given=given,
+    )
+    actions = torch.zeros(action.chunk_size, model_width, device=device)
+    if given:
+        rows = action.raw_actions[: action.chunk_size].to(device=device, dtype=torch.float32)
+        actions[: len(rows), : rows.shape[1]] = rows
+        actions[len(rows) :, : rows.shape[1]] = rows[-1]  # a short chunk repeats its last action
+    domain = _EMBODIMENT_TO_DOMAIN_ID[action.domain_name]
+    return Condition(layout, frames, num_frames, actions, action.raw_action_dim, domain, device)
+
+
+def _remembered(
+    pipe: Any, memory: Memory, device: Any, source: Any, settings: tuple[Any, ...], make: Callable[[], Frames]
+) -> Frames:
+    """Encode frames once per content, settings and weights of the VAE."""
+    weights = weights_key(pipe.vae)
+    if weights is None:
+        return make()
+    key = ("frames", digest(source), settings, str(device), pipe.vae.use_tiling, weights)
+    return memory.get_or_make(key, make)
+
+
+def _encode_action(pipe: Any, action: Any, clip: Any, needed: int, device: Any) -> Frames:
+    """Encode the first `needed` frames of an action clip on its padded canvas, cropped to the content."""
+    frames, size, height, width = pipe._prepare_action_video_conditioning(
+        clip, action.resolution_tier, needed, device=device, dtype=torch.float32
+    )
+    latents = wan.encode(pipe, frames, wan.latent_frames(action.chunk_size + 1)).contiguous()
+    _, _, content_height, content_width = (int(value) for value in size.tolist())
+    rows = max(content_height // pipe.vae_scale_factor_spatial, 1)
+    columns = max(content_width // pipe.vae_scale_factor_spatial, 1)
+    return Frames(latents[..., :rows, :columns].contiguous(), height, width)
+
+
+def _encode_world(pipe: Any, request: Any, source: Any, clean: tuple[int, ...], device: Any) -> Frames:
+    """Encode the frames of an image or video condition up to the last latent frame that conditions."""
+    from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _preprocess_conditioning_image
+
+    height, width, needed = request.height, request.width, 1 + wan.FRAMES_PER_LATENT * max(clean)
+    if request.video is None:
+        frames = _preprocess_conditioning_image(source, height=height, width=width)
+        frames = frames.to(device=device, dtype=torch.float32).unsqueeze(2)
+    else:
+        frames = pipe.video_processor.preprocess_video(source, height=height, width=width)
+        frames = frames.to(device=device, dtype=torch.float32)
+        frames = frames[:, :, :needed] if request.condition_video_keep == "first" else frames[:, :, -needed:]
+        needed = min(needed, request.num_frames)
+        frames = frames[:, :, :needed]
+        missing = needed - frames.shape[2]
+        frames = torch.cat([frames, frames[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2)
+    latents = wan.encode(pipe, frames.contiguous(), wan.latent_frames(request.num_frames)).contiguous()
+    return Frames(latents, height, width)
+
+
+def leading(clip: Any, count: int, *, from_end: bool = False) -> Any:
+    """Cut a clip to the frames that are needed before they are preprocessed.
+
+    Only a list of PIL images is cut: of arrays and tensors diffusers' preprocessing looks at the range of all frames.
+    """
+    from PIL import Image
+
+    if isinstance(clip, list) and all(isinstance(frame, Image.Image) for frame in clip):
+        return clip[-count:] if from_end else clip[:count]
+    return clip
+
+
+def _sound_frames(pipe: Any, num_frames: int, fps: float) -> int:
+    """Sound tokens that cover the video."""
+    hop = int(pipe.sound_tokenizer._hop_size)
+    samples = int(num_frames / fps * pipe.sound_tokenizer.config.sampling_rate)
+    return (samples + hop - 1) // hop
+
+
+def draw_latents(pipe: Any, condition: Condition, generators: list[Any]) -> State:
+    """Draw the first latents of one sample per generator: noise where the model denoises, else what conditions.
+
+    Noise is drawn in diffusers' order: vision, then sound, then action.
+    """
+    layout, device = condition.layout, condition.device
+    visions, sounds, actions = [], [], []
+    for generator in generators:
+        visions.append(_vision(condition, _noise((1, *layout.latent), generator, device)))
+        if layout.sound_frames:
+            shape = (int(pipe.transformer.config.sound_dim), layout.sound_frames)
+            sounds.append(_noise(shape, generator, device))
+        if condition.actions is not None:
+            noise = _noise(tuple(condition.actions.shape), generator, device)
+            drawn = condition.actions.clone() if layout.actions_given else noise
+            if condition.action_width is not None:
+                drawn[:, condition.action_width :] = 0
+            actions.append(drawn)
+    return State(
+        torch.cat(visions),
+        torch.stack(sounds) if sounds else None,
+        torch.stack(actions) if actions else None,
+    )
+
+
+def _noise(shape: tuple[int, ...], generator: Any, device: Any) -> Tensor:
+    from diffusers.utils.torch_utils import randn_tensor
+
+    return randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
+
+
+def _vision(condition: Condition, noise: Tensor) -> Tensor:
+    """Put the clean latent frames in their places."""
+    latents = condition.frames.latents
+    if latents is not None:
+        for index in condition.layout.clean_frames:
+            noise[:, :, index] = latents[:, :, index]
+    return noise

@@ -1,0 +1,60 @@
+"""`engine=eager`: diffusers' own call, untouched. The yardstick of every other engine."""
+
+import inspect
+import time
+from typing import Any, ClassVar
+
+import numpy as np
+
+from strands_diffusers.pipelines.engine.base import Call, Engine, Progress, Sample, generator
+
+
+class EagerEngine(Engine):
+    """One `pipe(...)` per seed, for every pipeline class, decoding whatever that call decodes."""
+
+    name: ClassVar[str] = "eager"
+
+    def __init__(self, output_type: str = "pil") -> None:
+        self.output_type = output_type
+        """Cosmos 3 alone: `latent` leaves the video out. Any other pipeline returns `np`."""
+
+    def refuse(self, pipe: Any, call: Call) -> str | None:
+        """Never: whatever diffusers can run, this runs."""
+        return None
+
+    def run(self, pipe: Any, call: Call, progress: Progress | None = None) -> list[Sample]:
+        """Call the pipeline once per seed. Cosmos 3 output is converted, any other is handed on in `Sample.raw`."""
+        return [self._draw(pipe, call, index, progress) for index in range(len(call.seeds))]
+
+    def _draw(self, pipe: Any, call: Call, index: int, progress: Progress | None) -> Sample:
+        known = inspect.signature(type(pipe).__call__).parameters
+        arguments = dict(call.arguments, generator=generator(call.seeds[index]))
+        cosmos3 = type(pipe).__name__ == "Cosmos3OmniPipeline"
+        if "output_type" in known:
+            arguments["output_type"] = self.output_type if cosmos3 else "np"
+        if progress is not None and "callback_on_step_end" in known:
+            done, samples = index, len(call.seeds)
+
+            def report(owner: Any, step: int, _timestep: Any, _tensors: Any) -> dict[str, Any]:
+                total = int(
+                    getattr(owner, "num_timesteps", None) or call.arguments.get("num_inference_steps", step + 1)
+                )
+                progress(done * total + step + 1, samples * total)
+                return {}
+
+            arguments["callback_on_step_end"] = report
+        started = time.perf_counter()
+        output = pipe(**{name: value for name, value in arguments.items() if name in known or name in call.arguments})
+        seconds = {"pipeline": time.perf_counter() - started}
+        return _sample(output, seconds) if cosmos3 else Sample(raw=output, seconds=seconds)
+
+
+def _sample(output: Any, seconds: dict[str, float]) -> Sample:
+    """Convert a `Cosmos3OmniPipelineOutput`: PIL frames, sound `[C, N]`, a list with one action tensor `[T, D]`."""
+    frames = output.video
+    return Sample(
+        video=np.stack([np.asarray(frame) for frame in frames]) if isinstance(frames, list) else None,
+        sound=None if output.sound is None else output.sound.float().cpu().numpy().T.copy(),
+        action=None if output.action is None else output.action[0].float().numpy(),
+        seconds=seconds,
+    )

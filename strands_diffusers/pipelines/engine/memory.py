@@ -1,0 +1,149 @@
+"""Conditioning kept over rollouts: bounded in bytes, keyed by content and by the weights that made it, per pipeline.
+
+N prompts on one observation encode it once; N seeds on one prompt read it once. An entry is found again only while
+the weights are the very same, bit for bit as far as PyTorch can tell: the same parameters, never written since, with
+the same LoRA adapters at the same strength.
+"""
+
+import hashlib
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PROBED, PROBED_VALUES = 8, 64
+"""Parameters, and values of each, that are read to notice a write that PyTorch does not count."""
+
+
+class Memory:
+    """The least recently used entries of one pipeline, `capacity` bytes of tensors at most. Safe for threads."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all tensors held now."""
+        return self._bytes
+
+    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the entry of `key`, made by `make` where there is none. What exceeds the capacity is not kept."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key][0]  # type: ignore[no-any-return]
+        value = make()  # outside the lock: two threads may make the same entry, and either one serves
+        size = sum(tensor.nbytes for tensor in _tensors(value))
+        with self._lock:
+            if size <= self.capacity and key not in self._entries:
+                self._entries[key] = (value, size)
+                self._bytes += size
+            self._shrink()
+        return value
+
+    def resize(self, capacity: int) -> None:
+        """Hold at most `capacity` bytes from now on."""
+        with self._lock:
+            self.capacity = capacity
+            self._shrink()
+
+    def _shrink(self) -> None:
+        while self._bytes > self.capacity:
+            _, (_, size) = self._entries.popitem(last=False)
+            self._bytes -= size
+
+
+_memories: "weakref.WeakKeyDictionary[Any, Memory]" = weakref.WeakKeyDictionary()
+_memories_lock = threading.Lock()
+
+
+def memory_of(pipe: Any, capacity: int) -> Memory:
+    """Return the pipeline's memory, which lives as long as the pipeline does, holding `capacity` bytes at most."""
+    with _memories_lock:
+        memory = _memories.setdefault(pipe, Memory(capacity))
+    memory.resize(capacity)
+    return memory
+
+
+def forget(pipe: Any) -> None:
+    """Drop all that is kept for `pipe`: after its weights were written in a way that PyTorch does not record."""
+    with _memories_lock:
+        _memories.pop(pipe, None)
+
+
+def weights_key(*modules: Any) -> Hashable | None:
+    """Identify the weights of `modules` as they are now, or None where they cannot be identified (they are offloaded).
+
+    Compared are: which parameters these are and how often each was written to in place; the adapters and their
+    strengths; and a few values of some of them, which catches a wholesale write through `.data` (as an exponential
+    moving average is often swapped in), which PyTorch does not count.
+    """
+    import torch
+
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    if any(parameter.is_meta for parameter in parameters):
+        return None  # sequential offloading: other parameters at each call
+    return (
+        tuple((id(p), p._version) for p in parameters),
+        tuple(adapter for module in modules for part in module.modules() for adapter in _adapters(part)),
+        digest(p.detach().flatten()[:PROBED_VALUES] for p in parameters[:: len(parameters) // PROBED + 1]),
+        str(parameters[0].dtype),
+        str(parameters[0].device),
+        torch.get_float32_matmul_precision(),
+        torch.get_num_threads(),  # CPU kernels may add in another order with another number of threads
+    )
+
+
+def _adapters(part: Any) -> Iterable[Hashable]:
+    """The active LoRA adapters of one peft layer with their strengths; nothing for any other module."""
+    scaling = vars(part).get("scaling")  # not getattr, which is slow where a module has no such attribute
+    if isinstance(scaling, dict) and hasattr(part, "active_adapters"):
+        yield (
+            tuple(part.active_adapters),
+            tuple(sorted(scaling.items())),
+            bool(part.disable_adapters),
+            bool(part.merged),
+        )
+
+
+def digest(parts: Iterable[Any]) -> bytes:
+    """Hash the content of tensors, arrays, PIL images and plain values, with their shapes and types."""
+    import numpy as np
+    import torch
+
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            part = part.detach().cpu().contiguous()
+            state.update(repr((tuple(part.shape), part.dtype)).encode())
+            state.update(part.flatten().view(torch.uint8).numpy())
+        elif isinstance(part, np.ndarray):
+            state.update(repr((part.shape, part.dtype)).encode())
+            state.update(np.ascontiguousarray(part).tobytes())
+        elif isinstance(part, list | tuple):
+            state.update(digest(part))
+        elif hasattr(part, "tobytes") and hasattr(part, "mode"):  # a PIL image
+            state.update(repr((part.size, part.mode, part.getpalette())).encode())
+            state.update(part.tobytes())
+        else:
+            state.update(repr(part).encode())
+    return state.digest()
+
+
+def _tensors(value: Any) -> Iterable[Any]:
+    """All tensors inside nested lists, tuples and dataclass-like objects."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif hasattr(value, "__dict__"):
+        yield from _tensors(list(vars(value).values()))

@@ -1,0 +1,68 @@
+"""From the last latents to pixels, sound and actions, and past the guardrail, as diffusers' call does at its end."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strands_diffusers.pipelines.engine import wan
+from strands_diffusers.pipelines.engine.hooks import awake
+
+
+def video(pipe: Any, latents_1CThw: Tensor, decoder: Any = None) -> np.ndarray:
+    """Decode one sample to uint8 [F, H, W, 3], each latent frame leaving the device as soon as it is decoded.
+
+    Rounds as diffusers' `pil` output does: half to even, from float32.
+    """
+    parts = []
+    for frames in wan.decode(pipe, latents_1CThw, decoder):
+        pixels = (frames * 0.5 + 0.5).clamp(0, 1) * 255
+        parts.append(pixels.round().to(torch.uint8)[0].permute(1, 2, 3, 0).cpu())
+    frames_FHWC: np.ndarray = torch.cat(parts).numpy()
+    return frames_FHWC
+
+
+def sound(pipe: Any, latents_CS: Tensor) -> np.ndarray:
+    """Decode one sample's sound to float32 [N, channels]."""
+    tokenizer = pipe.sound_tokenizer
+    with awake(tokenizer):
+        waveform = pipe.decode_sound(latents_CS)
+    return waveform.float().cpu().numpy().T.copy()  # type: ignore[no-any-return]
+
+
+def check_prompt(pipe: Any, prompt: str, device: Any) -> None:
+    """Run the text guardrail where the pipeline has one.
+
+    Raises: ValueError, as diffusers does, for an unsafe prompt.
+    """
+    checker = pipe.safety_checker
+    checker.to(device)
+    try:
+        safe = checker.check_text_safety(prompt)
+    finally:
+        checker.to("cpu")
+    if not safe:
+        raise ValueError(
+            f"Cosmos Guardrail detected unsafe text in the prompt: {prompt}. Please ensure that the prompt abides by "
+            "the NVIDIA Open Model License Agreement."
+        )
+
+
+def check_video(pipe: Any, frames_FHWC: np.ndarray, device: Any) -> np.ndarray:
+    """Run the video guardrail, which may blur faces, on uint8 frames and return what it lets pass.
+
+    Raises: ValueError, as diffusers does, for an unsafe video.
+    """
+    checker = pipe.safety_checker
+    checker.to(device)
+    try:
+        checked = checker.check_video_safety(frames_FHWC)
+    finally:
+        checker.to("cpu")
+    if checked is None:
+        raise ValueError(
+            "Cosmos Guardrail detected unsafe content in the generated video. Please ensure that the generation abides "
+            "by the NVIDIA Open Model License Agreement."
+        )
+    return np.asarray(checked)
