@@ -71,7 +71,7 @@ REFUSED = {
     "seed=-1": r"seed must be from 0",
     "model.dtype=half": r"model\.dtype=half is not allowed; use auto, float32, bfloat16, float16",
     "model.device=gpu": r"model\.device='gpu' is not a device\. Use auto, cpu, mps, cuda or cuda:N",
-    "model.repo=elsewhere": r"Use model=custom model\.repo=elsewhere",
+    "model.repo=elsewhere": r"use model=custom model\.repo=elsewhere",
     "sampler.num_inference_steps=-3": r"sampler\.num_inference_steps must be from 1 to 1,000 steps, got -3",
     "domain.fps=0": r"domain\.fps must be > 0 Hz, got 0",
     "condition.chunk_size=10": r"not a multiple of 4.*Use condition\.chunk_size=8 or 12",
