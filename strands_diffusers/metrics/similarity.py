@@ -3,6 +3,9 @@
 Array suffixes: F frames, H height, W width, C channels. Frames of one clip are paired with those of another by index.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 WINDOW, SIGMA = 11, 1.5
@@ -10,13 +13,15 @@ WINDOW, SIGMA = 11, 1.5
 
 _PEAK = 255.0
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
-_BLOCK = 64
+_BLOCK = 32
 
 
-def squared_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the squared differences of two uint8 arrays, int32 of the same shape."""
-    difference = first.astype(np.int32) - second
-    return np.asarray(difference * difference)
+def squared_error(first_HWC: np.ndarray, second_HWC: np.ndarray) -> np.ndarray:
+    """Return the squared differences of two uint8 frames, int32 planes `[C, H, W]`."""
+    difference = np.ascontiguousarray(np.moveaxis(first_HWC, -1, 0)).astype(np.int32)
+    difference -= np.moveaxis(second_HWC, -1, 0)
+    difference *= difference
+    return difference
 
 
 def psnr(total_squared_error: float, count: int) -> float:
@@ -28,43 +33,59 @@ def psnr(total_squared_error: float, count: int) -> float:
     return float(10.0 * np.log10(_PEAK**2 * count / max(total_squared_error, 1.0)))
 
 
-def ssim(first_FHWC: np.ndarray, second_FHWC: np.ndarray) -> float:
-    """Return the structural similarity of two clips, -1 to 1: the mean over frames, channels and window positions.
+def ssim(films: Sequence[np.ndarray], truth_FHWC: np.ndarray) -> list[float]:
+    """Return the structural similarity of each film to the true one, -1 to 1: mean over frames, channels and windows.
 
     Gaussian window of 11x11 pixels and 1.5 standard deviation, K1 = 0.01, K2 = 0.03, peak 255, population covariance,
     only windows that lie inside the frame: what scikit-image computes with `gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=255, channel_axis=-1`, to 6 digits.
 
-    Shapes: uint8 `[F, H, W, C]` twice, H and W at least 11.
+    Shapes: uint8 `[F, H, W, C]`, H and W at least 11; a film `[1, H, W, C]` stands for that frame repeated.
     Source: Wang, Bovik, Sheikh, Simoncelli 2004, "Image quality assessment: from error visibility to structural
         similarity".
     """
-    scores = [_ssim_frame(a, b) for a, b in zip(first_FHWC, second_FHWC, strict=True)]
-    return float(np.mean(scores))
+    stills = {index: _moments(film[0]) for index, film in enumerate(films) if len(film) == 1}
+    totals = np.zeros(len(films))
+    for t, frame_HWC in enumerate(truth_FHWC):
+        truth = _moments(frame_HWC)
+        for index, film in enumerate(films):
+            totals[index] += _similarity(stills[index] if index in stills else _moments(film[t]), truth)
+    return [float(total / len(truth_FHWC)) for total in totals]
 
 
-def _ssim_frame(first_HWC: np.ndarray, second_HWC: np.ndarray) -> float:
-    x = np.moveaxis(first_HWC, -1, 0).astype(np.float32, order="C")
-    y = np.moveaxis(second_HWC, -1, 0).astype(np.float32, order="C")
-    # Variances are differences of squares: centred values keep their float32 digits.
-    centre = 0.5 * (x.mean(axis=(1, 2), keepdims=True) + y.mean(axis=(1, 2), keepdims=True))
-    x -= centre
-    y -= centre
-    mean_x, mean_y, squares, product = _blur(np.stack([x, y, x * x + y * y, x * y]))
-    product -= mean_x * mean_y
-    squares -= mean_x * mean_x
-    squares -= mean_y * mean_y
-    mean_x += centre
-    mean_y += centre
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x * mean_x + mean_y * mean_y + _C1)
-    structure = (2 * product + _C2) / (squares + _C2)
+class _Moments(NamedTuple):
+    """A frame's planes `[C, H, W]` about their own mean colour, and the local means and variances `[C, H', W']`."""
+
+    centred: np.ndarray
+    mean: np.ndarray
+    """Of the centred planes."""
+    centre: np.ndarray
+    variance: np.ndarray
+
+
+def _moments(frame_HWC: np.ndarray) -> _Moments:
+    # Variances and covariances are differences of products: centred values keep their float32 digits.
+    planes = np.moveaxis(frame_HWC, -1, 0).astype(np.float32, order="C")
+    centre = planes.mean(axis=(1, 2), keepdims=True)
+    planes -= centre
+    mean, square = _blur(np.stack([planes, planes * planes]))
+    square -= mean * mean
+    return _Moments(planes, mean, centre, square)
+
+
+def _similarity(first: _Moments, second: _Moments) -> float:
+    covariance = _blur(first.centred * second.centred)
+    covariance -= first.mean * second.mean
+    x, y = first.mean + first.centre, second.mean + second.centre
+    luminance = (2 * x * y + _C1) / (x * x + y * y + _C1)
+    structure = (2 * covariance + _C2) / (first.variance + second.variance + _C2)
     return float(np.mean(luminance * structure, dtype=np.float64))
 
 
 def _blur(maps: np.ndarray) -> np.ndarray:
     """Filter the last two axes with the window, keeping what lies inside: `[..., H, W]` -> `[..., H-10, W-10]`.
 
-    Both passes are products with a banded matrix, one block of 64 columns or rows at a time: a matrix product is the
+    Both passes are products with a banded matrix, one block of 32 columns or rows at a time: a matrix product is the
     fastest convolution that numpy has.
     """
     height, width = maps.shape[-2:]

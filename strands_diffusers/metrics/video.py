@@ -74,10 +74,8 @@ class VideoMetric(Metric):
         film_FHWC, truth_FHWC = film_FHWC[1 : count + 1], truth_FHWC[1 : count + 1]
         values = self._psnr(film_FHWC, truth_FHWC, still_HWC) | {"frames": float(count)}
         if min(still_HWC.shape[:2]) >= similarity.WINDOW:
-            values["ssim"] = similarity.ssim(film_FHWC, truth_FHWC)
-            values["ssim_repeat_first_frame"] = similarity.ssim(
-                np.broadcast_to(still_HWC, truth_FHWC.shape), truth_FHWC
-            )
+            film, still = similarity.ssim([film_FHWC, still_HWC[None]], truth_FHWC)
+            values |= {"ssim": film, "ssim_repeat_first_frame": still}
         return values
 
     def _psnr(self, film_FHWC: np.ndarray, truth_FHWC: np.ndarray, still_HWC: np.ndarray) -> dict[str, float]:
@@ -86,8 +84,9 @@ class VideoMetric(Metric):
         moving = 0
         for film_HWC, truth_HWC in zip(film_FHWC, truth_FHWC, strict=True):
             film, still = similarity.squared_error(film_HWC, truth_HWC), similarity.squared_error(still_HWC, truth_HWC)
-            moved_HW = (still > threshold).any(axis=-1)
-            totals += film.sum(), still.sum(), film[moved_HW].sum(), still[moved_HW].sum()
+            moved_HW = still.max(axis=0) > threshold
+            film_HW, still_HW = film.sum(axis=0), still.sum(axis=0)
+            totals += film_HW.sum(), still_HW.sum(), film_HW[moved_HW].sum(), still_HW[moved_HW].sum()
             moving += int(moved_HW.sum())
         channels = truth_FHWC.shape[-1]
         values = {

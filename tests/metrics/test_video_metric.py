@@ -101,7 +101,7 @@ def test_ssim_holds_at_every_block_border(size: tuple[int, int]) -> None:
     first = generator.integers(0, 256, (1, *size, 3), dtype=np.uint8)
     second = np.clip(first + generator.integers(-30, 31, first.shape), 0, 255).astype(np.uint8)
 
-    assert similarity.ssim(first, second) == pytest.approx(plain_ssim(first[0], second[0]), abs=1e-6)
+    assert similarity.ssim([first], second)[0] == pytest.approx(plain_ssim(first[0], second[0]), abs=1e-6)
 
 
 def test_ssim_of_real_films_is_scikit_images_to_six_digits(data: Path) -> None:
@@ -123,7 +123,7 @@ def test_ssim_of_real_films_is_scikit_images_to_six_digits(data: Path) -> None:
     for index in (1, 8, 16):
         first, second = films[0][index], films[1][index]
         expected = metrics.structural_similarity(first, second, **options)
-        assert similarity.ssim(first[None], second[None]) == pytest.approx(expected, abs=1e-6)
+        assert similarity.ssim([first[None]], second[None])[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_flat_frames_keep_their_digits() -> None:
@@ -132,7 +132,7 @@ def test_flat_frames_keep_their_digits() -> None:
     second = first.copy()
     second[:, :20] -= 3
 
-    assert similarity.ssim(first, second) == pytest.approx(plain_ssim(first[0], second[0]), abs=1e-6)
+    assert similarity.ssim([first], second)[0] == pytest.approx(plain_ssim(first[0], second[0]), abs=1e-6)
 
 
 def test_a_perfect_film_has_the_highest_score_and_it_is_finite() -> None:
