@@ -88,7 +88,7 @@ def load_statistics(name_or_path: str, domain: str) -> Statistics:
         raise DomainError(
             f"there are no statistics {name_or_path!r}: neither a file nor built in."
             f"{near_miss(name_or_path, builtin_statistics())} Built in: {', '.join(builtin_statistics())}. "
-            "Use domain.statistics=null to stay in model space."
+            f"Use domain.statistics={known.statistics or 'FILE.json'}, or null to stay in model space."
         )
     name = path.stem if path == builtin else str(path)
     return _read(path, path.stat().st_mtime_ns, name, known.name)
