@@ -1,89 +1,79 @@
-"""The model under test, called as a user calls it."""
+"""The model under test, called as a user calls it: through `strands_diffusers.rollout`."""
 
 from __future__ import annotations
 
-import time
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import Cosmos3OmniPipeline, CosmosActionCondition
-from PIL import Image
+from diffusers import AutoencoderKLWan
+
+from strands_diffusers import Observation, Rollout, rollout
+
+FORWARD = ("condition=forward_dynamics", "output=[video]")
+INVERSE = ("condition=inverse_dynamics", "output=[action]")
+POLICY = ("condition=policy", "output=[video,action]")
 
 
 class World:
-    """A pipeline folder, in bfloat16 on a CPU, one thread. `seconds` sums what the calls took."""
+    """A pipeline folder, in bfloat16, one thread. `seconds` keeps what encode, text, denoise and decode took per call."""
 
     def __init__(
         self, directory: Path, num_inference_steps: int, guidance_scale: float, flow_shift: float = 2.0
     ) -> None:
         torch.set_num_threads(1)
-        self.pipeline = Cosmos3OmniPipeline.from_pretrained(
-            directory, enable_safety_checker=False, dtype=torch.bfloat16
-        )
-        self.pipeline.set_progress_bar_config(disable=True)
-        scheduler = self.pipeline.scheduler
-        self.pipeline.scheduler = type(scheduler).from_config(scheduler.config, flow_shift=flow_shift)
-        self.num_inference_steps, self.guidance_scale = num_inference_steps, guidance_scale
+        self.directory, self.guidance_scale = directory.absolute(), guidance_scale
+        self.overrides = [
+            "model=custom",
+            f"model.repo={self.directory}",
+            "domain=pusht",
+            "model.dtype=bfloat16",
+            "visualizer=[]",
+            "metric=[]",
+            "tracker=none",
+            f"sampler.num_inference_steps={num_inference_steps}",
+            f"sampler.flow_shift={flow_shift}",
+        ]
+        self.vae = AutoencoderKLWan.from_pretrained(directory, subfolder="vae", dtype=torch.bfloat16)
         self.seconds: list[float] = []
 
-    def _call(
-        self, condition: CosmosActionCondition, prompt: str, seed: int, guidance_scale: float
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        begin = time.perf_counter()
-        result = self.pipeline(
-            prompt=prompt,
-            action=condition,
-            fps=10.0,
-            num_inference_steps=self.num_inference_steps,
-            guidance_scale=guidance_scale,
-            generator=torch.Generator().manual_seed(seed),
-            output_type="np",
-        )
-        self.seconds.append(time.perf_counter() - begin)
-        film = (np.asarray(result.video) * 255).round().astype(np.uint8)
-        return film, None if result.action is None else result.action[0].float().numpy()
+    def _call(self, mode: tuple[str, str], seen: Observation, prompt: str, seed: int, guidance_scale: float) -> Rollout:
+        with tempfile.TemporaryDirectory() as scratch:
+            future = rollout(
+                *self.overrides,
+                *mode,
+                f'prompt="{prompt}"',
+                f"seed={seed}",
+                f"sampler.guidance_scale={guidance_scale}",
+                observation=seen,
+                output_dir=Path(scratch) / "rollout",
+            )
+        self.seconds.append(sum(future.seconds.get(k, 0.0) for k in ("encode", "text", "denoise", "decode")))
+        return future
 
     def forward_dynamics(self, frame: np.ndarray, actions: np.ndarray, prompt: str, seed: int) -> np.ndarray:
         """First frame and actions [16, 2] -> film uint8 [17, 96, 96, 3]."""
-        condition = CosmosActionCondition(
-            mode="forward_dynamics",
-            chunk_size=len(actions),
-            domain_name="pusht",
-            resolution_tier=256,
-            image=Image.fromarray(frame),
-            raw_actions=torch.from_numpy(actions).float(),
-        )
-        return self._call(condition, prompt, seed, 1.0)[0]
+        seen = Observation(frames=frame[None], fps=10.0, actions=actions, domain="pusht")
+        return self._call(FORWARD, seen, prompt, seed, 1.0).video
 
     def inverse_dynamics(self, frames: np.ndarray, prompt: str, seed: int) -> np.ndarray:
         """Film [17, 96, 96, 3] -> actions [16, 2]."""
-        condition = CosmosActionCondition(
-            mode="inverse_dynamics",
-            chunk_size=len(frames) - 1,
-            domain_name="pusht",
-            resolution_tier=256,
-            video=[Image.fromarray(f) for f in frames],
-        )
-        actions = self._call(condition, prompt, seed, 1.0)[1]
-        assert actions is not None
-        return actions
+        seen = Observation(frames=frames, fps=10.0, domain="pusht")
+        return self._call(INVERSE, seen, prompt, seed, 1.0).action[0]
 
     def policy(self, frame: np.ndarray, prompt: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """First frame and task -> film [17, 96, 96, 3] and the actions [16, 2] in it."""
-        condition = CosmosActionCondition(
-            mode="policy", chunk_size=16, domain_name="pusht", resolution_tier=256, image=Image.fromarray(frame)
-        )
-        film, actions = self._call(condition, prompt, seed, self.guidance_scale)
-        assert actions is not None
-        return film, actions
+        seen = Observation(frames=frame[None], fps=10.0, domain="pusht")
+        future = self._call(POLICY, seen, prompt, seed, self.guidance_scale)
+        return future.video, future.action[0]
 
     def reconstruct(self, frames: np.ndarray) -> np.ndarray:
         """Film -> the autoencoder's rendering of it: what no film of this model can beat."""
-        vae = self.pipeline.vae
-        video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].to(vae.dtype) / 127.5 - 1
-        canvas = torch.nn.functional.pad(video[0].transpose(0, 1).float(), (0, 160, 0, 160), mode="replicate")
+        video = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+        canvas = torch.nn.functional.pad(video, (0, 160, 0, 160), mode="replicate")
+        canvas = canvas.transpose(0, 1)[None].to(self.vae.dtype)
         with torch.no_grad():
-            latent = vae.encode(canvas.transpose(0, 1)[None].to(vae.dtype)).latent_dist.mode()[..., :6, :6]
-            again = vae.decode(latent).sample[0].float().permute(1, 2, 3, 0)
+            latent = self.vae.encode(canvas).latent_dist.mode()[..., :6, :6]
+            again = self.vae.decode(latent).sample[0].float().permute(1, 2, 3, 0)
         return ((again + 1) * 127.5).clamp(0, 255).round().byte().numpy()

@@ -21,7 +21,7 @@ from .vae import NUM_FRAMES, build, encode, to_clip
 class LatentsConfig:
     """Encodes the start of every episode and some later windows of it."""
 
-    windows_per_episode: int = 6
+    windows_per_episode: int = 8
     """Windows of 17 frames per episode; the first starts at its first frame, the others anywhere."""
 
     batch: int = 8
@@ -34,11 +34,12 @@ class LatentsConfig:
     """Training shards to encode; 0: all there are."""
 
 
-def load_vae(work: Path, device: str, init: str = "") -> torch.nn.Module:
+def load_vae(work: Path, device: str, init: str = "", checkpoint: str = "") -> torch.nn.Module:
     """The autoencoder's averaged weights, from its cool-down where there is one."""
     vae = build(init)
     cooled = work / "vae_cooled.pt"
-    state = torch.load(cooled if cooled.exists() else work / "vae.pt", map_location="cpu", weights_only=False)
+    newest = Path(checkpoint) if checkpoint else cooled if cooled.exists() else work / "vae.pt"
+    state = torch.load(newest, map_location="cpu", weights_only=False)
     vae.load_state_dict(state["average"])
     return vae.to(device).requires_grad_(False).eval()
 
@@ -57,7 +58,7 @@ def choose(data: Frames, per_episode: int, rng: np.random.Generator) -> np.ndarr
 def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
     """Encode every shard that has no latents yet; ranks share them out."""
     torch.manual_seed(0)
-    vae = load_vae(work, ranks.device, config.init)
+    vae = load_vae(work, ranks.device, config.init).bfloat16()  # as the pipeline runs it
     target = work / "latents"
     target.mkdir(exist_ok=True)
     shards = sorted(p for p in (work / "data").glob("shard_*") if p.suffix != ".partial")
@@ -86,8 +87,8 @@ def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
 
 def _encode(vae: torch.nn.Module, data: Frames, windows: np.ndarray, device: str) -> torch.Tensor:
     clip = to_clip(np.stack([data.clip(s, f, NUM_FRAMES) for s, f, _, _ in windows])).to(device)
-    with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16):
-        return encode(vae, clip)[0].cpu()
+    with torch.no_grad():
+        return encode(vae, clip.bfloat16())[0].cpu()
 
 
 def _write_scale(config: LatentsConfig, vae: torch.nn.Module, shard: Path, path: Path, ranks: Ranks) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,9 +76,18 @@ class Sampler:
     """Draws training batches from latents in memory."""
 
     def __init__(self, config: TransformerConfig, work: Path, name: str, captions: Captions, seed: list[int]) -> None:
-        self.config, self.captions = config, captions
-        self.latents, self.actions, self.tasks = load(work, name)
+        self.config, self.captions, self.work, self.name, self.count = config, captions, work, name, 0
+        self.refresh()
         self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed[0] * 7919 + seed[-1])
+
+    def refresh(self) -> bool:
+        """Read the latents again where more have been written since. -> whether there were."""
+        count = len(list((self.work / "latents").glob(f"{self.name}*[0-9n].npz")))
+        if count == self.count:
+            return False
+        self.latents, self.actions, self.tasks = load(self.work, self.name)
+        self.count = count
+        return True
 
     def prompts(self, modes: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Caption rows used by a batch, and for each sample which of them. A batch shares one wording per task."""
@@ -141,6 +152,25 @@ def losses(
     return vision, (action_error * action_mask).sum() / action_mask.sum().clamp(min=1)
 
 
+def _compile_in_turn(
+    network: Callable[..., Any],
+    sampler: Sampler,
+    model: torch.nn.Module,
+    position: torch.Tensor,
+    size: int,
+    ranks: Ranks,
+) -> None:
+    """Run one step for its compilation: the first rank fills the cache that the others then read."""
+    for turn in range(ranks.world):
+        if turn == ranks.rank:
+            batch = sampler.draw(size)[0].to(ranks.device)
+            with torch.autocast(ranks.device, dtype=torch.bfloat16):
+                latent, action = network(model, batch, position, torch.bfloat16)
+            (latent.float().sum() + action.float().sum()).backward()
+            model.zero_grad(set_to_none=True)
+        ranks.agree(0.0)
+
+
 @torch.no_grad()
 def validate(model: torch.nn.Module, batches: list, position: torch.Tensor, device: str) -> dict[str, float]:
     """Unweighted losses of fixed validation batches, by mode."""
@@ -176,15 +206,18 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     batches = []
     if ranks.first:
         held_out = Sampler(config, work, "validation", captions, [3, 3])
-        batches = [held_out.draw(48, mode) for mode in range(len(MODES))]
+        batches = [held_out.draw(32, mode) for mode in range(len(MODES))]
         print(
             f"{len(sampler.latents)} windows, {len(held_out.latents)} for validation, from step {first_step}",
             flush=True,
         )
     network = torch.compile(predict, dynamic=False) if config.compile else predict
-    progress = Progress("transformer", config.steps - first_step, ranks, every_s=90, log=work / "transformer.log")
+    progress = Progress("transformer", config.steps - first_step, ranks, every_s=150, log=work / "transformer.log")
+    _compile_in_turn(network, sampler, model, position, config.batch, ranks)
     recent, saved, begin = [], time.monotonic(), time.monotonic()
     while training.step < config.steps:
+        if training.step % 100 == 0 and sampler.refresh() and ranks.first:
+            print(f"{len(sampler.latents)} windows", flush=True)
         batch, latent, action, clean = sampler.draw(config.batch)
         # What deviates from the usual picture (block, pusher) counts up to six times as much as the empty table.
         weight = (0.5 + (clean - usual).pow(2).mean(1)).clamp(max=3).to(ranks.device)

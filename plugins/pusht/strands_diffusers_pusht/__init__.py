@@ -6,4 +6,5 @@ from strands_diffusers_pusht.source import PushTSource
 
 @hookimpl
 def register_sources() -> list[type[Source]]:
+    """The source `pusht:`."""
     return [PushTSource]

@@ -1,0 +1,78 @@
+"""Stage `export`: the trained parts as one `save_pretrained` folder, in bfloat16, within its size limit."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import Cosmos3OmniPipeline, UniPCMultistepScheduler
+from transformers import AutoTokenizer
+
+from .latents import load_vae
+from .model import build
+from .parallel import Ranks
+
+LIMIT_BYTES = 20_000_000
+
+
+@dataclass
+class ExportConfig:
+    """Writes WORK/export, or the folder given."""
+
+    to: str = ""
+    """Folder to write; empty: WORK/export."""
+
+    flow_shift: float = 2.0
+    """Shift of the sampler's noise levels."""
+
+    vae_init: str = ""
+    """The `--init` that the autoencoder was trained with, for its configuration."""
+
+    decoder: str = ""
+    """A checkpoint of stage `vae` with a longer-trained decoder for the same latents; empty: the newest."""
+
+
+def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
+    """Assemble the averaged weights (of the cool-downs, where there are any) and save them."""
+    if not ranks.first:
+        return
+    target = Path(config.to) if config.to else work / "export"
+    vae = load_vae(work, "cpu", config.vae_init, config.decoder)
+    with np.load(work / "latents" / "scale.npz") as scale:
+        mean, std = ([round(float(x), 6) for x in scale[name]] for name in ("mean", "std"))
+    vae.register_to_config(latents_mean=mean, latents_std=std)
+    transformer = build()
+    cooled, constant = work / "transformer_cooled.pt", work / "transformer.pt"
+    newest = cooled if cooled.exists() else constant
+    state = torch.load(newest, map_location="cpu", weights_only=False)
+    transformer.load_state_dict(state["average"])
+    scheduler = UniPCMultistepScheduler(
+        num_train_timesteps=1000,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=config.flow_shift,
+        solver_order=2,
+    )
+    pipeline = Cosmos3OmniPipeline(
+        transformer.to(torch.bfloat16),
+        AutoTokenizer.from_pretrained(work / "tokenizer"),
+        vae.to(torch.bfloat16),
+        scheduler,
+        enable_safety_checker=False,
+        default_use_system_prompt=False,
+    )
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipeline.save_pretrained(partial, safe_serialization=True)
+    files = sorted(path for path in partial.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in files)
+    for path in files:
+        print(f"{path.stat().st_size / 1e6:8.3f} MB  {path.relative_to(partial)}")
+    print(f"{size / 1e6:8.3f} MB  in all, from {newest.name} at step {state['step']}")
+    if size > LIMIT_BYTES:
+        raise SystemExit(f"{size} bytes is more than {LIMIT_BYTES}. Train something smaller.")
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
