@@ -10,13 +10,14 @@ import importlib.util
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from strands_diffusers.config.schema import Dtype, ModelConfig, Offload
 from strands_diffusers.errors import MissingPackageError, ModelError, near_miss, one_line
-from strands_diffusers.pipelines import checkpoint
+from strands_diffusers.pipelines import checkpoint, modular
 
 MAX_WARM = 1
 """Pipelines kept at a time: a second 33 GB model would not fit beside the first."""
@@ -55,16 +56,17 @@ _warm: OrderedDict[tuple[Any, ...], WorldModel] = OrderedDict()
 _lock = threading.RLock()
 
 
-def load(config: ModelConfig) -> tuple[WorldModel, bool]:
+def load(config: ModelConfig, extra: Mapping[str, Any] | None = None) -> tuple[WorldModel, bool]:
     """Return the warm model for `config`, loading it if need be, and whether it was warm already.
 
+    `extra` are further keyword arguments of `from_pretrained`: components, `custom` options of a pipeline class.
     Raises: `ModelError` or `MissingPackageError`, one line, where the model cannot be had as asked.
     """
+    check(config)
     location = checkpoint.locate(config)
     device = resolve_device(config.device)
     dtype = resolve_dtype(config, device)
-    _check_options(config, device)
-    key = _key(config, location, device, dtype)
+    key = (*_key(config, location, device, dtype), *_extra_key(extra or {}))
     with _lock:
         if key in _warm:
             _warm.move_to_end(key)
@@ -73,12 +75,42 @@ def load(config: ModelConfig) -> tuple[WorldModel, bool]:
             _warm.popitem(last=False)
             release_memory()
         started = time.perf_counter()
-        pipe, guardrail = _load(config, location, device, dtype)
+        pipe, guardrail = _load(config, location, device, dtype, dict(extra or {}))
         model = WorldModel(
             pipe, type(pipe).__name__, device, dtype, str(location), guardrail, time.perf_counter() - started
         )
         _warm[key] = model
         return model, False
+
+
+def check(config: ModelConfig) -> None:
+    """Refuse what this machine cannot load: a device it lacks, an option whose package is missing. Loads no weights."""
+    if config.device not in ("auto", "cpu") or config.offload is not Offload.none:
+        device = resolve_device(config.device)
+        if config.offload is not Offload.none and device == "cpu":
+            raise ModelError(
+                f"model.offload={config.offload.value} needs an accelerator and this machine has none. "
+                "Use model.offload=none."
+            )
+    if config.lora.repo and importlib.util.find_spec("peft") is None:
+        raise MissingPackageError("model.lora needs the package peft: pip install 'peft>=0.17'")
+    if (
+        config.guardrail
+        and config.pipeline == "Cosmos3OmniPipeline"
+        and not importlib.util.find_spec("cosmos_guardrail")
+    ):
+        raise MissingPackageError(
+            "model.guardrail=true needs NVIDIA's safety checker (gated weights): pip install cosmos_guardrail, "
+            "or switch it off with model.guardrail=false."
+        )
+    if config.scheduler is not None:
+        from strands_diffusers.pipelines import catalog
+
+        names = catalog.schedulers()
+        if config.scheduler not in names:
+            raise ModelError(
+                f"model.scheduler={config.scheduler!r} is no diffusers scheduler.{near_miss(config.scheduler, names)}"
+            )
 
 
 def clear() -> int:
@@ -143,23 +175,6 @@ def resolve_dtype(config: ModelConfig, device: str) -> str:
     return "bfloat16" if device.startswith("cuda") or config.repo.startswith(checkpoint.ASSET) else "float32"
 
 
-def _check_options(config: ModelConfig, device: str) -> None:
-    if config.offload is not Offload.none and device == "cpu":
-        raise ModelError(
-            f"model.offload={config.offload.value} needs an accelerator and this machine has none. Use model.offload=none."
-        )
-    if config.lora.repo and importlib.util.find_spec("peft") is None:
-        raise MissingPackageError("model.lora needs the package peft: pip install 'peft>=0.17'")
-    if config.scheduler is not None:
-        from strands_diffusers.pipelines import catalog
-
-        names = catalog.schedulers()
-        if config.scheduler not in names:
-            raise ModelError(
-                f"model.scheduler={config.scheduler!r} is no diffusers scheduler.{near_miss(config.scheduler, names)}"
-            )
-
-
 def _key(config: ModelConfig, location: Path | str, device: str, dtype: str) -> tuple[Any, ...]:
     """Everything that changes the loaded object: local weights by their files' sizes and times."""
     stamp = checkpoint.stamp(location) if isinstance(location, Path) else (config.revision, config.variant)
@@ -177,7 +192,15 @@ def _key(config: ModelConfig, location: Path | str, device: str, dtype: str) -> 
     )
 
 
-def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) -> tuple[Any, dict[str, Any]]:
+def _extra_key(extra: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Plain values by what they are, objects by identity: the warm pipeline holds them, so that no other takes theirs."""
+    plain = (str, int, float, bool, type(None))
+    return tuple((k, v if isinstance(v, plain) else (type(v).__name__, id(v))) for k, v in sorted(extra.items()))
+
+
+def _load(
+    config: ModelConfig, location: Path | str, device: str, dtype: str, extra: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
     import diffusers
     import torch
 
@@ -185,7 +208,8 @@ def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) ->
     index = checkpoint.model_index(config, location)
     name = config.pipeline or index.get("_class_name")
     cls: Any = getattr(diffusers, str(name), None) if name and not str(name).startswith("_") else None
-    if not isinstance(cls, type) or not issubclass(cls, diffusers.DiffusionPipeline):
+    loads = (diffusers.DiffusionPipeline, diffusers.ModularPipeline)
+    if not isinstance(cls, type) or not (issubclass(cls, loads) or str(name).startswith("AutoPipelineFor")):
         raise ModelError(
             f"model.pipeline={name!r} is no diffusers pipeline class. See strands-diffusers pipelines for those there are."
         )
@@ -196,18 +220,19 @@ def _load(config: ModelConfig, location: Path | str, device: str, dtype: str) ->
         arguments["variant"] = config.variant
     guardrail: dict[str, Any] = {"requested": config.guardrail, "effective": False}
     if cls.__name__ == "Cosmos3OmniPipeline":
-        if config.guardrail and importlib.util.find_spec("cosmos_guardrail") is None:
-            raise MissingPackageError(
-                "model.guardrail=true needs NVIDIA's safety checker (gated weights): pip install cosmos_guardrail, "
-                "or switch it off with model.guardrail=false."
-            )
         arguments["enable_safety_checker"] = config.guardrail
     elif config.guardrail:
         guardrail["reason"] = f"{cls.__name__} has no switch of this kind"
+    arguments |= extra
     bars = diffusers.utils.logging.is_progress_bar_enabled()
     diffusers.utils.logging.disable_progress_bar()  # its bar counts components; our progress line is the one people see
     try:
-        pipe = getattr(diffusers, str(name)).from_pretrained(str(location), **arguments)
+        if modular.is_modular(cls):
+            pipe = modular.load(cls, location, arguments)
+        else:
+            pipe = getattr(diffusers, str(name)).from_pretrained(str(location), **arguments)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(f"cannot load {location}: {type(error).__name__}: {one_line(error, 300)}") from error
     finally:

@@ -81,7 +81,7 @@ def check(
     and computes the job's hash.
     Raises: a `RequestError`.
     """
-    from strands_diffusers.pipelines import checkpoint, condition, engine
+    from strands_diffusers.pipelines import checkpoint, condition, engine, loader
 
     index = index or plugins()
     if observation is not None:
@@ -93,6 +93,7 @@ def check(
         config = replace(config, observation=resolve.absolute_address(config.observation, cwd or Path.cwd(), known))
         observation = resolve.read_observation(str(config.observation), condition.observation_request(config), known)
     prepared = condition.prepare(config, observation)
+    loader.check(config.model)
     config = replace(config, prompt=prepared.prompt or None)  # the task of the observation, where the user gave none
     pipeline = config.model.pipeline or condition.COSMOS3
     facts = (pipeline, prepared.mode, config.model.device, config.model.dtype.value, config.model.offload.value)

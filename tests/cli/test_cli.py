@@ -1,0 +1,218 @@
+"""The command: exit statuses, one line per error, sweeps that go on, nothing left behind by a refused request."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strands_diffusers.cli import main
+from strands_diffusers.pipelines import loader
+
+BARE = (
+    "sampler.num_inference_steps=1",
+    "sampler.guidance_scale=1",
+    "tracker=none",
+    "visualizer=[]",
+    "metric=[]",
+    "output=[action]",
+)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """Run the command in an empty folder; returns (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return run
+
+
+def test_a_rollout_ends_with_a_table_of_what_was_written(command, tmp_path):
+    status, _, err = command(*BARE, "output_dir=here")
+
+    assert status == 0
+    assert "action.json" in err
+    assert "float32 1x16x2" in err
+    assert json.loads((tmp_path / "here" / "manifest.json").read_text())["status"] == "done"
+
+
+def test_without_output_dir_results_go_to_the_dated_folder(command, tmp_path):
+    assert command(*BARE)[0] == 0
+    assert len(list(tmp_path.glob("outputs/*/*/manifest.json"))) == 1
+
+
+WRONG = {
+    "condition=polcy": "condition=polcy is not a choice",
+    "domain=brige": "Did you mean 'bridge'?",
+    "model=nano": "model=nano is not a choice",
+    "output=[film]": "output=film is not a choice",
+    "condition.resolution_tier=500": "Use 256, 480, 704, 720 or null",
+    "model.dtype=int8": "use auto, float32, bfloat16, float16",
+    "model.device=cuda:99": "this machine has",
+    "observation=missing.png": "does not exist",
+    "observation=sample:nowhere": "push_left",
+    "sampler.num_inference_steps=-1": "must be from 1",
+    "domain.fps=0": "must be > 0",
+    "prompt=it's": "Quote the value",
+    "engine=fp8": "engine=fp8",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_request_is_one_line_exit_status_2_and_leaves_nothing(command, tmp_path, override):
+    status, out, err = command(*BARE, override)
+
+    assert status == 2
+    assert WRONG[override] in err
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in err + out
+    assert not list(tmp_path.rglob("*.json"))
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(command, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+
+    status, _, err = command(*BARE, "output_dir=file/below")
+
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1, err
+    assert "file/below" in err
+
+
+def test_a_sweep_with_one_wrong_job_is_refused_before_the_first_load(command, tmp_path, monkeypatch):
+    loader.clear()
+    monkeypatch.setattr(loader, "_load", lambda *a: pytest.fail("loaded"))
+
+    status, _, err = command("-m", *BARE, "seed=0,1,2", "observation=sample:push_left,missing.mp4")
+
+    assert status == 2
+    assert "job 1 of 6" in err
+    assert "missing.mp4 does not exist" in err
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_a_sweep_goes_on_after_a_failed_job_and_ends_with_status_1(command, tmp_path):
+    # a plugin that fails for one seed at run time, found through its entry point like any other
+    status, _, err = run_with_plugin(tmp_path, "-m", *BARE, "output=[sometimes]", "seed=0,1,2,3", "output_dir=sweep")
+
+    assert status == 1
+    folders = {p.name: p for p in (tmp_path / "sweep").iterdir() if p.is_dir()}
+    assert sorted(folders) == ["0", "1", "2", "3"]
+    assert [n for n, p in sorted(folders.items()) if (p / "manifest.json").exists()] == ["0", "1", "3"]
+    failure = json.loads((folders["2"] / "failure.json").read_text())
+    assert failure["error"] == "OutputError: seed 2 is unlucky"
+    assert "3 done, 1 failed" in err
+    assert "seed 2 is unlucky" in err
+    assert "Traceback" not in err
+    rows = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["jobs"]
+    assert [r["status"] for r in rows] == ["done", "done", "failed", "done"]
+
+
+def test_broken_plugins_are_named_and_the_command_goes_on(tmp_path):
+    status, out, _ = run_with_plugin(tmp_path, "plugins", broken=True)
+
+    assert status == 0
+    assert "left out: broken: ZeroDivisionError: division by zero" in out
+    assert "sometimes" in out
+
+
+def run_with_plugin(tmp_path: Path, *arguments: str, broken: bool = False) -> tuple[int, str, str]:
+    """Run the command in a process of its own, in which a plugin (and a broken one) is installed."""
+    site = tmp_path / "site"
+    (site / "sometimes-1.0.dist-info").mkdir(parents=True)
+    entries = "[strands_diffusers]\nsometimes = sometimes\n" + ("broken = broken\n" if broken else "")
+    (site / "sometimes-1.0.dist-info" / "entry_points.txt").write_text(entries)
+    (site / "sometimes-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: sometimes\nVersion: 1.0\n")
+    (site / "broken.py").write_text("1 / 0\n")
+    (site / "sometimes.py").write_text(
+        '''
+from strands_diffusers import Artifact, Serializer, errors, hookimpl
+
+class Sometimes(Serializer):
+    """Fails for seed 2."""
+    name, output_types = "sometimes", ("action",)
+
+    def save(self, rollout, directory):
+        if rollout.seed == 2:
+            raise errors.OutputError("seed 2 is unlucky")
+        (directory / "some.txt").write_text("done")
+        return [Artifact(directory / "some.txt", "action")]
+
+@hookimpl
+def register_serializers():
+    return [Sometimes]
+'''
+    )
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "strands_diffusers", *arguments],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_hydras_own_flags_pass_through(command):
+    status, out, _ = command("--cfg", "job", "seed=7")
+    assert status == 0
+    assert "seed: 7" in out
+
+    status, out, _ = command("--help")
+    assert status == 0
+    for word in ("strands-diffusers wfm", "policy", "plugins"):
+        assert word.split()[-1] in out
+
+
+def test_the_verbs_answer(command):
+    assert command("--version")[1].startswith("strands-diffusers ")
+    assert "bridge_orig_lerobot" in command("domains")[1]
+    assert "register_serializers" in command("plugins", "--hook", "register_serializers")[1]
+    assert "register_trackers" not in command("plugins", "--hook", "register_serializers")[1]
+    status, _, err = command("plugins", "--hook", "register_serialisers")
+    assert status == 2
+    assert "Did you mean 'register_serializers'?" in err
+
+
+def test_importing_loading_plugins_composing_and_listing_leave_torch_out():
+    code = """
+import sys
+import strands_diffusers
+from strands_diffusers.plugin.manager import plugins
+plugins()
+from strands_diffusers.runner import sweep
+sweep.prepare()
+from strands_diffusers.config import compose
+compose.compose(["seed=1"])
+from strands_diffusers.pipelines import catalog
+assert len(catalog.world_models()) > 5
+heavy = sorted({"torch", "diffusers", "transformers", "wandb", "matplotlib"} & set(sys.modules))
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_traceback_only_where_it_is_asked_for(tmp_path):
+    command = [sys.executable, "-m", "strands_diffusers", "seed=-1"]
+    plain = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    full = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "HYDRA_FULL_ERROR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert plain.returncode == 2
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in full.stderr
