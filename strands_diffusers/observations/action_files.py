@@ -113,33 +113,39 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 24 else f"{text[:20]}..."
 
 
+_BROKEN = (ValueError, EOFError, OSError, KeyError, SyntaxError, MemoryError, NotImplementedError, RuntimeError)
+"""What numpy and zipfile raise for broken files, headers that promise too much and encrypted archives included."""
+
+
 def _from_numpy(path: Path, name: str) -> np.ndarray:
     import zipfile
+    import zlib
 
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _numeric(loaded, name)
-        with loaded:
-            return _numeric(_only_array(loaded, path, name), name)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError, SyntaxError) as error:
-        if "allow_pickle" in str(error):
+        with path.open("rb") as stream:
+            magic = stream.read(6)
+            if magic.startswith(b"PK"):
+                if sum(item.file_size for item in zipfile.ZipFile(stream).infolist()) > 8 * MAX_VALUES:
+                    raise ObservationError(f"{name} unpacks to more than {8 * MAX_VALUES >> 20} MiB. {_ACCEPTED}")
+                stream.seek(0)
+                return _numeric(_only_array(np.load(stream, allow_pickle=False), name), name)
+        if magic != b"\x93NUMPY":
+            raise ObservationError(f"{name} is not a numpy file. {_ACCEPTED}")
+        # Mapped, so that a header which promises more than the file holds takes no memory.
+        return _numeric(np.load(path, mmap_mode="r", allow_pickle=False), name)
+    except (*_BROKEN, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise ObservationError(f"{name} holds pickled objects, which are never opened. {_ACCEPTED}") from error
         raise ObservationError(f"{name} is truncated or not a numpy file ({error}). {_ACCEPTED}") from error
 
 
-def _only_array(archive: Any, path: Path, name: str) -> np.ndarray:
-    import zipfile
-
-    with zipfile.ZipFile(path) as packed:
-        if sum(item.file_size for item in packed.infolist()) > 8 * MAX_VALUES:
-            raise ObservationError(f"{name} unpacks to more than {8 * MAX_VALUES >> 20} MiB. {_ACCEPTED}")
+def _only_array(archive: Any, name: str) -> np.ndarray:
     names = list(archive.files)
     chosen = [n for n in ("action", "actions") if n in names] or (names if len(names) == 1 else [])
     if not chosen:
         held = ", ".join(names[:8]) or "nothing"
         raise ObservationError(
-            f"{name} holds {held}; name the array of actions 'action', or keep it alone in the file."
+            f"{name} holds {held}; name the array of actions 'action', or keep it alone in the file. {_ACCEPTED}"
         )
     array = archive[chosen[0]]
     assert isinstance(array, np.ndarray)

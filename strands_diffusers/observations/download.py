@@ -91,5 +91,6 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         """Return the next request, or refuse it."""
         if urllib.parse.urlsplit(newurl).scheme != "https":
+            fp.close()
             raise ObservationError(f"{req.full_url} redirects to {newurl}, which is not https.")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
