@@ -44,8 +44,16 @@ class PluginError(RequestError):
     """A plugin misuses the hooks: a missing attribute, a taken name, a wrong class."""
 
 
+class AccessError(RequestError):
+    """A caller of `use_diffusers` asked for a file, a name or an object that is not open to it."""
+
+
 class MissingPackageError(RequestError):
     """An optional package is not installed. The message holds the pip line that installs it."""
+
+
+class ReportError(RequestError):
+    """A folder holds no job that a report could show."""
 
 
 class OutputError(StrandsDiffusersError):

@@ -1,1 +1,1 @@
-"""`use_diffusers`: one call for agents and scripts."""
+"""One call for everything: `use_diffusers(action=...)`, as plain Python, as a Strands tool, and over MCP."""

@@ -11,12 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import ModelError, near_miss
-from strands_diffusers.pipelines.describe import MODALITIES, PipelineInfo, details, family, info, speaks_of_futures
+from strands_diffusers.pipelines.describe import (
+    MODALITIES,
+    PipelineInfo,
+    details,
+    family,
+    info,
+    rate,
+    speaks_of_futures,
+)
+from strands_diffusers.pipelines.members import class_details, function_details, method_details
 from strands_diffusers.pipelines.sources import ClassSource, Sources, installed
 
 __all__ = [
     "MODALITIES",
     "PipelineInfo",
+    "describe_name",
     "everything",
     "find",
     "modalities",
@@ -25,6 +35,7 @@ __all__ = [
     "pipelines",
     "public_names",
     "schedulers",
+    "stated_fps",
     "tasks",
     "world_models",
 ]
@@ -113,6 +124,42 @@ def pipeline_info(name: str, root: Path | None = None) -> dict[str, Any]:
     """
     sources = _sources(root)
     return details(sources, _pipeline(sources, name))
+
+
+def describe_name(name: str, root: Path | None = None) -> dict[str, Any]:
+    """What the sources say of any public name: a class with its methods and constructor, or a function; JSON-ready.
+
+    `name` may carry the submodule that exports it (`schedulers.DDIMScheduler`), one method of a class, or `utils.` before
+    one of diffusers' helpers.
+    Raises: `ModelError` with a near miss for a name that diffusers does not export.
+    """
+    sources = _sources(root)
+    parts = name.removeprefix("diffusers.").split(".")
+    at = next((i for i, part in enumerate(parts) if part in sources.public), None)
+    if at is None and parts[0] == "utils" and len(parts) == 2:
+        found = function_details(sources, parts[1], sources.root / "utils" / "__init__.py")
+    elif at is None or len(parts) > at + 2 or any(part.startswith("_") for part in parts):
+        found = None
+    else:
+        source = sources.locate(parts[at])
+        home = sources.root.joinpath(*sources.public[parts[at]].split(".")) / "__init__.py"
+        found = class_details(sources, source) if source else function_details(sources, parts[at], home)
+        if len(parts) > at + 1 and source:
+            found = method_details(sources, source, parts[at + 1])
+    if found is None:
+        names = [*sources.public]
+        raise ModelError(f"{name!r} is not a public name of diffusers.{near_miss(parts[-1], names)}")
+    return {"name": name, **found}
+
+
+def stated_fps(name: str, root: Path | None = None) -> float | None:
+    """Rate [Hz] at which a pipeline's films are meant to be seen, or None where its sources state none.
+
+    The default of its `fps` or `frame_rate` parameter, else what the example in its own file exports with.
+    """
+    sources = _sources(root)
+    source = sources.locate(name) if name in sources.public else None
+    return rate(sources, source) if source else None
 
 
 # ------------------------------------------------------------------------------------------------- from names to files

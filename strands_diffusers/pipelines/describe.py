@@ -15,7 +15,7 @@ from strands_diffusers.pipelines.sources import REQUIRED, ClassSource, Parameter
 MODALITIES = ("text", "image", "video", "sound", "action", "mesh")
 """What pipelines take and give, in the order in which tables list it."""
 
-_WORDS = {
+WORDS = {
     "prompt": "text", "prompts": "text", "text": "text", "texts": "text", "lyrics": "text",
     "image": "image", "images": "image", "rgb": "image", "prediction": "image",
     "video": "video", "videos": "video", "frames": "video",
@@ -134,6 +134,21 @@ def details(sources: Sources, source: ClassSource) -> dict[str, Any]:
     }
 
 
+def rate(sources: Sources, source: ClassSource) -> float | None:
+    """Frame rate [Hz] that a pipeline states: a parameter's default, else that of the example in its file."""
+    blocks = _blocks(sources, source)
+    call = sources.inherited(source, "__call__")
+    if blocks:
+        spec = {name: default for name, _, default in _listed(blocks.text, "Inputs")}
+    else:
+        spec = {item.name: item.default for item in parameters(call[1])} if call else {}
+    for name in ("fps", "frame_rate"):
+        if re.fullmatch(r"\d+(?:\.\d*)?", spec.get(name, "")):
+            return float(spec[name])
+    example = re.search(r"export_to_video\([^)\n]*\bfps=(\d+)", sources.text(call[0].path)) if call else None
+    return float(example[1]) if example else None
+
+
 # -------------------------------------------------------------------------------------------------- plain pipelines
 
 
@@ -186,7 +201,7 @@ def _documented_kinds(name: str, method: str) -> set[str]:
     """Modalities named by the first line of a parameter's documentation: `Control image or video input used by ...`."""
     line = re.search(rf"^ +{name} \(.*\n +(.*)", method, re.MULTILINE)
     words = re.findall(r"[a-z]+", line[1].lower()) if line else []
-    return {_WORDS[word] for word in words if _WORDS.get(word) in ("image", "video")}
+    return {WORDS[word] for word in words if WORDS.get(word) in ("image", "video")}
 
 
 # ------------------------------------------------------------------------------------------------ modular pipelines
@@ -255,7 +270,7 @@ def _kinds(names: dict[str, str]) -> set[str]:
         words = name.lower().split("_")
         if words[-1] in ("reference", "2") and len(words) > 1:
             words.pop()
-        kind = _WORDS.get(words[-1])
+        kind = WORDS.get(words[-1])
         if kind and not _NOT_CONTENT.intersection(words) and not _NUMBER.fullmatch(annotation):
             found.add(kind)
     return found

@@ -1,0 +1,62 @@
+"""Files of `use_diffusers`: written by the same serializers and visualizers as a job's, named `<type>_<stamp>.<ext>`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from strands_diffusers.api.access import ARTIFACTS_VARIABLE, artifacts_folder
+from strands_diffusers.errors import OutputError
+from strands_diffusers.results import Artifact
+
+_count = itertools.count()  # the next number is drawn atomically
+
+
+def stamp() -> str:
+    """Unique on this machine: milliseconds, process, and a count within the process."""
+    return f"{int(time.time() * 1000)}-{os.getpid()}-{next(_count)}"
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """An empty folder beside the artifacts, gone at the end: a file is moved to its place only when it is whole."""
+    folder = artifacts_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as private:
+            yield Path(private)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}. Set {ARTIFACTS_VARIABLE} to a folder."
+        ) from error
+
+
+def write(writer: Callable[[Path], list[Artifact]], prefix: str | None = None) -> list[Artifact]:
+    """Let `writer` write into a private folder, and move what it wrote to its stamped names.
+
+    `video.mp4` becomes `video_<stamp>.mp4`; with a `prefix`, `<prefix>_video_<stamp>.mp4`.
+    """
+    with private_folder() as private:
+        return [_publish(artifact, prefix) for artifact in writer(private)]
+
+
+def _publish(artifact: Artifact, prefix: str | None) -> Artifact:
+    stem = re.sub(r"_\d+$", "", artifact.path.stem)
+    name = f"{prefix}_{stem}" if prefix else stem
+    path = artifacts_folder() / f"{name}_{stamp()}{artifact.path.suffix}"
+    artifact.path.rename(path)
+    return Artifact(path, artifact.type, artifact.details)
+
+
+def safe_prefix(text: str) -> str:
+    """A caller's file prefix without what could leave the folder. Raises: `OutputError` where nothing is left."""
+    name = re.sub(r"[^\w.-]+", "_", Path(text).name).strip("._")
+    if not name:
+        raise OutputError(f"save_prefix={text!r} is no file name. Use letters, digits, - and _.")
+    return name

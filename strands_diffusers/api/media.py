@@ -1,0 +1,290 @@
+"""Files and data URIs become the images, clips, sound and tensors that a parameter wants.
+
+Array suffixes: H height, W width, F frames, C channels, N samples, T steps, D action width.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strands_diffusers.api import wants
+from strands_diffusers.api.access import Access, max_uri_bytes
+from strands_diffusers.api.wants import Wish
+from strands_diffusers.errors import ActionError, ConfigError, ObservationError
+from strands_diffusers.observations.action_files import ACTION_SUFFIXES, read_actions
+from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
+from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
+
+DTYPES = ("float32", "bfloat16", "float16")
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg")
+
+_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*)(;base64)?,", re.ASCII)
+_ENDINGS = {
+    "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif", "video/mp4": ".mp4",
+    "video/webm": ".webm", "video/quicktime": ".mov", "audio/wav": ".wav", "audio/x-wav": ".wav", "audio/flac": ".flac",
+    "audio/ogg": ".ogg", "application/json": ".json",
+}  # fmt: skip
+
+
+def coerce(parameters: Mapping[str, Any], wishes: Mapping[str, Wish], access: Access) -> dict[str, Any]:
+    """A copy of `parameters` in which each value is what its parameter wants; the rest is handed on untouched.
+
+    Raises: `ObservationError`, `ActionError` or `ConfigError` for a file or value that cannot become what is wanted;
+        `AccessError` for a file that is not open to the caller.
+    """
+    return {
+        name: _value(value, name, wishes.get(name) or wants.wish(name), access) for name, value in parameters.items()
+    }
+
+
+def _value(value: Any, name: str, wish: Wish, access: Access) -> Any:
+    kinds = wish.kinds
+    if wants.TEXT in kinds:
+        return value
+    if wants.PATH in kinds:
+        if isinstance(value, str | Path) and not access.is_open:
+            access.writable(Path(value), name)
+        return value
+    access.check(value, name)
+    if wants.DTYPE in kinds:
+        return torch_dtype(value, name) if isinstance(value, str) else value
+    if wants.GENERATOR in kinds:
+        return _generator(value, name)
+    if wants.ACTION in kinds:
+        return _actions(value, name, access)
+    if wants.TENSOR in kinds:
+        return _tensor(value, name, access)
+    if wants.SOUND in kinds:
+        return _sound(value, name, access) if isinstance(value, str | Path) else value
+    if {wants.IMAGE, wants.VIDEO} & kinds:
+        return _picture(value, name, wish, access)
+    if isinstance(value, str) and value.startswith("data:"):
+        return _picture(value, name, Wish(frozenset({wants.IMAGE, wants.VIDEO})), access)
+    return value
+
+
+# --------------------------------------------------------------------------------------------------- pictures, films
+
+
+def _picture(value: Any, name: str, wish: Wish, access: Access) -> Any:
+    """PIL images: one for a still, a list for a clip; lists and mappings keep their shape."""
+    if isinstance(value, dict):
+        return {key: _picture(item, f"{name}.{key}", wish, access) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        stills = Wish(frozenset({wants.IMAGE}), wish.annotation)
+        return [
+            _picture(item, f"{name}[{i}]", stills if isinstance(item, str) else wish, access)
+            for i, item in enumerate(value)
+        ]
+    if isinstance(value, str) and value.startswith("data:"):
+        with tempfile.TemporaryDirectory(prefix="strands_diffusers_") as folder:
+            return _read_picture(_uri_file(value, name, Path(folder)), name, wish)
+    if isinstance(value, str | Path):
+        return _read_picture(_file(value, name, access), name, wish)
+    return value
+
+
+def _read_picture(path: Path, name: str, wish: Wish) -> Any:
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        if wants.IMAGE not in wish.kinds:
+            raise ObservationError(
+                f"{name} wants a clip and {path.name} is a still image. Give a film, or a list of images."
+            )
+        return Image.fromarray(read_image(path, f"{name}={path.name}"))
+    if suffix in CLIP_SUFFIXES:
+        if wants.VIDEO not in wish.kinds:
+            raise ObservationError(f"{name} wants one image and {path.name} is a film. Give a png, jpg or webp.")
+        return [Image.fromarray(frame_HWC) for frame_HWC in read_clip(path, name=f"{name}={path.name}").frames_FHWC]
+    known = ", ".join(IMAGE_SUFFIXES if wants.IMAGE in wish.kinds else CLIP_SUFFIXES)
+    raise ObservationError(f"{name}: {path.name} is neither an image nor a film by its name. It may end in {known}.")
+
+
+# ----------------------------------------------------------------------------------------------------------- numbers
+
+
+def _actions(value: Any, name: str, access: Access) -> Any:
+    """float32 tensor [T, D] from nested lists [T][D] or [1][T][D], an array, JSON text or an action file."""
+    import torch
+
+    if value is None or isinstance(value, torch.Tensor):
+        return value if value is None else _one_chunk(value.float(), name)
+    return torch.from_numpy(_one_chunk(action_array(value, name, access), name))
+
+
+def _one_chunk(array: Any, name: str) -> Any:
+    """`[T, D]`; one chunk `[1, T, D]` loses its first axis, which diffusers' conditions do not have."""
+    if array.ndim == 3 and len(array) == 1:
+        array = array[0]
+    if array.ndim != 2:
+        raise ActionError(f"{name} has shape {list(array.shape)}; it must be [T, D], or one chunk [1, T, D].")
+    return array
+
+
+def action_array(value: Any, name: str, access: Access) -> np.ndarray:
+    """float32 array of an action in any of its spellings: nested lists, an array, `{"data": ...}`, JSON text, a file.
+
+    Raises: `ActionError` for values that are ragged, empty, not numbers, NaN or infinite.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ActionError(
+                f"{name} is a string that is not JSON ({error}). Write nested lists [[...], ...]."
+            ) from error
+    if isinstance(value, str | Path):
+        path = _file(value, name, access)
+        if path.suffix.lower() not in ACTION_SUFFIXES:
+            raise ActionError(f"{name}: {path.name} is not an action file; it may end in {', '.join(ACTION_SUFFIXES)}.")
+        return _chunks_of(path, name)
+    if isinstance(value, Mapping):
+        if "data" not in value:
+            raise ActionError(f"{name} is an object without 'data'; give the action entry of a run, or nested lists.")
+        return action_array(value["data"], f"{name}.data", access)
+    if isinstance(value, list | tuple) and value and all(hasattr(item, "detach") for item in value):
+        value = [numbers(item) for item in value]
+    array = _finite(numbers(value) if hasattr(value, "detach") else value, name)
+    return array[None] if array.ndim == 1 else array
+
+
+def _chunks_of(path: Path, name: str) -> np.ndarray:
+    """The file's chunks [K, T, D]; `read_actions` checks its values and lays them one after the other."""
+    rows_TD = read_actions(path, f"{name}={path.name}")
+    shape = _nesting(path)
+    return rows_TD.reshape(shape) if len(shape) == 3 else rows_TD
+
+
+def _nesting(path: Path) -> tuple[int, ...]:
+    if path.suffix.lower() == ".npy":
+        return tuple(np.load(path, mmap_mode="r").shape)
+    if path.suffix.lower() == ".json":
+        value = json.loads(path.read_text())
+        return tuple(np.shape(value["data"] if isinstance(value, dict) else value))
+    return ()
+
+
+def _finite(value: Any, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ActionError(f"{name} is not a table of numbers: {' '.join(str(error).split())}.") from error
+    if array.size == 0 or array.ndim not in (1, 2, 3):
+        raise ActionError(f"{name} has shape {list(array.shape)}; it must be [T, D] or [K, T, D].")
+    if not np.isfinite(array).all():
+        raise ActionError(f"{name} holds NaN or inf; every action must be a finite number.")
+    return array.astype(np.float32)
+
+
+def numbers(tensor: Any) -> np.ndarray:
+    """A torch tensor as numpy on the host, bfloat16 and float16 upcast to float32."""
+    tensor = tensor.detach().cpu()
+    return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+
+
+def _tensor(value: Any, name: str, access: Access) -> Any:
+    """A tensor from nested lists of numbers or a .npy file; anything else is handed on."""
+    import torch
+
+    if isinstance(value, str | Path):
+        path = _file(value, name, access)
+        if path.suffix.lower() != ".npy":
+            raise ObservationError(f"{name} wants a tensor; {path.name} is no .npy file.")
+        try:
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, TypeError) as error:
+            raise ObservationError(f"{name}: {path.name} holds no array of numbers.") from error
+    if isinstance(value, list) and value and _is_table(value):
+        return torch.tensor(value)
+    return value
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_is_table(item) for item in value)
+    return isinstance(value, int | float)
+
+
+def _generator(value: Any, name: str) -> Any:
+    """A seeded generator from a whole number, several from a list of them."""
+    import torch
+
+    if isinstance(value, bool) or not isinstance(value, int | list):
+        return value
+    if isinstance(value, list):
+        return [_generator(item, name) for item in value]
+    if not 0 <= value < 2**63:
+        raise ConfigError(f"{name}={value} is not a seed; it must be from 0 to 2**63 - 1.")
+    return torch.Generator("cpu").manual_seed(value)
+
+
+def torch_dtype(name: str, shown: str) -> Any:
+    """The torch dtype of that name. Raises: `ConfigError` with the allowed names."""
+    import torch
+
+    if name not in DTYPES:
+        raise ConfigError(f"{shown}={name!r} is not a precision for weights. Use {', '.join(DTYPES)}.")
+    return getattr(torch, name)
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def _sound(value: str | Path, name: str, access: Access) -> Any:
+    """float32 tensor [C, N] of a sound file at its own rate; diffusers' audio pipelines take the rate separately."""
+    import soundfile
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="strands_diffusers_") as folder:
+        is_uri = isinstance(value, str) and value.startswith("data:")
+        path = _uri_file(str(value), name, Path(folder)) if is_uri else _file(value, name, access)
+        try:
+            samples_NC, _ = soundfile.read(path, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise ObservationError(f"{name}: {path.name} is not a sound file ({error}).") from error
+    return torch.from_numpy(np.ascontiguousarray(samples_NC.T))
+
+
+def _file(value: str | Path, name: str, access: Access) -> Path:
+    """An existing file that the caller may read."""
+    text = str(value)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        raise ObservationError(f"{name}: {text.split('?')[0]} is not fetched. Download it and give the file.")
+    path = access.readable(Path(text), name)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ObservationError(f"{name}: {text} {what}.")
+    return path
+
+
+def _uri_file(uri: str, name: str, folder: Path) -> Path:
+    """The content of a data URI as a file of the right ending. Raises: `ObservationError` for another type, or too much."""
+    head = _URI.match(uri)
+    if head is None or head[3] is None:
+        raise ObservationError(f"{name}: a data URI looks like data:image/png;base64,... ")
+    kind = (head[1] or "").lower()
+    if kind not in _ENDINGS:
+        raise ObservationError(
+            f"{name}: a data URI of type {kind or 'none'} is not read; there are {', '.join(_ENDINGS)}."
+        )
+    limit, body = max_uri_bytes(), uri[head.end() :]
+    if len(body) * 3 // 4 > limit:
+        raise ObservationError(f"{name}: the data URI holds more than {limit / 1e6:g} MB. Give a file instead.")
+    try:
+        content = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ObservationError(f"{name}: the data URI is not base64 ({error}).") from error
+    path = folder / f"data{_ENDINGS[kind]}"
+    path.write_bytes(content)
+    return path

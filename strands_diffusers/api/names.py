@@ -1,0 +1,253 @@
+"""From a name to something of diffusers that may be called, and to nothing else.
+
+Open are: what diffusers exports at its root, the class methods of those classes, diffusers' documented media helpers
+(`utils.export_to_video`), and the public methods of kept objects that diffusers or transformers define. Closed is
+everything behind a private name, a module, a builtin, or a class of any other library.
+"""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from strands_diffusers.api.store import PREFIX, STORE
+from strands_diffusers.errors import AccessError, ConfigError, near_miss
+from strands_diffusers.pipelines import catalog
+
+HELPERS = (
+    "encode_video",
+    "export_to_gif",
+    "export_to_obj",
+    "export_to_ply",
+    "export_to_video",
+    "load_image",
+    "load_video",
+)
+"""Functions of `diffusers.utils` that its documentation tells users to call."""
+
+OURS = ("diffusers", "transformers")
+"""Libraries whose classes' public methods may be called on a kept object."""
+
+_UPLOADS = frozenset({"push_to_hub", "register_for_auto_class"})
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a target name stands for."""
+
+    name: str
+    """As the caller wrote it."""
+
+    function: Callable[..., Any] | None
+    """What is called; None where the name stands for a plain value."""
+
+    value: Any = None
+    """The plain value of a kept object's attribute."""
+
+
+def resolve(target: str, *, confined: bool = False) -> Target:
+    """Find what `target` names. `confined` also closes what sends data off this machine.
+
+    Raises: `AccessError` for a closed name, with a near miss among the open ones; `ConfigError` for an unknown key.
+    """
+    if target.startswith(PREFIX):
+        return _kept(target, confined)
+    parts = _parts(target)
+    public = catalog.public_names()
+    if parts[0] == "diffusers" and len(parts) > 1:
+        parts = parts[1:]
+    at = next((i for i, part in enumerate(parts) if part in public), None)
+    if parts[0] == "utils" and len(parts) == 2 and parts[1] in HELPERS:
+        from diffusers import utils
+
+        return Target(target, _open(getattr(utils, parts[1]), target))
+    if at is None or (at > 0 and ".".join(parts[:at]) != public[parts[at]]):
+        known = [*public, *(f"utils.{name}" for name in HELPERS)]
+        raise AccessError(
+            f"{target!r} is not a public name of diffusers.{near_miss(target.rpartition('.')[2], known)} "
+            "Targets are names that diffusers exports (CosmosActionCondition), their class methods "
+            "(WanPipeline.from_pretrained), utils.export_to_* and load_*, and cached:KEY.method."
+        )
+    import diffusers
+
+    found = _open(getattr(diffusers, parts[at]), target)
+    methods = parts[at + 1 :]
+    if not methods:
+        return Target(target, found)
+    if len(methods) > 1 or not isinstance(found, type):
+        raise AccessError(f"{target!r} reaches into {parts[at]}; only one class method may follow a class.")
+    return Target(target, _class_method(found, methods[0], target, confined))
+
+
+def public_value(owner: Any, name: str, shown: str) -> Any:
+    """Attribute or key `name` of a kept object: data of a class of diffusers or transformers, or an item of a mapping.
+
+    Raises: `AccessError` for private names, functions, modules and classes, and for attributes of any other library.
+    """
+    _check_word(name, shown)
+    if isinstance(owner, dict) and name in owner:
+        return _data(owner[name], shown)
+    if not _is_ours(type(owner)):
+        raise AccessError(f"{shown}: attributes of a {type(owner).__name__} are not open.")
+    try:
+        return _data(getattr(owner, name), shown)
+    except AttributeError as error:
+        words = [word for word in dir(owner) if not word.startswith("_")]
+        raise ConfigError(f"{shown}: {type(owner).__name__} has no {name!r}.{near_miss(name, words)}") from error
+
+
+def is_smuggled(value: Any) -> bool:
+    """True for a function, method, class, module or other callable; not for modules that are networks."""
+    if isinstance(value, _FUNCTIONS):
+        return True
+    if not callable(value):
+        return False
+    return not any(_is_library(base) or base.__module__.startswith("torch.nn.") for base in type(value).__mro__)
+
+
+def _parts(target: str) -> list[str]:
+    parts = target.split(".")
+    for part in parts:
+        _check_word(part, repr(target))
+    return parts
+
+
+def _check_word(word: str, shown: str) -> None:
+    if word.startswith("_"):
+        raise AccessError(f"{shown}: names that start with an underscore are private.")
+    if not word.isidentifier() or keyword.iskeyword(word):
+        raise AccessError(f"{shown}: {word!r} is not a name.")
+
+
+def _open(found: Any, target: str) -> Callable[..., Any]:
+    """A class or function that diffusers itself defines."""
+    if isinstance(found, types.ModuleType) or not isinstance(found, type | types.FunctionType):
+        raise AccessError(f"{target!r} is a {type(found).__name__}; only classes and functions may be called.")
+    if found.__module__.partition(".")[0] != "diffusers":
+        raise AccessError(f"{target!r} belongs to {found.__module__}, not to diffusers.")
+    return found
+
+
+def _class_method(cls: type, name: str, target: str, confined: bool) -> Callable[..., Any]:
+    raw = next((vars(base)[name] for base in cls.__mro__ if name in vars(base) and _is_library(base)), None)
+    if not isinstance(raw, classmethod | staticmethod) or (confined and name in _UPLOADS):
+        names = [word for word, kind in _class_methods(cls).items() if kind]
+        raise AccessError(
+            f"{target!r} is not a class method of {cls.__name__}, which has {', '.join(names)}.{near_miss(name, names)}"
+        )
+    return getattr(cls, name)  # type: ignore[no-any-return]
+
+
+def _class_methods(cls: type) -> dict[str, bool]:
+    found = {name: raw for base in reversed(cls.__mro__) if _is_library(base) for name, raw in vars(base).items()}
+    return {
+        name: isinstance(raw, classmethod | staticmethod) for name, raw in found.items() if not name.startswith("_")
+    }
+
+
+def _kept(target: str, confined: bool) -> Target:
+    key, attributes = STORE.split(target)
+    for word in attributes:
+        _check_word(word, repr(target))
+    value = STORE.get(key)
+    if not attributes:
+        if callable(value) and _is_ours(type(value)):
+            return Target(target, value)
+        return Target(target, None, value)
+    for word in attributes[:-1]:
+        value = public_value(value, word, repr(target))
+    last = attributes[-1]
+    method = _method(value, last)
+    if method is None:
+        return Target(target, None, public_value(value, last, repr(target)))
+    if confined and last in _UPLOADS:
+        raise AccessError(f"{target!r} sends data off this machine, which is not open to this caller.")
+    return Target(target, method)
+
+
+def _method(owner: Any, name: str) -> Callable[..., Any] | None:
+    """A public method that diffusers or transformers defines for the owner's class; None where `name` is no method."""
+    for base in type(owner).__mro__:
+        raw = vars(base).get(name)
+        if raw is None:
+            continue
+        if not isinstance(raw, types.FunctionType | classmethod | staticmethod):
+            return None
+        if not _is_library(base):
+            raise AccessError(
+                f"{type(owner).__name__}.{name} belongs to {base.__module__}; only diffusers' own methods are open."
+            )
+        return getattr(owner, name)  # type: ignore[no-any-return]
+    return None
+
+
+def _data(value: Any, shown: str) -> Any:
+    if is_smuggled(value) or inspect.ismodule(value):
+        raise AccessError(f"{shown} is a {type(value).__name__}, not data: callables are not handed over.")
+    return value
+
+
+def _is_library(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in OURS
+
+
+def _is_ours(cls: type) -> bool:
+    return any(_is_library(base) for base in cls.__mro__)
+
+
+def methods(value: Any) -> list[str]:
+    """Public methods of a kept object that `call` may reach, sorted."""
+    found = {
+        name for base in type(value).__mro__ if _is_library(base) for name, raw in vars(base).items() if _is_method(raw)
+    }
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def _is_method(raw: Any) -> bool:
+    return isinstance(raw, types.FunctionType | classmethod | staticmethod)
+
+
+def signature(function: Callable[..., Any]) -> dict[str, Any]:
+    """Parameters of a callable with defaults and annotations, and its documentation."""
+    spec = inspect.signature(function).parameters
+    return {
+        "parameters": {
+            name: {
+                "default": "REQUIRED" if each.default is inspect.Parameter.empty else repr(each.default),
+                "annotation": None
+                if each.annotation is inspect.Parameter.empty
+                else inspect.formatannotation(each.annotation),
+            }
+            for name, each in spec.items()
+            if name != "self"
+        },
+        "doc": inspect.getdoc(function) or "",
+    }
+
+
+def check_arguments(function: Callable[..., Any], name: str, positional: list[Any], arguments: dict[str, Any]) -> None:
+    """Refuse arguments that the callable does not take, or lacks, before anything runs.
+
+    Raises: `ConfigError` naming the argument, a near miss, and what there is.
+    """
+    try:
+        spec = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    takes = [each for each in spec.parameters.values() if each.name != "self" and each.kind is not each.VAR_POSITIONAL]
+    names = [each.name for each in takes if each.kind is not each.VAR_KEYWORD]
+    if not any(each.kind is each.VAR_KEYWORD for each in takes):
+        for unknown in arguments:
+            if unknown not in names:
+                raise ConfigError(
+                    f"{name} takes no {unknown!r}.{near_miss(unknown, names)} It takes {', '.join(names)}."
+                )
+    try:
+        spec.bind(*positional, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}. It takes {', '.join(names)}.") from error

@@ -1,0 +1,67 @@
+"""Parameters as callers write them: references put in, callables kept out, code loaders refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from strands_diffusers.api import names
+from strands_diffusers.api.store import PREFIX, STORE
+from strands_diffusers.errors import AccessError, ConfigError
+
+UNPACK = "**"
+"""This key of a mapping stands for all entries of the mapping that its value refers to."""
+
+RUNS_CODE = frozenset({"custom_pipeline", "custom_revision", "trust_remote_code", "pretrained_model_cls", "model_cls"})
+"""Parameters by which diffusers would run Python from a repository or build a class of the caller's choice."""
+
+MAX_DEPTH = 40
+
+
+def resolve(value: Any, name: str = "parameters", depth: int = 0) -> Any:
+    """A copy of `value` with every `cached:KEY` replaced by its object and every `{"**": "cached:KEY"}` unpacked.
+
+    Explicit entries win over unpacked ones.
+
+    Raises: `AccessError` for a callable, module or class at any depth and for parameters that run code; `ConfigError`
+        for an unknown key, or a `**` that is not a mapping.
+    """
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"{name} is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, str):
+        return reference(value, name) if value.startswith(PREFIX) else value
+    if isinstance(value, Mapping) and type(value).__module__ == "builtins":
+        return _mapping(value, name, depth)
+    if type(value) in (list, tuple):
+        return type(value)(resolve(item, f"{name}[{i}]", depth + 1) for i, item in enumerate(value))
+    if names.is_smuggled(value):
+        raise AccessError(f"{name} is a {type(value).__name__}: parameters carry data, not callables.")
+    return value
+
+
+def _mapping(value: Mapping[Any, Any], name: str, depth: int) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    if UNPACK in value:
+        unpacked = resolve(value[UNPACK], f"{name}.**", depth + 1)
+        if not isinstance(unpacked, Mapping):
+            raise ConfigError(
+                f"{name}: the value of '**' is a {type(unpacked).__name__}, not a mapping of names to values."
+            )
+        found.update({str(key): item for key, item in unpacked.items()})
+    for key, item in value.items():
+        if key != UNPACK:
+            found[key] = resolve(item, f"{name}.{key}", depth + 1)
+    for key in found:
+        refused = str(key).lower() in RUNS_CODE and found[key] not in (None, False)
+        if refused:
+            raise AccessError(f"{name}.{key} would run code that is not diffusers'; it is not open here.")
+    return found
+
+
+def reference(text: str, name: str) -> Any:
+    """The object that `cached:KEY` stands for, or the public data at `cached:KEY.attribute`."""
+    key, attributes = STORE.split(text)
+    value = STORE.get(key)
+    for word in attributes:
+        value = names.public_value(value, word, f"{name}={text}")
+    return value

@@ -1,0 +1,87 @@
+"""What a parameter wants to be given: an image, a clip, sound, actions, a tensor, or just what is written there.
+
+Judged by its name and annotation, read off the signature of what is called. Text stays text: a prompt that happens to be
+a file's name is a prompt.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from strands_diffusers.pipelines import catalog
+from strands_diffusers.pipelines.describe import WORDS
+
+IMAGE, VIDEO, SOUND, ACTION = "image", "video", "sound", "action"
+TENSOR, GENERATOR, DTYPE, TEXT, PATH, ANY = "tensor", "generator", "dtype", "text", "path", "any"
+
+_PLACES = frozenset(
+    {"path", "paths", "dir", "directory", "folder", "file", "filename", "output", "save", "out", "prefix"}
+)
+_TAILS = frozenset({"reference", "references", "2", "3"})
+_PICTURES = re.compile(r"PipelineImageInput|\bImage\b|PIL\.")
+_NUMBERS = re.compile(r"\b(?:int|float|bool)\b")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one parameter wants."""
+
+    kinds: frozenset[str]
+    """Any of the constants above; `{"image", "video"}` takes either, told apart by the file."""
+
+    annotation: str = ""
+
+
+def of_call(function: Callable[..., Any]) -> dict[str, Wish]:
+    """What each parameter of a class, function, method or pipeline object wants."""
+    if not isinstance(function, type) and not inspect.isroutine(function):
+        return of_pipeline(type(function).__name__)
+    try:
+        spec = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: wish(name, _annotation(each)) for name, each in spec.items()}
+
+
+def of_pipeline(name: str) -> dict[str, Wish]:
+    """What each parameter of a pipeline's call wants; for a modular one, each input of its blocks."""
+    if name not in catalog.pipelines():
+        return {}
+    spec = catalog.pipeline_info(name)["call_params"]
+    return {each: wish(each, entry["annotation"] or "") for each, entry in spec.items()}
+
+
+def wish(name: str, annotation: str = "") -> Wish:
+    """Judge one parameter by the last telling word of its name, and by its annotation."""
+    words = name.lower().split("_")
+    while len(words) > 1 and words[-1] in _TAILS:
+        words.pop()
+    kind = WORDS.get(words[-1])
+    is_number = bool(_NUMBERS.search(annotation)) and not re.search(r"Tensor|Image|ndarray|list|List", annotation)
+    if "dtype" in words:
+        return Wish(frozenset({DTYPE}), annotation)
+    if "Generator" in annotation or name == "generator":
+        return Wish(frozenset({GENERATOR}), annotation)
+    if _PLACES.intersection(words):
+        return Wish(frozenset({PATH}), annotation)
+    if is_number or kind == TEXT or "prompt" in words:
+        return Wish(frozenset({TEXT}), annotation)
+    if kind in (IMAGE, VIDEO, SOUND):
+        return Wish(frozenset({kind}), annotation)
+    if kind == ACTION:
+        return Wish(frozenset({ACTION if "Tensor" in annotation else ANY}), annotation)
+    if _PICTURES.search(annotation):
+        return Wish(frozenset({IMAGE, VIDEO}), annotation)
+    if "Tensor" in annotation:
+        return Wish(frozenset({TENSOR}), annotation)
+    return Wish(frozenset({ANY}), annotation)
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    if parameter.annotation is inspect.Parameter.empty:
+        return ""
+    return inspect.formatannotation(parameter.annotation)
