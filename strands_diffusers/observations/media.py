@@ -86,13 +86,14 @@ def probe(path: Path, name: str = "") -> Probe:
     """
     name = name or str(path)
     _check_clip(path, name)
-    log = _run([*_input(path), "-c", "copy", "-f", "null", "-"], None, name)
+    packets = bytearray()
+    log = _run([*_input(path), "-c", "copy", "-f", "framecrc", "-"], packets, name)
     stream = re.search(r"Stream #.*?: Video: (\w+).*?, (\d+)x(\d+).*?, ([\d.]+k?) fps", log)
-    counts = re.findall(r"frame= *(\d+)", log)
-    if stream is None or not counts or counts[-1] == "0":
+    count = sum(not line.startswith(b"#") for line in packets.splitlines())
+    if stream is None or not count:
         raise ObservationError(f"{name} holds no video frames. {_ACCEPTED}")
     fps = float(stream[4].rstrip("k")) * (1000 if stream[4].endswith("k") else 1)
-    return Probe(int(counts[-1]), int(stream[3]), int(stream[2]), fps, stream[1])
+    return Probe(count, int(stream[3]), int(stream[2]), fps, stream[1])
 
 
 def check_file(path: Path, name: str) -> None:
@@ -128,7 +129,7 @@ def _input(path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _run(command: list[str], sink: bytearray | None, name: str) -> str:
+def _run(command: list[str], sink: bytearray, name: str) -> str:
     """Run ffmpeg, collect its standard output in `sink`, and return its log; a complaint is an `ObservationError`."""
     with tempfile.TemporaryFile() as log_file:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log_file, stdin=subprocess.DEVNULL)
@@ -153,15 +154,14 @@ def _run(command: list[str], sink: bytearray | None, name: str) -> str:
     return log
 
 
-def _drain(stream: IO[bytes], sink: bytearray | None, name: str) -> None:
+def _drain(stream: IO[bytes], sink: bytearray, name: str) -> None:
     while block := stream.read(1 << 22):
-        if sink is not None:
-            sink += block
-            if len(sink) > MAX_DECODED_BYTES:
-                raise ObservationError(
-                    f"{name} takes more than {MAX_DECODED_BYTES >> 30} GiB once decoded. "
-                    "Cut it to the part that the rollout needs, or pick frames with @start:N and @stride:N."
-                )
+        sink += block
+        if len(sink) > MAX_DECODED_BYTES:
+            raise ObservationError(
+                f"{name} takes more than {MAX_DECODED_BYTES >> 30} GiB once decoded. "
+                "Cut it to the part that the rollout needs, or pick frames with @start:N and @stride:N."
+            )
 
 
 def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: str) -> Clip:
