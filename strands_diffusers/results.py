@@ -17,9 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 OUTPUT_TYPES = ("video", "sound", "action", "image", "mesh")
 """The canonical output types of a rollout, in the order in which tables list them."""
