@@ -28,15 +28,17 @@ _WHERE = {
     "hookimpl": "plugin.spec",
     "rollout": "runner.python",
     "rollouts": "runner.python",
+    "use_diffusers": "api.public",
 }
 _MODULES = ("actions", "domains", "errors")
 
-__all__ = [*sorted(_WHERE), *_MODULES]  # noqa: PLE0604
+__all__ = [*sorted(_WHERE), *_MODULES]
 
 if TYPE_CHECKING:
     from strands_diffusers import actions as actions
     from strands_diffusers import domains as domains
     from strands_diffusers import errors as errors
+    from strands_diffusers.api.public import use_diffusers as use_diffusers
     from strands_diffusers.domains import Domain as Domain
     from strands_diffusers.plugin.base import Measure as Measure
     from strands_diffusers.plugin.base import Metric as Metric

@@ -16,6 +16,7 @@ from typing import Any
 from strands_diffusers.errors import AccessError, ConfigError
 
 ARTIFACTS_VARIABLE = "STRANDS_DIFFUSERS_ARTIFACTS"
+ROOTS_VARIABLE = "STRANDS_DIFFUSERS_ROOTS"
 MAX_URI_MB_VARIABLE = "STRANDS_DIFFUSERS_MAX_DATA_URI_MB"
 DEFAULT_MAX_URI_MB = 64.0
 
@@ -29,6 +30,12 @@ class Access:
 
     roots: tuple[Path, ...] | None = None
     """Folders below which files may be read; None: no limit. The artifacts folder is always readable."""
+
+    @classmethod
+    def of_environment(cls) -> Access:
+        """The rights of a plain call: everything, or what `$STRANDS_DIFFUSERS_ROOTS` lists (as PATH does)."""
+        text = os.environ.get(ROOTS_VARIABLE)
+        return cls() if text is None else cls(tuple(expanded(Path(each)) for each in text.split(os.pathsep) if each))
 
     @property
     def is_open(self) -> bool:

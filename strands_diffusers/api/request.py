@@ -47,6 +47,12 @@ def ok(text: str, data: Any = None, artifacts: list[str] | None = None, **more: 
     return reply | more
 
 
+def preview(data: Any, limit: int = 2000) -> str:
+    """The data as JSON, cut at `limit` characters: what an agent sees of it, for it reads `content` only."""
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]} ..."
+
+
 def failed(text: str, kind: str) -> Reply:
     """A refused or failed request: one line, and the error's class in `data`."""
     return {"status": "error", "content": [{"text": text}], "data": {"error": kind}}

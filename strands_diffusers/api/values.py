@@ -21,7 +21,7 @@ MAX_DEPTH = 40
 def resolve(value: Any, name: str = "parameters", depth: int = 0) -> Any:
     """A copy of `value` with every `cached:KEY` replaced by its object and every `{"**": "cached:KEY"}` unpacked.
 
-    Explicit entries win over unpacked ones.
+    Explicit entries win over unpacked ones; of a diffusers config, its own notes (`_class_name`) are left out.
 
     Raises: `AccessError` for a callable, module or class at any depth and for parameters that run code; `ConfigError`
         for an unknown key, or a `**` that is not a mapping.
@@ -47,7 +47,7 @@ def _mapping(value: Mapping[Any, Any], name: str, depth: int) -> dict[Any, Any]:
             raise ConfigError(
                 f"{name}: the value of '**' is a {type(unpacked).__name__}, not a mapping of names to values."
             )
-        found.update({str(key): item for key, item in unpacked.items()})
+        found.update({str(key): item for key, item in unpacked.items() if not str(key).startswith("_")})
     for key, item in value.items():
         if key != UNPACK:
             found[key] = resolve(item, f"{name}.{key}", depth + 1)

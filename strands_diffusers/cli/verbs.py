@@ -1,10 +1,10 @@
 """The plain verbs of the command line. Each takes its arguments and returns an exit status."""
 
 import argparse
-import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
 
+from strands_diffusers.cli import discovery
 from strands_diffusers.errors import ConfigError
 
 
@@ -28,6 +28,8 @@ def _parser(verb: str, summary: str) -> argparse.ArgumentParser:
 
 def version(arguments: list[str]) -> int:
     """The installed version."""
+    import importlib.metadata  # costs as much as the rest of the start
+
     _write(f"strands-diffusers {importlib.metadata.version('strands-diffusers')}")
     return 0
 
@@ -113,6 +115,10 @@ def doctor(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
+    "wfm": discovery.wfm,
+    "pipelines": discovery.pipelines,
+    "info": discovery.info,
+    "visualize": discovery.visualize,
     "plugins": plugins,
     "domains": domains,
     "doctor": doctor,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.api import media, names, values, wants
-from strands_diffusers.api.request import Reply, Request, ok, require
+from strands_diffusers.api.request import Reply, Request, ok, preview, require
 from strands_diffusers.api.serialize import Writer
 from strands_diffusers.api.store import STORE
 from strands_diffusers.errors import ConfigError
@@ -23,7 +23,8 @@ def call(request: Request) -> Reply:
     name = require(request.target, "target", "call", "CosmosActionCondition")
     target = names.resolve(name, confined=not request.access.is_open)
     if target.function is None:
-        return ok(f"{name} is a value", data=Writer(save=request.save_artifacts).value(target.value))
+        data = Writer(save=request.save_artifacts).value(target.value)
+        return ok(f"{name} is a value\n{preview(data)}", data=data)
     function = target.function
     arguments = values.resolve(request.parameters)
     wishes = wants.of_call(function)
@@ -52,7 +53,8 @@ def _reply(request: Request, name: str, function: Any, result: Any, arguments: d
         data = writer.value(result)
     if isinstance(result, str | Path) and name.rpartition(".")[2].startswith(("export_to_", "encode_")):
         writer.artifacts.append(str(result))
-    return ok(f"{name}() gave a {type(result).__name__}", data=data, artifacts=writer.artifacts)
+    lines = [f"{name}() gave a {type(result).__name__}", *(f"  {path}" for path in writer.artifacts), preview(data)]
+    return ok("\n".join(lines), data=data, artifacts=writer.artifacts)
 
 
 def _rate(arguments: dict[str, Any], request: Request) -> float:
@@ -74,7 +76,7 @@ def _placement(request: Request, name: str) -> dict[str, Any]:
     loads = name.endswith(_LOADS)
     if not loads and (request.dtype or request.device):
         raise ConfigError(f"device and dtype belong to what loads weights; {name} does not. Leave them out.")
-    return {"torch_dtype": media.torch_dtype(request.dtype, "dtype")} if request.dtype else {}
+    return {"dtype": media.torch_dtype(request.dtype, "dtype")} if request.dtype else {}
 
 
 def _placed(result: Any, request: Request, name: str) -> Any:

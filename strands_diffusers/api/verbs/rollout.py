@@ -9,7 +9,7 @@ from typing import Any
 
 from strands_diffusers.api import files
 from strands_diffusers.api.access import artifacts_folder
-from strands_diffusers.api.request import Reply, Request, ok
+from strands_diffusers.api.request import Reply, Request, ok, preview
 from strands_diffusers.api.serialize import Writer
 from strands_diffusers.errors import AccessError, ConfigError
 from strands_diffusers.pipelines.contents import Content
@@ -52,7 +52,12 @@ def rollout(request: Request) -> Reply:
                 (path for path, each in zip(paths, record["artifacts"], strict=True) if each["type"] == kind), None
             )
             data[kind] = entry | ({"path": first} if first else {})
-    lines = [f"{data['mode']} rollout in {result.directory}", *(f"  {path}" for path in paths), *result.notes]
+    lines = [
+        f"{data['mode']} rollout in {result.directory}",
+        *(f"  {path}" for path in paths),
+        *result.notes,
+        preview(data),
+    ]
     return ok("\n".join(lines), data=data, artifacts=paths)
 
 

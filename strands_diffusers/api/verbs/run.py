@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.api import media, names, values, wants
-from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, require
+from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, preview, require
 from strands_diffusers.api.serialize import Writer
 from strands_diffusers.api.store import STORE
 from strands_diffusers.config.schema import Dtype, ModelConfig
@@ -44,7 +44,12 @@ def run(request: Request) -> Reply:
         writer = Writer(request.save_artifacts, fps=_fps(pipe, arguments, request), domain=_domain(arguments))
         data = writer.output(pipe, output)
     text = "\n".join(
-        [f"{type(pipe).__name__} from {model.location}", *_lines(data), *(f"note: {note}" for note in notes)]
+        [
+            f"{type(pipe).__name__} from {model.location}",
+            *_lines(data),
+            *(f"note: {note}" for note in notes),
+            preview(data),
+        ]
     )
     return ok(text, data=data, artifacts=writer.artifacts, **({"notes": notes} if notes else {}))
 

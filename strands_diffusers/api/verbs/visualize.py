@@ -12,7 +12,7 @@ import numpy as np
 from strands_diffusers import actions
 from strands_diffusers.api import files, media, values
 from strands_diffusers.api.access import Access
-from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok
+from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, preview
 from strands_diffusers.api.store import PREFIX
 from strands_diffusers.errors import ConfigError, near_miss
 from strands_diffusers.observations.media import read_clip
@@ -70,7 +70,9 @@ def visualize(request: Request) -> Reply:
     }
     paths = [str(each.path) for each in artifacts]
     return ok(
-        "\n".join([f"action {list(action_KTD.shape)}", *(f"  {path}" for path in paths)]), data=summary, artifacts=paths
+        "\n".join([f"action {list(action_KTD.shape)}", *(f"  {path}" for path in paths), preview(summary)]),
+        data=summary,
+        artifacts=paths,
     )
 
 

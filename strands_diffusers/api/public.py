@@ -1,0 +1,15 @@
+"""What `strands_diffusers.use_diffusers` is: a Strands tool where strands-agents is installed, else the plain function.
+
+Both are called the same way. strands-agents is imported here and nowhere else, so that only who has it pays for it.
+"""
+
+import importlib.util
+from typing import Any
+
+from strands_diffusers.api import tool
+
+use_diffusers: Any = tool.use_diffusers
+if importlib.util.find_spec("strands") is not None:
+    from strands import tool as strands_tool
+
+    use_diffusers = strands_tool(tool.use_diffusers)
