@@ -15,7 +15,7 @@ EXPERIMENTS = sorted(p.stem for p in FOLDER.glob("*.yaml"))
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_composes(name):
     text = (FOLDER / f"{name}.yaml").read_text()
-    given = ["observation=bridge_0.mp4"] if "observation: ???" in text else []
+    given = ["observation=bridge_0.mp4"] if "observation: null" in text else []
 
     config = compose.compose([f"experiment={name}", *given])
 
@@ -36,7 +36,7 @@ def test_an_experiment_on_large_weights_names_its_twin(name):
 
 
 def test_a_missing_observation_says_what_to_add():
-    with pytest.raises(ConfigError, match="observation has no default and must be given: add observation="):
+    with pytest.raises(ConfigError, match="needs an observation: add observation=FILE"):
         compose.compose(["experiment=action_policy"])
 
 
