@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rollouts import moving_frames
 
 from strands_diffusers.results import ActionSpace, Observation, Rollout
 
@@ -48,17 +49,6 @@ def data() -> Path:
     if not folder:
         pytest.skip("STRANDS_DIFFUSERS_TEST_DATA is not set: no real data to draw")
     return Path(folder)
-
-
-def moving_frames(count: int = 17, height: int = 96, width: int = 128) -> np.ndarray:
-    """A soft disc that crosses a gradient: content that a codec can hold well."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    frames = []
-    for f in range(count):
-        centre = width * (0.2 + 0.6 * f / max(count - 1, 1))
-        disc = np.exp(-((x - centre) ** 2 + (y - height / 2) ** 2) / (2 * (height / 8) ** 2))
-        frames.append(np.stack([60 + 150 * disc, 90 + 60 * x / width, 200 - 120 * y / height], axis=-1))
-    return np.stack(frames).clip(0, 255).astype(np.uint8)
 
 
 @pytest.fixture

@@ -1,0 +1,199 @@
+"""The film of a rollout beside its action curves: `animation.mp4`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from strands_diffusers.outputs import style
+from strands_diffusers.outputs.curves import Drawn, Look, draw_curves
+from strands_diffusers.outputs.files import check_frames, check_rate
+from strands_diffusers.outputs.film import write_mp4
+from strands_diffusers.outputs.panels import panel_rows, shown_action
+from strands_diffusers.outputs.titles import draw_title, facts
+from strands_diffusers.plugin.base import Visualizer
+from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.results import Artifact, Rollout
+
+CRF = 18
+"""Quality of the film: curves stay crisp, and the world video's own quality is `video.mp4`'s part."""
+
+_LOOK = Look(font=13.0, line=2.4, margin=58.0, header=28.0, gap=12.0, rail=28.0, legends=False)
+_EDGE, _TOP, _FOOT = 24, 92, 40
+"""Margins of the film [px]: around it, above for the title, below for the frame's number and the axis label."""
+
+_PALE = 0.68
+"""How far the future fades into the panel: 0 not at all, 1 wholly."""
+
+_DOT, _RIM = 5.0, 7.0
+"""Radii of the dots that ride on the curves, and of their white rims [px]."""
+
+
+class AnimationVisualizer(Visualizer):
+    """Film the world video beside the action curves, with a playhead over them, to `animation.mp4`.
+
+    Shapes: video `[F, H, W, 3]`, actions `[K, T, D]` as in `timeseries`. Frame f stands between row f - 1, which led to
+        it, and row f, which leads on. What differs from F = K*T + 1 is shown as it is: the shorter one holds its end.
+        Without a video the curves alone are filmed.
+    Units: `rollout.fps` [Hz], the film's own rate.
+    Raises: `OutputError` for a wrong shape, NaN or inf, a missing rate, or a file that cannot be written.
+    """
+
+    name = "animation"
+    output_types = ("rollout",)
+
+    def draw(self, rollout: Rollout, directory: Path) -> list[Artifact]:
+        """Film `animation.mp4`; nothing where the rollout holds no action."""
+        action_KTD = shown_action(rollout)
+        if action_KTD is None:
+            return []
+        fps = check_rate("fps of the rollout", rollout.fps)
+        stage = Stage.of(rollout, action_KTD)
+        path = directory / "animation.mp4"
+        return [Artifact(path, self.name, write_mp4(path, stage.frames(fps), fps, crf=CRF))]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Everything that does not change from frame to frame, drawn once."""
+
+    full_HWC: np.ndarray
+    """The canvas with all curves drawn out."""
+
+    pale_HWC: np.ndarray
+    """The same with the curves faded: what has not happened yet."""
+
+    drawn: list[Drawn]
+    video_FHWC: np.ndarray | None
+    video_box: tuple[int, int, int, int]
+    """Left, top, width and height [px] of the world video."""
+
+    steps: int
+
+    @classmethod
+    def of(cls, rollout: Rollout, action_KTD: np.ndarray) -> Stage:
+        """Lay out and draw the stage for a rollout."""
+        rows = panel_rows(rollout)
+        single = all(len(row) == 1 for row in rows)
+        video_FHWC = None if rollout.video is None else check_frames("video", rollout.video)
+        width, height = (0, 0) if video_FHWC is None else shown_size(video_FHWC)
+        curves_width = (760 if single else 1320) if width else 1280
+        curves_height = max(height + _FOOT, 150 * len(rows) + _FOOT, 300)
+        gap = 4 if width else 0
+        figure = style.new_figure(_EDGE + width + gap + curves_width + 12, _TOP + (curves_height + 1) // 2 * 2)
+        total_width, total_height = style.size_of(figure)
+        draw_title(figure, _EDGE, 20, total_width - 2 * _EDGE, rollout, facts(rollout, action_KTD), 14)
+        box = (_EDGE + width + gap, _TOP - _LOOK.header, curves_width, total_height - _TOP + _LOOK.header - 28)
+        drawn = draw_curves(figure, rows, box, action_KTD.shape[1], _LOOK)
+        style.write(
+            figure,
+            box[0] + curves_width / 2,
+            total_height - 12,
+            "step",
+            13,
+            ha="center",
+            va="baseline",
+            color=style.MUTED,
+        )
+        full_HWC = style.rendered(figure).copy()
+        top = _TOP + max(0, (total_height - _TOP - _FOOT - height) // 2)
+        steps = action_KTD.shape[0] * action_KTD.shape[1]
+        return cls(full_HWC, _faded(full_HWC, drawn), drawn, video_FHWC, (_EDGE, top, width, height), steps)
+
+    def frames(self, fps: float) -> Iterator[np.ndarray]:
+        """Yield the film's frames, uint8 `[H, W, 3]`."""
+        count = max(self.steps + 1, 0 if self.video_FHWC is None else len(self.video_FHWC))
+        panels = [_Plot.of(drawn, len(self.full_HWC)) for drawn in self.drawn]
+        left, top, width, height = self.video_box
+        for frame in range(count):
+            canvas_HWC = self.pale_HWC.copy()
+            for plot in panels:
+                plot.draw(canvas_HWC, self.full_HWC, min(frame, self.steps))
+            if self.video_FHWC is not None:
+                picture_HWC = self.video_FHWC[min(frame, len(self.video_FHWC) - 1)]
+                canvas_HWC[top : top + height, left : left + width] = style.scaled(picture_HWC, width, height)
+            words = f"frame {frame} of {count - 1}    {frame / fps:.2f} s"
+            style.draw_label(canvas_HWC, _EDGE, len(canvas_HWC) - 30, words, 14)
+            yield canvas_HWC
+
+
+def shown_size(video_FHWC: np.ndarray) -> tuple[int, int]:
+    """Return the width and height [px] in which a video is shown: its own, or scaled to 480 to 720 rows."""
+    height, width = video_FHWC.shape[1:3]
+    shown = min(max(height, 480), 720)
+    return max(2, round(width * shown / height / 2) * 2), shown // 2 * 2
+
+
+def _faded(full_HWC: np.ndarray, drawn: list[Drawn]) -> np.ndarray:
+    """Return the canvas with every panel faded."""
+    pale_HWC = full_HWC.copy()
+    for item in drawn:
+        box = _pixels(item, len(full_HWC))
+        part = pale_HWC[box]
+        part[...] = (part * (1 - _PALE) + style.rgb(style.PANEL) * _PALE).astype(np.uint8)
+    return pale_HWC
+
+
+def _pixels(drawn: Drawn, height: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a panel's plot area on the canvas."""
+    box = drawn.axes.get_window_extent()
+    return slice(height - round(box.y1), height - round(box.y0)), slice(round(box.x0), round(box.x1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Plot:
+    """One panel, ready for the playhead."""
+
+    rows: slice
+    columns: slice
+    x_F: np.ndarray
+    """Column of the playhead [px] at every frame, `[S + 1]`."""
+
+    y_CF: np.ndarray
+    """Row of each curve [px] at every frame."""
+
+    colours: list[str]
+
+    @classmethod
+    def of(cls, drawn: Drawn, height: int) -> _Plot:
+        rows, columns = _pixels(drawn, height)
+        values_CS = np.stack([curve.values_S for curve in drawn.panel.curves])
+        # On the line drawn through the steps' middles, frame f lies half way between row f - 1 and row f.
+        held_CS = np.concatenate([values_CS[:, :1], values_CS, values_CS[:, -1:]], axis=1)
+        values_CF = (held_CS[:, :-1] + held_CS[:, 1:]) / 2
+        x_F = drawn.axes.transData.transform(
+            np.stack([np.arange(values_CF.shape[1]), np.zeros(values_CF.shape[1])], axis=1)
+        )[:, 0]
+        flat = np.stack([np.zeros(values_CF.size), values_CF.ravel()], axis=1)
+        y_CF = height - drawn.axes.transData.transform(flat)[:, 1].reshape(values_CF.shape)
+        return cls(rows, columns, x_F, y_CF, [curve.colour for curve in drawn.panel.curves])
+
+    def draw(self, canvas_HWC: np.ndarray, full_HWC: np.ndarray, frame: int) -> None:
+        """Uncover the past, draw the playhead and the dots."""
+        x = float(self.x_F[frame])
+        now = round(x)
+        canvas_HWC[self.rows, self.columns.start : now] = full_HWC[self.rows, self.columns.start : now]
+        canvas_HWC[self.rows, max(now - 1, self.columns.start) : min(now + 1, self.columns.stop)] = style.rgb(style.INK)
+        for y, colour in zip(self.y_CF[:, frame], self.colours, strict=True):
+            _stamp(canvas_HWC, x, float(y), _RIM, style.PAPER)
+            _stamp(canvas_HWC, x, float(y), _DOT, colour)
+
+
+def _stamp(canvas_HWC: np.ndarray, x: float, y: float, radius: float, colour: str) -> None:
+    """Draw a smooth disc in place."""
+    reach = int(radius) + 2
+    rows = slice(max(0, round(y) - reach), round(y) + reach + 1)
+    columns = slice(max(0, round(x) - reach), round(x) + reach + 1)
+    patch = canvas_HWC[rows, columns]
+    above = (np.arange(rows.start, rows.start + patch.shape[0]) + 0.5 - y)[:, None]
+    beside = (np.arange(columns.start, columns.start + patch.shape[1]) + 0.5 - x)[None, :]
+    cover = np.clip(radius + 0.5 - np.hypot(above, beside), 0, 1)[..., None]
+    patch[...] = (patch * (1 - cover) + style.rgb(colour) * cover + 0.5).astype(np.uint8)
+
+
+@hookimpl
+def register_visualizers() -> list[type[Visualizer]]:
+    return [AnimationVisualizer]

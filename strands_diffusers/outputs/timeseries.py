@@ -1,0 +1,76 @@
+"""The picture of an action chunk over time: `timeseries.png`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from strands_diffusers.outputs import style
+from strands_diffusers.outputs.curves import Look, draw_curves, draw_keys, key_width, label_chunks
+from strands_diffusers.outputs.panels import panel_rows, shown_action
+from strands_diffusers.outputs.titles import draw_title, facts
+from strands_diffusers.plugin.base import Visualizer
+from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.results import Artifact, Rollout
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDE = Look(font=15.0)
+_NARROW = Look(font=15.0, margin=64.0, rail=32.0)
+_EDGE, _TOP, _FOOT = 32, 108, 42
+"""Margins of the picture [px]: left and right, above the panels for the title, below them for the axis label."""
+
+_ROW, _LOW_ROW = 266, 190
+"""Height of a row of panels [px]; a single curve needs less."""
+
+
+class TimeseriesVisualizer(Visualizer):
+    """Draw every action dimension over time to `timeseries.png`, one panel per group of columns.
+
+    Shapes: the chunks shown are `rollout.action`, or in forward dynamics `rollout.given_action`, `[K, T, D]`.
+    Units: physical where the space can be decoded (rot6d excepted, which has none), else model space; each panel says
+        which. The white band, or the bars at a panel's right, are what model space's -1 to 1 stands for; values beyond
+        are ringed and counted in the title. Dashed: the observation's own actions.
+    Raises: `OutputError` for a wrong shape, NaN or inf, or a file that cannot be written.
+    """
+
+    name = "timeseries"
+    output_types = ("rollout",)
+
+    def draw(self, rollout: Rollout, directory: Path) -> list[Artifact]:
+        """Draw `timeseries.png`; nothing where the rollout holds no action."""
+        action_KTD = shown_action(rollout)
+        if action_KTD is None:
+            return []
+        figure = timeseries_figure(rollout)
+        path = directory / "timeseries.png"
+        style.write_png(style.rendered(figure), path)
+        width, height = style.size_of(figure)
+        return [Artifact(path, self.name, {"shape": [height, width, 3], "action_shape": list(action_KTD.shape)})]
+
+
+def timeseries_figure(rollout: Rollout) -> Figure:
+    """Return the picture as a matplotlib figure: 1600 pixels wide, 1920 where several bodies move."""
+    action_KTD = shown_action(rollout)
+    assert action_KTD is not None
+    chunks, chunk, _ = action_KTD.shape
+    rows = panel_rows(rollout)
+    single = all(len(row) == 1 for row in rows)
+    width, look = (1600, _WIDE) if single else (1920, _NARROW)
+    height = _TOP + _FOOT + sum(_ROW if len(row[0].curves) > 1 else _LOW_ROW for row in rows)
+    figure = style.new_figure(width, height)
+    inner = width - 2 * _EDGE
+    draw_title(figure, _EDGE, 28, inner, rollout, facts(rollout, action_KTD), 17, reserved=key_width(rows, look))
+    draw_keys(figure, width - _EDGE, 78, rows, look)
+    drawn = draw_curves(figure, rows, (_EDGE, _TOP, inner, height - _TOP - _FOOT), chunk, look)
+    label = f"step  (1 step = {1 / rollout.fps:.3g} s)" if rollout.fps else "step"
+    style.write(figure, width / 2, height - 16, label, look.font, ha="center", va="bottom", color=style.MUTED)
+    if chunks > 1:
+        label_chunks(drawn[0].axes, chunks, chunk, look)
+    return figure
+
+
+@hookimpl
+def register_visualizers() -> list[type[Visualizer]]:
+    return [TimeseriesVisualizer]

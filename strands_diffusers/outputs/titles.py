@@ -1,0 +1,65 @@
+"""The words above the pictures: what kind of rollout this is, of what, and how far its actions leave model space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from strands_diffusers import domains
+from strands_diffusers.outputs import style
+from strands_diffusers.results import Rollout
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MODES = {
+    "policy": "Policy",
+    "forward_dynamics": "Forward dynamics",
+    "inverse_dynamics": "Inverse dynamics",
+    "text": "Text to world",
+    "image": "Image to world",
+    "video": "Video to world",
+}
+
+
+def headline(rollout: Rollout) -> str:
+    """Return `Policy: “Put the pot to the left.”`."""
+    mode = _MODES.get(rollout.mode, rollout.mode.replace("_", " "))
+    task = " ".join((rollout.prompt or rollout.observation.task or "").split())
+    return f"{mode}: “{task}”" if task else mode
+
+
+def facts(rollout: Rollout, action_KTD: np.ndarray | None = None) -> str:
+    """Return `bridge · 16 steps at 5 Hz (3.2 s) · seed 0 · 3 of 160 values (1.9 %) beyond ±1`."""
+    parts = [domains.short_name(rollout.domain)] if rollout.domain else []
+    if action_KTD is not None:
+        chunks, steps, _ = action_KTD.shape
+        count = f"{chunks} chunks of {steps} steps" if chunks > 1 else f"{steps} steps"
+        rate = f" at {rollout.fps:g} Hz ({chunks * steps / rollout.fps:.3g} s)" if rollout.fps else ""
+        given = "given actions, " if rollout.action is None else ""
+        parts.append(f"{given}{count}{rate}")
+    if rollout.seed is not None:
+        parts.append(f"seed {rollout.seed}")
+    if action_KTD is not None:
+        beyond = int(np.count_nonzero(np.abs(action_KTD) > 1))
+        share = f"{beyond} of {action_KTD.size} values ({100 * beyond / action_KTD.size:.2g} %)"
+        parts.append(f"{share if beyond else 'no value'} beyond ±1")
+    return "  ·  ".join(parts)
+
+
+def draw_title(
+    figure: Figure,
+    left: float,
+    top: float,
+    width: float,
+    rollout: Rollout,
+    line: str,
+    font: float,
+    *,
+    reserved: float = 0,
+) -> None:
+    """Write the headline and, below it, `line`, which leaves `reserved` px at the right to others."""
+    text = style.fit(headline(rollout), 1.5 * font, width, bold=True)
+    style.write(figure, left, top, text, 1.5 * font, weight="bold")
+    style.write(figure, left, top + 2.25 * font, style.fit(line, font, width - reserved), font, color=style.MUTED)

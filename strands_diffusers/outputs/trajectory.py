@@ -1,0 +1,150 @@
+"""The picture of where the actions lead: `trajectory.png`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from strands_diffusers import actions
+from strands_diffusers.actions.units import PIXELS
+from strands_diffusers.outputs import style
+from strands_diffusers.outputs.files import check_frames
+from strands_diffusers.outputs.panels import action_columns, reference_action, shown_action
+from strands_diffusers.outputs.paths import Path3D, draw_body, draw_flat_view, draw_time_bar
+from strands_diffusers.outputs.titles import draw_title, facts
+from strands_diffusers.plugin.base import Visualizer
+from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.results import Artifact, Rollout
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_EDGE, _TOP = 32, 112
+"""Margins of the picture [px]: around it, and above the views for the title."""
+
+_FONT = 15.0
+
+
+class TrajectoryVisualizer(Visualizer):
+    """Draw where the actions lead to `trajectory.png`.
+
+    Three pictures, by what the numbers mean:
+    Poses with statistics: the decoded SE(3) path of every moving body [m], relative to its own pose at the first frame,
+        in 3-D with its axes, from the top and from the side, at one scale.
+    The embedded model's pixel map: the targets [px of PushT's 512] over the first frame.
+    Neither: the first three columns as they are, in model space. They are then no path, and are not summed up to one:
+        zero motion is not 0 there.
+    Shapes: the chunks shown are `rollout.action`, or in forward dynamics `rollout.given_action`, `[K, T, D]`.
+    Raises: `OutputError` for a wrong shape, NaN or inf, or a file that cannot be written.
+    """
+
+    name = "trajectory"
+    output_types = ("rollout",)
+
+    def draw(self, rollout: Rollout, directory: Path) -> list[Artifact]:
+        """Draw `trajectory.png`; nothing where the rollout holds no action."""
+        action_KTD = shown_action(rollout)
+        if action_KTD is None:
+            return []
+        figure, unit = trajectory_figure(rollout, action_KTD)
+        path = directory / "trajectory.png"
+        style.write_png(style.rendered(figure), path)
+        width, height = style.size_of(figure)
+        return [Artifact(path, self.name, {"shape": [height, width, 3], "unit": unit})]
+
+
+def trajectory_figure(rollout: Rollout, action_KTD: np.ndarray) -> tuple[Figure, str]:
+    """Return the picture as a matplotlib figure, and the unit of its axes."""
+    reference_KTD = reference_action(rollout, action_KTD)
+    bodies = actions.paths(action_KTD, rollout.space)
+    if bodies:
+        references = {} if reference_KTD is None else actions.paths(reference_KTD, rollout.space)
+        paths = [Path3D.of_poses(name, poses, references.get(name)) for name, poses in bodies.items()]
+        return _draw_paths(rollout, action_KTD, paths), "m"
+    pixels_S2 = actions.pixel_path(action_KTD, rollout.space)
+    if pixels_S2 is not None:
+        reference_S2 = None if reference_KTD is None else actions.pixel_path(reference_KTD, rollout.space)
+        return _draw_pixels(rollout, action_KTD, pixels_S2, reference_S2), "px"
+    width = action_KTD.shape[2]
+    names = [column.name for column in action_columns(rollout.space, width)[:3]]
+    rows_SD = action_KTD.reshape(-1, width)[:, :3]
+    reference_SD = None if reference_KTD is None else reference_KTD.reshape(-1, width)[:, :3]
+    if len(names) < 3:
+        return _draw_plane(rollout, action_KTD, rows_SD, reference_SD, names), "model space"
+    return _draw_paths(rollout, action_KTD, [Path3D.of_values(names, rows_SD, reference_SD)]), "model space"
+
+
+def _draw_paths(rollout: Rollout, action_KTD: np.ndarray, paths: list[Path3D]) -> Figure:
+    """Draw one body large, or several side by side."""
+    width, height = (1600, 900) if len(paths) == 1 else (1920, 1000)
+    figure = style.new_figure(width, height)
+    inner = width - 2 * _EDGE
+    draw_title(figure, _EDGE, 28, inner, rollout, facts(rollout, action_KTD), 17, reserved=430)
+    draw_time_bar(
+        figure, width - _EDGE, 78, action_KTD.shape[0] * action_KTD.shape[1], paths[0].has_reference, rollout.fps, _FONT
+    )
+    cell = inner / len(paths)
+    for index, path in enumerate(paths):
+        draw_body(figure, path, _EDGE + index * cell, _TOP, cell, height - _TOP - 24, _FONT)
+    return figure
+
+
+def _draw_pixels(
+    rollout: Rollout, action_KTD: np.ndarray, pixels_S2: np.ndarray, reference_S2: np.ndarray | None
+) -> Figure:
+    """Draw the targets over the first frame that was seen (or made)."""
+    side = 800
+    width, height = side + 2 * _EDGE + 60, side + _TOP + 56
+    figure = style.new_figure(width, height)
+    inner = width - 2 * _EDGE
+    draw_title(figure, _EDGE, 28, inner, rollout, facts(rollout, action_KTD), 15)
+    axes = style.add_axes(figure, _EDGE + 46, _TOP, side, side)
+    axes.set_xlim(0, PIXELS)
+    axes.set_ylim(PIXELS, 0)  # pixel rows grow downwards
+    frames = rollout.observation.frames if rollout.observation.frames is not None else rollout.video
+    if frames is not None:
+        first_HWC = check_frames("the observation's frames", frames)[0]
+        picture_HWC = style.scaled(first_HWC, side, side)
+        axes.imshow(picture_HWC, extent=(0, PIXELS, PIXELS, 0), interpolation="nearest", zorder=0.8)
+    hundreds = style.even_ticks(0, PIXELS, 100)
+    style.draw_grid(axes, hundreds, hundreds, _FONT)
+    path = Path3D("target", pixels_S2, None, reference_S2, ("x", "y", ""), "px", "")
+    draw_flat_view(axes, path, 0, 1, _FONT, over_picture=frames is not None)
+    bar_y = _TOP + side + 38
+    draw_time_bar(figure, width - _EDGE, bar_y, len(pixels_S2), reference_S2 is not None, rollout.fps, _FONT)
+    style.write(figure, _EDGE + 46, bar_y, "target, px", _FONT, color=style.MUTED, va="center_baseline")
+    return figure
+
+
+def _draw_plane(
+    rollout: Rollout, action_KTD: np.ndarray, rows_SD: np.ndarray, reference_SD: np.ndarray | None, names: list[str]
+) -> Figure:
+    """Draw one or two columns, as they are, in model space."""
+    side = 760
+    width, height = side + 2 * _EDGE + 60, side + _TOP + 70
+    figure = style.new_figure(width, height)
+    draw_title(figure, _EDGE, 28, width - 2 * _EDGE, rollout, facts(rollout, action_KTD), 15)
+    axes = style.add_axes(figure, _EDGE + 46, _TOP, side, side)
+    if len(names) == 1:  # against time
+        steps = np.linspace(-1, 1, len(rows_SD))[:, None]
+        rows_SD = np.hstack([steps, rows_SD])
+        reference_SD = None if reference_SD is None else np.hstack([steps, reference_SD])
+        names = ["time", *names]
+    path = Path3D("values", rows_SD, None, reference_SD, (names[0], names[1], ""), "model space", "")
+    reach = 1.06 * max(1.0, path.reach)
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-reach, reach)
+    ticks = style.even_ticks(-reach, reach, style.nice_step(2 * reach, 8))
+    style.draw_grid(axes, ticks, ticks, _FONT)
+    draw_flat_view(axes, path, 0, 1, _FONT)
+    words = " and ".join(name.replace("_", " ") for name in names) + ", model space"
+    style.write(figure, _EDGE + 46, _TOP + side + 38, words, _FONT, color=style.MUTED, va="center_baseline")
+    draw_time_bar(figure, width - _EDGE, _TOP + side + 38, len(rows_SD), reference_SD is not None, rollout.fps, _FONT)
+    return figure
+
+
+@hookimpl
+def register_visualizers() -> list[type[Visualizer]]:
+    return [TrajectoryVisualizer]
