@@ -1,0 +1,86 @@
+"""The summary run of a sweep: one W&B run with a table, one row a job."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.results import RunInfo
+from strands_diffusers.trackers.wandb import WandbTracker
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """What the table says of one job."""
+
+    job: str
+    """The job's name, or its folder's."""
+
+    status: str
+    """`done`, `skipped` or `failed`."""
+
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """What was swept, by its config path: `{"seed": 3, "sampler.guidance_scale": 2.0}`. Each becomes a column."""
+
+    prompt: str = ""
+    """The job's prompt."""
+
+    video: Path | None = None
+    """Its film."""
+
+    timeseries: Path | None = None
+    """Picture of its action curves."""
+
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """`{metric: {value name: value}}`. Each becomes a column `<metric>.<value name>`."""
+
+    seconds: float | None = None
+    """Wall seconds of the job."""
+
+    error: str | None = None
+    """The failure's one line."""
+
+
+def log_sweep(
+    rows: Sequence[SweepRow],
+    directory: Path,
+    config: Mapping[str, Any],
+    *,
+    tracker: WandbTracker.Config | None = None,
+    group: str | None = None,
+) -> list[str]:
+    """Log a finished sweep as one run with `job_type` `sweep` and the table `sweep`; return the tracker's notes.
+
+    `directory` is the sweep's folder: the run and copies of the table's media lie in its `wandb` folder. `config` is
+    what the jobs share. `group` is the jobs' own group (default: the folder's name). The summary counts the jobs by
+    status as `jobs/<status>`. Never raises: what goes wrong is in the notes.
+    """
+    log = WandbTracker(tracker)
+    group = group or directory.name
+    log.start(RunInfo(name=f"{group} summary", directory=directory, config=config, job_type="sweep", group=group))
+    log.log_rows("sweep", [_cells(row) for row in rows])
+    count = Counter(row.status for row in rows)
+    failed = count["failed"]
+    log.finish(
+        "failed" if failed else "done",
+        f"{failed} of {len(rows)} jobs failed" if failed else None,
+        {f"jobs/{status}": number for status, number in count.items()},
+    )
+    return log.notes()
+
+
+def _cells(row: SweepRow) -> dict[str, Any]:
+    swept = {path: value for path, value in row.overrides.items() if path != "prompt"}  # it has a column anyway
+    measured = {f"{metric}.{name}": value for metric, values in row.metrics.items() for name, value in values.items()}
+    return {
+        "job": row.job,
+        "status": row.status,
+        **swept,
+        "prompt": row.prompt,
+        "video": row.video,
+        "timeseries": row.timeseries,
+        **measured,
+        "seconds": row.seconds,
+        "error": row.error,
+    }

@@ -1,0 +1,285 @@
+"""Real wandb, offline: what was logged is read back from the run's own files."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wandb_readback import OfflineRun, read_runs
+
+from strands_diffusers import domains
+from strands_diffusers.errors import ConfigError
+from strands_diffusers.results import Artifact
+from strands_diffusers.trackers.wandb import WandbTracker
+
+METRICS = {"video": {"psnr": 31.25, "psnr_repeat_first_frame": 28.5}, "action": {"mae": 0.125}}
+COLUMNS = [column.name for column in domains.get("bridge").columns]
+
+
+def track(
+    info, rollouts, artifacts, *, config=None, status="done", error=None, details=None
+) -> tuple[OfflineRun, list]:
+    tracker = WandbTracker(config)
+    tracker.start(info)
+    for rollout in rollouts:
+        tracker.log(rollout, artifacts, METRICS)
+    tracker.finish(status, error, details)
+    [run] = read_runs(info.directory)
+    return run, tracker.notes()
+
+
+def test_a_run_reads_back_with_its_names_and_its_whole_config(info, rollout, artifacts):
+    run, _ = track(info, [rollout], artifacts, config=WandbTracker.Config(tags=["mine"], notes="why"))
+
+    assert (run.name, run.group, run.job_type) == (info.name, info.group, "policy")
+    assert (run.project, run.notes) == ("strands-diffusers", "why")
+    assert set(run.tags) == {"bridge", "demo", "mine"}
+    assert {key: value for key, value in run.config.items() if key != "_wandb"} == info.config
+
+
+def test_the_run_lies_in_the_jobs_wandb_folder_and_nothing_in_the_home_folder(info, rollout, artifacts, home):
+    run, _ = track(info, [rollout], artifacts)
+
+    assert run.directory.parent == info.directory / "wandb"
+    assert [path for path in home.rglob("*") if path.is_file() and path.suffix != ".log"] == []
+
+
+def test_films_pictures_and_sound_stand_under_their_keys_byte_for_byte(info, rollout, artifacts):
+    run, _ = track(info, [rollout], artifacts)
+
+    shown = {"video": "video.mp4", "sound": "sound.wav"}
+    shown |= {"plots/timeseries": "timeseries.png", "plots/animation": "animation.mp4"}
+    for key, name in shown.items():
+        [copy] = run.media(key)
+        assert copy.read_bytes() == (info.directory / name).read_bytes(), key
+        assert not copy.is_symlink()
+    assert run.values("video")[0]["caption"] == "Put the pot to the left. · seed 3"
+
+
+def test_several_images_are_one_gallery(info, rollout, artifacts):
+    picture = next(artifact.path for artifact in artifacts if artifact.path.suffix == ".png")
+
+    run, _ = track(info, [rollout], [Artifact(picture, "image"), Artifact(picture, "image")])
+
+    assert len(run.media("image")) == 2
+    assert all(path.is_file() for path in run.media("image"))
+
+
+def test_the_action_table_names_every_dimension_and_keeps_float32_exactly(info, rollout, artifacts):
+    run, _ = track(info, [rollout], artifacts)
+
+    columns, rows = run.table("action/table")
+    assert columns == ["step", "chunk", *COLUMNS]
+    np.testing.assert_array_equal([row[:2] for row in rows], [[t, t // 4] for t in range(8)])
+    np.testing.assert_array_equal(np.float32([row[2:] for row in rows]), rollout.action.reshape(8, 10))
+
+
+def test_each_dimension_is_a_curve_over_the_action_step(info, rollout, artifacts):
+    run, _ = track(info, [rollout], artifacts)
+
+    for index, column in enumerate(COLUMNS):
+        expected = [(t, float(value)) for t, value in enumerate(rollout.action.reshape(8, 10)[:, index])]
+        assert run.step_metrics[f"action/{column}"] == "action/step"
+        assert run.curve(f"action/{column}") == expected
+
+
+def test_the_last_point_of_a_curve_is_not_a_result(info, rollout, artifacts):
+    run, _ = track(info, [rollout], artifacts)
+
+    assert not [key for key in run.summary if key.startswith("action/") and key != "action/table"]
+
+
+def test_given_and_true_actions_are_curves_beside_the_predicted_ones(info, rollout, artifacts):
+    forward = dataclasses.replace(
+        rollout, action=None, given_action=rollout.action, reference_action=rollout.action[:1]
+    )
+
+    run, _ = track(info, [forward], artifacts)
+
+    assert len(run.curve("given_action/gripper")) == 8
+    assert run.curve("reference_action/x") == run.curve("given_action/x")[:4]
+    assert not run.keys & {"action/table", "action/x"}
+
+
+def test_metrics_and_seconds_have_a_key_each(info, rollout, artifacts):
+    run, _ = track(info, [rollout], artifacts, details={"seconds": {"save": 0.5}, "engine": "exact"})
+
+    for source in (run.summary, {key: run.values(key)[0] for key in run.keys}):
+        assert source["metrics/video.psnr"] == 31.25
+        assert source["metrics/video.psnr_repeat_first_frame"] == 28.5
+        assert source["metrics/action.mae"] == 0.125
+        assert source["seconds/denoise"] == 1.5
+        assert source["seconds/save"] == 0.5
+    assert run.summary["engine"] == "exact"
+
+
+def test_several_samples_stand_side_by_side_and_the_first_has_the_plain_keys_too(info, rollout):
+    samples = [dataclasses.replace(rollout, sample=i, action=rollout.action + i) for i in range(3)]
+
+    run, _ = track(info, samples, [])
+
+    assert run.values("sample_02/metrics/video.psnr") == run.values("metrics/video.psnr") == [31.25]
+    assert run.table("action/table") == run.table("sample_00/action/table") != run.table("sample_01/action/table")
+    for i, sample in enumerate(samples):
+        assert run.step_metrics[f"sample_{i:02d}/action/x"] == f"sample_{i:02d}/action/step"
+        assert [x for _, x in run.curve(f"sample_{i:02d}/action/x")] == sample.action[..., 0].ravel().tolist()
+
+
+def test_a_finished_job_ends_with_exit_code_0(info, rollout, artifacts):
+    run, _ = track(info, [rollout], artifacts)
+
+    assert (run.exit_code, run.summary["status"], run.summary["error"]) == (0, "done", None)
+
+
+def test_a_failed_job_ends_with_exit_code_1_and_its_error(info):
+    run, _ = track(info, [], [], status="failed", error="RolloutError: out of memory")
+
+    assert (run.exit_code, run.summary["status"]) == (1, "failed")
+    assert run.summary["error"] == "RolloutError: out of memory"
+
+
+def test_the_sync_line_can_be_pasted(info, rollout, artifacts):
+    run, notes = track(info, [rollout], artifacts)
+
+    assert notes == [f"W&B run kept on disk. Upload it with: wandb sync '{run.directory}'"]  # the folder has a space
+
+
+def test_eight_jobs_of_one_process_are_eight_closed_runs(another, rollout):
+    import wandb
+
+    jobs = [another(f"job_{i}") for i in range(8)]
+    for job in jobs:
+        run, _ = track(job, [rollout], [])
+        assert run.exit_code == 0
+
+    assert len({read_runs(job.directory)[0].id for job in jobs}) == 8
+    assert wandb.run is None
+
+
+def test_the_callers_own_live_run_is_left_alone(info, rollout, artifacts, tmp_path):
+    import wandb
+
+    (tmp_path / "own").mkdir()
+    settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
+    with wandb.init(project="theirs", mode="offline", dir=tmp_path / "own", settings=settings) as own:
+        own.log({"loss": 1.0})
+        ours, _ = track(info, [rollout], artifacts)
+        assert wandb.run is own
+        own.log({"loss": 0.5})
+
+    [theirs] = read_runs(tmp_path / "own")
+    assert theirs.values("loss") == [1.0, 0.5]
+    assert theirs.keys == {"loss"}
+    assert "loss" not in ours.keys
+
+
+def test_it_works_from_a_worker_thread(info, rollout, artifacts):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(track(info, [rollout], artifacts)))
+    thread.start()
+    thread.join()
+
+    assert results[0][0].exit_code == 0
+
+
+def test_jobs_in_threads_keep_their_tables_in_their_own_folders(another, rollout):
+    jobs = [another(f"job_{i}") for i in range(4)]
+    threads = [threading.Thread(target=track, args=(job, [rollout], [])) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for job in jobs:
+        [run] = read_runs(job.directory)
+        [path] = [path for artifact in run.artifacts for path in artifact.files.values()]
+        assert path.is_file()
+        assert path.is_relative_to(run.directory)
+
+
+def test_the_environment_is_as_before(info, rollout, artifacts):
+    before = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    track(info, [rollout], artifacts)
+
+    assert {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} == before
+
+
+def test_a_data_folder_that_the_user_chose_is_used(info, rollout, artifacts, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "chosen"))
+
+    run, _ = track(info, [rollout], artifacts)
+
+    [path] = [path for artifact in run.artifacts for path in artifact.files.values()]
+    assert path.is_relative_to(tmp_path / "chosen")
+
+
+def test_a_picture_that_cannot_be_read_is_noted_and_the_rest_is_logged(info, rollout, artifacts):
+    next(artifact.path for artifact in artifacts if artifact.path.suffix == ".png").write_bytes(b"no picture")
+    next(artifact.path for artifact in artifacts if artifact.type == "animation").unlink()
+
+    run, notes = track(info, [rollout], artifacts)
+
+    assert {"video", "sound", "action/table", "metrics/video.psnr"} <= run.keys
+    assert any(note.startswith("W&B could not show plots/timeseries: ") for note in notes)
+    assert any(note.startswith("W&B could not show plots/animation: ") for note in notes)
+    assert run.exit_code == 0
+
+
+def test_an_action_that_is_not_its_domains_is_noted_and_the_rest_is_logged(info, rollout, artifacts):
+    run, notes = track(info, [dataclasses.replace(rollout, action=rollout.action[..., :7])], artifacts)
+
+    assert "video" in run.keys
+    assert any(note.startswith("W&B could not log the action: ") for note in notes)
+
+
+def test_a_run_that_cannot_be_opened_is_noted_and_the_job_goes_on(info, rollout, artifacts):
+    (info.directory / "wandb").write_text("not a folder")
+    tracker = WandbTracker()
+    tracker.start(info)
+    tracker.log(rollout, artifacts, METRICS)
+    tracker.finish("done")
+
+    assert any(note.startswith("W&B could not open a run: ") for note in tracker.notes())
+
+
+def test_long_names_are_cut_to_what_the_server_takes(info):
+    long = dataclasses.replace(info, name="n" * 300, tags=("t" * 100, ""))
+
+    run, notes = track(long, [], [])
+
+    assert (run.name, run.tags) == ("n" * 128, ["t" * 64])
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"init_timeout_s": 0.0}, "tracker.init_timeout_s must be > 0 seconds"),
+        ({"upload_timeout_s": float("nan")}, "tracker.upload_timeout_s must be > 0 seconds"),
+        ({"project": "a/b"}, "'a/b' is not a W&B project name"),
+        ({"project": ""}, "is not a W&B project name"),
+        ({"tags": ["x" * 65]}, "a W&B tag has 1 to 64 characters"),
+    ],
+)
+def test_wrong_options_are_refused(wrong, says):
+    with pytest.raises(ConfigError, match=says):
+        WandbTracker.Config(**wrong)
+
+
+def test_the_media_survive_a_move(info, rollout, artifacts, tmp_path):
+    track(info, [rollout], artifacts)
+
+    moved = info.directory.rename(tmp_path / "elsewhere")
+
+    [run] = read_runs(moved)
+    for key in ("video", "sound", "plots/timeseries", "plots/animation", "action/table"):
+        assert all(path.is_file() and path.is_relative_to(moved) for path in run.media(key)), key
+
+
+def test_importing_the_tracker_leaves_wandb_alone():
+    code = "import sys, strands_diffusers.trackers.wandb_sweep as m; m.WandbTracker(); sys.exit('wandb' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)

@@ -1,0 +1,215 @@
+"""Where a run goes: WANDB_MODE, keys, and a server that is away. Each against real wandb."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from wandb_readback import read_runs
+from wandb_server import serving
+
+from strands_diffusers.trackers.wandb import WandbMode, WandbTracker
+from strands_diffusers.trackers.wandb_server import choose_mode
+
+KEY = "0" * 40
+METRICS = {"video": {"psnr": 31.25}}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A W&B server of our own, for which there is a key."""
+    with serving() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield server
+
+
+def job(info, rollout, artifacts, **options) -> tuple[list[str], float]:
+    started = time.monotonic()
+    tracker = WandbTracker(WandbTracker.Config(**options))
+    tracker.start(info)
+    tracker.log(rollout, artifacts, METRICS)
+    tracker.finish("done")
+    return tracker.notes(), time.monotonic() - started
+
+
+def test_without_a_key_auto_is_offline_and_needs_no_explanation():
+    assert choose_mode(WandbMode.auto) == ("offline", None)
+
+
+def test_online_without_a_key_asks_nothing_and_says_how_to_log_in():
+    mode, why = choose_mode(WandbMode.online)
+
+    assert mode == "offline"
+    assert "wandb login" in why
+
+
+@pytest.mark.parametrize("variable", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"])
+def test_a_key_in_the_environment_makes_auto_online(variable, monkeypatch):
+    monkeypatch.setenv(variable, KEY)
+
+    assert choose_mode(WandbMode.auto) == ("online", None)
+
+
+def test_a_key_in_netrc_makes_auto_online_for_its_server_only(home):
+    import wandb
+
+    host = wandb.setup().settings.base_url.removeprefix("https://")
+    (home / ".netrc").write_text(f"machine elsewhere.example\n login user\n password {KEY}\n")
+    assert choose_mode(WandbMode.auto) == ("offline", None)
+
+    (home / ".netrc").write_text(f"machine {host}\n login user\n password {KEY}\n")
+    assert choose_mode(WandbMode.auto) == ("online", None)
+
+
+@pytest.mark.usefixtures("fresh_session")
+def test_a_key_in_wandbs_settings_file_makes_auto_online(home):
+    (home / "config").mkdir()
+    (home / "config" / "settings").write_text(f"[default]\napi_key = {KEY}\n")
+
+    assert choose_mode(WandbMode.auto) == ("online", None)
+
+
+@pytest.mark.usefixtures("fresh_session")
+def test_wandb_offline_typed_once_is_respected(home, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    (home / "config").mkdir()
+    (home / "config" / "settings").write_text("[default]\nmode = offline\n")
+
+    assert choose_mode(WandbMode.auto) == ("offline", None)
+
+
+@pytest.mark.parametrize("mode", ["offline", "online", "disabled"])
+def test_wandb_mode_wins_over_auto_and_loses_to_an_explicit_mode(mode, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", mode)
+
+    assert choose_mode(WandbMode.auto) == (mode, None)
+    assert choose_mode(WandbMode.offline) == ("offline", None)
+    assert choose_mode(WandbMode.disabled) == ("disabled", None)
+
+
+def test_disabled_writes_nothing(info, rollout, artifacts, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    notes, _ = job(info, rollout, artifacts)
+
+    assert notes == []
+    assert not (info.directory / "wandb").exists()
+
+
+@pytest.mark.usefixtures("fresh_session")
+def test_an_online_run_reaches_the_server_whole(info, rollout, artifacts, server):
+    notes, _ = job(info, rollout, artifacts)
+
+    assert [note for note in notes if note.startswith("W&B run: http://127.0.0.1")] == notes
+    assert server.runs[0]["project"] == "strands-diffusers"
+    assert server.runs[0]["groupName"] == info.group
+    sent = {name: content for name, content in server.uploads.items() if name.startswith("media/")}
+    for kind, name in (("videos", "video.mp4"), ("images", "timeseries.png"), ("audio", "sound.wav")):
+        file = (info.directory / name).read_bytes()
+        assert file in [content for path, content in sent.items() if path.startswith(f"media/{kind}")], name
+    assert "artifact/action/table.table.json" in server.uploads
+    assert server.commits == 1
+
+
+def test_a_dead_server_costs_the_timeout_once_and_no_rollout(
+    info, another, rollout, artifacts, monkeypatch, fresh_session
+):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port: nobody listens
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    first, second = info, another("second")
+
+    notes, seconds = job(first, rollout, artifacts, init_timeout_s=1.5)
+    later_notes, later_seconds = job(second, rollout, [], init_timeout_s=1.5)
+
+    assert "runs are kept offline for the rest of this process" in notes[0]
+    assert 1.5 <= seconds < 8
+    assert later_seconds < 1.5
+    [run] = read_runs(first.directory)  # and no half-opened online run beside it
+    assert {"video", "plots/timeseries", "action/table", "metrics/video.psnr"} <= run.keys
+    assert run.summary["status"] == "done"
+    for directory, said in ((first.directory, notes), (second.directory, later_notes)):
+        [run] = read_runs(directory)
+        assert str(run.directory) in said[-1]
+        assert "wandb sync" in said[-1]
+
+
+@pytest.mark.usefixtures("fresh_session")
+def test_a_refused_key_is_a_note_and_the_run_is_kept(info, rollout, artifacts, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "no key at all")
+
+    notes, _ = job(info, rollout, artifacts)
+
+    assert notes[0].startswith("W&B is not reachable (WANDB_API_KEY invalid: ")
+    [run] = read_runs(info.directory)
+    assert "video" in run.keys
+
+
+def test_a_server_that_dies_during_the_job_is_left_after_the_timeout(
+    info, another, artifacts, rollout, server, fresh_session
+):
+    tracker = WandbTracker(WandbTracker.Config(upload_timeout_s=2))
+    tracker.start(info)
+    server.away = True
+    started = time.monotonic()
+    tracker.log(dataclasses.replace(rollout, action=None), artifacts, METRICS)
+    tracker.finish("done")
+
+    assert time.monotonic() - started < 6
+    assert "W&B could not finish the upload" in tracker.notes()[0]
+    assert "wandb sync" in tracker.notes()[-1]
+    [run] = read_runs(info.directory)
+    assert {"video", "metrics/video.psnr"} <= run.keys
+    assert run.media("video")[0].is_file()
+    assert choose_mode(WandbMode.auto) == ("offline", None)  # nor does the next job wait for it
+
+
+def sync(directory: Path) -> None:
+    subprocess.run([sys.executable, "-m", "wandb", "sync", str(directory)], check=True, capture_output=True, timeout=50)
+
+
+@pytest.mark.usefixtures("fresh_session")
+def test_the_sync_line_uploads_an_offline_run_whole(info, rollout, artifacts, server):
+    job(info, rollout, artifacts, mode=WandbMode.offline)
+    assert server.runs == []
+
+    [run] = read_runs(info.directory)
+    sync(run.directory)
+
+    assert server.runs[0]["name"] == run.id
+    assert (info.directory / "video.mp4").read_bytes() in server.uploads.values()
+    assert server.commits == 1
+
+
+@pytest.mark.usefixtures("fresh_session")
+def test_a_run_that_was_moved_still_uploads_its_media(info, rollout, artifacts, server, tmp_path):
+    job(info, rollout, artifacts, mode=WandbMode.offline)
+    read_runs(info.directory)  # until it is closed
+
+    moved = info.directory.rename(tmp_path / "elsewhere")
+    [run] = read_runs(moved)
+    sync(run.directory)
+
+    for name in ("video.mp4", "animation.mp4", "timeseries.png", "sound.wav"):
+        assert (moved / name).read_bytes() in server.uploads.values(), name
+    assert any(name.startswith("media/table/action/table") for name in server.uploads)
+
+
+@pytest.mark.usefixtures("fresh_session")
+def test_a_home_folder_that_cannot_be_written_does_not_flood_the_terminal(
+    info, rollout, artifacts, home, capfd, monkeypatch
+):
+    (home / "a file").write_text("")
+    monkeypatch.setenv("HOME", str(home / "a file"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    import wandb
+
+    notes, _ = job(info, rollout, artifacts)
+    wandb.teardown()
+
+    assert len(notes) == 1
+    assert "wandb sync" in notes[0]
+    assert capfd.readouterr().err == ""
