@@ -3,13 +3,17 @@
 Exit status 0: done. 1: a rollout failed. 2: the request was wrong. A traceback only with HYDRA_FULL_ERROR=1.
 """
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.cli.terminal import say, show_progress, shown, table
+from strands_diffusers.cli.terminal import say, show_progress, sweep_table, table
 from strands_diffusers.errors import RequestError, StrandsDiffusersError
 
 
@@ -60,32 +64,20 @@ def _hydra(arguments: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    arguments = [_resumed(a) for a in arguments]
     args = get_args_parser().parse_args(arguments)
     runs = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
-    wanted = list(args.overrides)
-    if runs and args.multirun and not any(o.startswith("hydra/sweeper=") for o in wanted):
-        count = sweep.validate(wanted)
-        say(f"{count} jobs checked")
-    finished = _Finished()
-    progress = show_progress if runs and sys.stderr.isatty() else None
-    failure: list[Exception] = []
-
-    def run(node: Any) -> float | None:
-        try:
-            return sweep.task(node, finished, progress)
-        except Exception as error:
-            if args.multirun:
-                raise
-            failure.append(error)  # Hydra would print a line of its own before handing it through
-            return None
-
+    command = _Command(runs and args.multirun, args.overrides)
     kept, sys.argv = sys.argv, [sys.argv[0] if sys.argv else "strands-diffusers", *arguments]
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions through, and we say them our way
     try:
-        hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name=compose.CONFIG_NAME)(run)()
-        if failure:
-            raise failure[0]
+        with _terminated_as_interrupted():
+            hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name=compose.CONFIG_NAME)(
+                command
+            )()
+        if command.failure:
+            raise command.failure
     except RequestError:
         if sweep.Folders.latest and not args.multirun:
             sweep.discard_if_empty(sweep.Folders.latest)
@@ -93,7 +85,9 @@ def _hydra(arguments: list[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         if full_error == "1":
             raise
-        raise explain(error, wanted) from error
+        raise explain(error, args.overrides) from error
+    except sweep.StopSweep as stop:
+        say(str(stop))
     except StrandsDiffusersError:
         if not args.multirun:
             raise
@@ -103,41 +97,82 @@ def _hydra(arguments: list[str]) -> int:
             os.environ.pop("HYDRA_FULL_ERROR", None)
         else:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-    if not runs:
-        return 0
-    return _sweep_summary(finished) if args.multirun else finished.show()
+        status = command.conclude() if runs else 0
+    return status
 
 
-class _Finished:
-    """Collects finished jobs and shows the last one's table."""
+def _resumed(argument: str) -> str:
+    """`resume=last` as the folder it means now, so that every job and worker goes on in the same one."""
+    from strands_diffusers.runner import resume
 
-    def __init__(self) -> None:
-        self.results: list[Any] = []
-
-    def __call__(self, result: Any) -> None:
-        if len(self.results) > 0:
-            self.results[-1].rollouts.clear()  # only the folder is still needed; frames are large
-        self.results.append(result)
-
-    def show(self) -> int:
-        for result in self.results:
-            say(table(result))
-        return 0
+    if not argument.startswith("resume=") or argument == "resume=null":
+        return argument
+    return f"resume={resume.sweep_folder(argument.removeprefix('resume='), Path.cwd())}"
 
 
-def _sweep_summary(finished: _Finished) -> int:
-    from strands_diffusers.runner import sweep
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a job like Ctrl-C does: files in work are dropped, the record says so, the folder resumes."""
 
-    directory = sweep.Folders.latest
-    if directory is None or not directory.is_dir():
-        return 1
-    rows = sweep.summarize(directory)
-    failed = [r for r in rows if r.status == "failed"]
-    lines = [f"{shown(directory)}: {len(rows) - len(failed)} done, {len(failed)} failed"]
-    for row in rows:
-        seconds = f"{row.seconds:6.1f} s" if row.seconds is not None else " " * 8
-        lines.append(
-            f"  {row.number:>4}  {row.status:<6}  {seconds}  {' '.join(row.overrides)}{'  ' + row.error if row.error else ''}"
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+
+
+class _Command:
+    """One command's task function for Hydra, and what the person at the terminal sees of it."""
+
+    def __init__(self, multirun: bool, overrides: Sequence[str]) -> None:
+        from strands_diffusers.runner import progress, sweep
+
+        self.multirun = multirun
+        self.failure: Exception | None = None
+        self._result: Any = None
+        self._started = time.time()
+        self._tracker: Any = None
+        self._sweep: progress.SweepProgress | None = None
+        if multirun and not any(o.startswith("hydra/sweeper=") for o in overrides):
+            count, self._tracker = sweep.validate(overrides)
+            self._sweep = progress.SweepProgress(count)
+            say(f"{count} jobs checked")
+
+    def __call__(self, node: Any) -> float | None:
+        from strands_diffusers.runner import sweep
+
+        show = show_progress if sys.stderr.isatty() and not self.multirun else None
+        try:
+            return sweep.task(node, self._report, show, self._sweep)
+        except Exception as error:
+            if self.multirun:
+                raise
+            self.failure = error  # Hydra would print a line of its own before handing it through
+            return None
+
+    def _report(self, result: Any) -> None:
+        result.rollouts.clear()  # only the record is shown; frames are large
+        self._result = result
+
+    def conclude(self) -> int:
+        """Show the table of a run, or the summary of a sweep, also when it was interrupted."""
+        from strands_diffusers.runner import summary, sweep
+
+        if not self.multirun:
+            if self._result:
+                say(table(self._result))
+            return 0
+        directory = sweep.Folders.latest
+        if directory is None or not directory.is_dir():
+            return 1
+        rows, notes = summary.conclude(directory, self._started, self._tracker)
+        say("\n".join([sweep_table(directory, rows), *(f"  {note}" for note in notes)]))
+        return (
+            1 if any(row.status == "failed" for row in rows) or (self._sweep and len(rows) < self._sweep.total) else 0
         )
-    say("\n".join(lines))
-    return 1 if failed else 0

@@ -1,6 +1,7 @@
 """What the command says: one line on an error, a line that rewrites itself on long work, a table at the end."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ def table(result: Any) -> str:
     stages = ", ".join(f"{k} {v:.1f}" for k, v in seconds.items() if isinstance(v, int | float) and v >= 0.05)
     head = f"{shown(result.directory)}  ({total:.1f} s: {stages})"
     return "\n".join([head, *lines, *metrics[:8], *(f"  {n}" for n in result.notes)])
+
+
+def sweep_table(directory: Path, rows: Sequence[Any]) -> str:
+    """How a sweep ended: counts, then one line a job."""
+    counts = {status: sum(row.status == status for row in rows) for status in ("done", "skipped", "failed")}
+    head = ", ".join(f"{n} {status}" for status, n in counts.items() if n or status == "done")
+    lines = [f"{shown(directory)}: {head}"]
+    for row in rows:
+        seconds = f"{row.seconds:6.1f} s" if row.seconds is not None else " " * 8
+        error = f"  {row.error}" if row.error else ""
+        lines.append(f"  {row.number:>4}  {row.status:<7}  {seconds}  {' '.join(row.overrides)}{error}")
+    return "\n".join(lines)
 
 
 def shown(path: Path) -> str:

@@ -52,17 +52,20 @@ def register(choices: dict[str, dict[str, type]], config_paths: Iterable[tuple[s
 
 
 def _register_resolvers() -> None:
-    """`run_dir` and `sweep_dir`: the user's output_dir, else Hydra's usual dated folder; fixed within a process."""
+    """`run_dir` and `sweep_dir`: the user's output_dir, else Hydra's usual dated folder; fixed within a command.
 
-    def dated(root: str) -> Callable[[str | None], str]:
-        def resolve(output_dir: str | None) -> str:
+    A resumed sweep goes on in its own folder.
+    """
+
+    def dated(root: str) -> Callable[..., str]:
+        def resolve(output_dir: str | None, resume: str | None = None) -> str:
             now = datetime.datetime.now().astimezone()
-            return output_dir or f"{root}/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}"
+            return resume or output_dir or f"{root}/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}"
 
         return resolve
 
-    for name, root in (("run_dir", "outputs"), ("sweep_dir", "multirun")):
-        OmegaConf.register_new_resolver(name, dated(root), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("run_dir", dated("outputs"), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", dated("multirun"), use_cache=True, replace=True)
 
 
 def _search_path_class(config_paths: tuple[tuple[str, str], ...]) -> None:

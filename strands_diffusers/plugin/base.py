@@ -124,6 +124,12 @@ class Tracker(_Configured):
         Called exactly once after `start`, also when the job failed.
         """
 
+    def summarize(self, directory: Path, rows: Sequence[Any]) -> list[str]:
+        """Log a finished sweep once, after its jobs: `rows` as in its `sweep.json` (number, status, overrides, error,
+        stage, seconds, metrics), files below `directory / number`. Return lines for the person at the terminal.
+        """
+        return []
+
     def notes(self) -> list[str]:
         """Lines for the person at the terminal once the run is closed (`wandb sync ...`)."""
         return []

@@ -36,10 +36,14 @@ class Job:
     prepared: Any
     """`pipelines.condition.Prepared`."""
     hash: str
+    identity: dict[str, Any]
+    """What the hash is made of."""
     serializers: list[Serializer]
     visualizers: list[Visualizer]
     metrics: list[Metric]
     tracker: Tracker
+    seconds: float
+    """Wall time of the check [s]."""
 
 
 @dataclass
@@ -56,14 +60,17 @@ class JobResult:
 class Clock:
     """Wall seconds per named stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None = None) -> None:
         self.seconds: dict[str, float] = {}
         self.stage = "start"
+        self._progress = progress
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Time a stage; its name is also what a failure record calls the place where it happened."""
         self.stage, started = stage, time.perf_counter()
+        if self._progress:
+            self._progress(stage, 0, 1)
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
@@ -83,6 +90,7 @@ def check(
     """
     from strands_diffusers.pipelines import checkpoint, condition, engine, loader
 
+    started = time.perf_counter()
     index = index or plugins()
     if observation is not None:
         config = replace(config, observation=observation.source or None)
@@ -104,23 +112,25 @@ def check(
         effective = "eager" if engine.refuse_before_load("exact", *facts) else "exact"
     given = prepared.given_action_KTD
     tree = to_tree(config)
-    digest = provenance.job_hash(
-        config,
-        tree,
-        resolve.content_hash(observation),
-        None if given is None else resolve.content_hash(Observation(actions=given.reshape(-1, given.shape[-1]))),
-        checkpoint.fingerprint(config.model),
-        effective,
-    )
+    content = {
+        "observation": resolve.content_hash(observation),
+        "actions": None
+        if given is None
+        else resolve.content_hash(Observation(actions=given.reshape(-1, given.shape[-1]))),
+        "weights": checkpoint.fingerprint(config.model),
+    }
+    identity = provenance.identity(config, tree, content, effective)
     return Job(
         config,
         tree,
         prepared,
-        digest,
+        provenance.job_hash(identity),
+        identity,
         _chosen(config.output, index, "output"),
         _chosen(config.visualizer, index, "visualizer"),
         _chosen(config.metric, index, "metric"),
-        _tracker(config, index),
+        tracker_of(config, index),
+        time.perf_counter() - started,
     )
 
 
@@ -130,26 +140,21 @@ def sources(config: RunConfig, index: PluginIndex) -> dict[str, Source]:
 
 
 def run_job(
-    config: RunConfig,
+    job: Job,
     directory: Path,
     *,
-    observation: Observation | None = None,
     overrides: Sequence[str] = (),
     group: str | None = None,
     tags: Sequence[str] = (),
     progress: Progress | None = None,
-    cwd: Path | None = None,
 ) -> JobResult:
-    """Run one job in `directory` and return its rollouts and manifest.
+    """Run one checked job in `directory` and return its rollouts and manifest.
 
-    A `RequestError` leaves nothing behind; any later failure leaves `failure.json` and no manifest, and the tracker
-    run is closed as failed.
+    A failure leaves `failure.json` and no manifest, and closes the tracker run as failed.
     """
-    clock = Clock()
+    clock = Clock(progress)
+    clock.seconds["check"] = job.seconds
     started = manifest.now()
-    with clock("check"):
-        job = check(config, observation, cwd=cwd)
-    config = job.config
     tracker = _SafeTracker(job.tracker)
     try:
         with clock("tracker"):
@@ -183,8 +188,6 @@ def _run(job: Job, directory: Path, clock: Clock, tracker: _SafeTracker, progres
     from strands_diffusers.pipelines import generate, loader
 
     config = job.config
-    if progress:
-        progress("load", 0, 1)
     with clock("load"):
         model, warm = loader.load(config.model)
     wanted = wanted_types(job.prepared.mode, job.serializers, [*job.visualizers, *job.metrics])
@@ -249,7 +252,14 @@ def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str])
     if isinstance(config.condition, ActionConditionConfig):
         parts.append(domains.short_name(config.domain.name))
     parts.append(f"seed{config.seed}")
-    return RunInfo("-".join(parts), directory, job.tree, mode, group, (*tags, mode, config.model.name))
+    record = {
+        **job.tree,
+        "hash": job.hash,
+        "sweep_id": group,
+        "git": provenance.git_commit(),
+        "versions": provenance.versions(),
+    }
+    return RunInfo("-".join(parts), directory, record, mode, group, (*tags, mode, config.model.name))
 
 
 def _record(
@@ -261,6 +271,7 @@ def _record(
         "schema_version": manifest.SCHEMA_VERSION,
         "status": "done",
         "hash": job.hash,
+        "identity": job.identity,
         "started": started,
         "finished": manifest.now(),
         "overrides": list(overrides),
@@ -291,7 +302,8 @@ def _mean(samples: Sequence[Metrics]) -> Metrics:
     return table
 
 
-def _tracker(config: RunConfig, index: PluginIndex) -> Tracker:
+def tracker_of(config: RunConfig, index: PluginIndex) -> Tracker:
+    """The tracker that a config chooses, by the type of its node."""
     for cls in index.classes("tracker").values():
         if type(config.tracker) is cls.Config:
             return cls(config.tracker)  # type: ignore[no-any-return]

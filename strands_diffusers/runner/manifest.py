@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.errors import OutputError, one_line
+from strands_diffusers.errors import OutputError, SweepError, one_line
 from strands_diffusers.results import Artifact, Rollout
 
 SCHEMA_VERSION = 1
@@ -34,6 +34,8 @@ def staging(directory: Path) -> Iterator[Path]:
     """A private folder inside `directory`; removed at the end with whatever was not published."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        for left in directory.glob(".partial-*"):  # of a process that was killed in mid-write
+            shutil.rmtree(left, ignore_errors=True)
         private = directory / f".partial-{uuid.uuid4().hex[:8]}"
         private.mkdir()
     except OSError as error:
@@ -147,6 +149,41 @@ def write_failure(
     with contextlib.suppress(OSError, OutputError):
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / FAILURE, record)
+
+
+def record_lost_job(
+    directory: Path,
+    overrides: Sequence[str],
+    reason: str,
+    *,
+    stage: str = "unknown",
+    since: float | None = None,
+    log: Path | None = None,
+    output: str = "",
+) -> bool:
+    """Record a job whose process is gone, for launchers: such a job cannot write its own `failure.json`.
+
+    `directory` and `overrides` are the job's, `reason` one line saying what became of the process, `stage` where the
+    job was last seen, `log` the file with the process's output and `output` its last lines. What the process left
+    half-written is removed. Call it only once the process is dead.
+
+    `since` is when the job began [Unix seconds]: a manifest written after it is the job's own, so the job was done
+    before its process died. An older one is from another run in this folder, and no longer true.
+
+    Returns whether the job is lost; False where it was done after all, and then nothing is written.
+    """
+    for partial in [*directory.glob(".partial-*"), *directory.glob(f".{MANIFEST}.*"), *directory.glob(f".{FAILURE}.*")]:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+    complete = directory / MANIFEST
+    if read(directory) is not None and (since is None or complete.stat().st_mtime >= since):
+        return False
+    complete.unlink(missing_ok=True)
+    facts = {"lost": True, "log": None if log is None else str(log)}
+    write_failure(directory, SweepError(reason), stage, overrides, **facts, **({"traceback": output} if output else {}))
+    return True
 
 
 def read(directory: Path) -> dict[str, Any] | None:

@@ -49,29 +49,26 @@ def command() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
-def job_hash(
-    config: RunConfig, tree: Tree, observation_hash: str, actions_hash: str | None, weights: str, engine: str
-) -> str:
-    """Identity of a job: 16 hex digits over everything that changes its result.
+def identity(config: RunConfig, tree: Tree, content: dict[str, str | None], engine: str) -> dict[str, Any]:
+    """Everything that changes a job's result, as plain nested dicts; two jobs with equal identities are the same job.
 
-    The resolved config without paths, tracker and sweep options; the content of the observation and of an action file;
-    revision or content of the weights; diffusers and torch versions; the engine that will run. Selected outputs count
-    too: a job that is asked for more files is not done.
+    The resolved config without paths, tracker and sweep options; `content`: hashes of the observation, of an action
+    file, and revision or content of the weights; diffusers and torch versions; the engine that will run. Selected
+    outputs count too: a job that is asked for more files is not done.
     """
-    identity: dict[str, Any] = {k: v for k, v in tree.items() if k not in _NOT_IDENTITY}
-    model = dict(identity["model"])
-    for key in ("repo", "revision", "name"):
-        model.pop(key, None)
-    model.pop("recommended", None)
-    identity["model"] = model
-    identity["engine"] = {"name": engine}
+    found: dict[str, Any] = {k: v for k, v in tree.items() if k not in _NOT_IDENTITY}
+    found["model"] = {k: v for k, v in found["model"].items() if k not in ("repo", "revision", "name", "recommended")}
+    found["engine"] = {"name": engine}
     if isinstance(config.condition, ActionConditionConfig):
-        condition = dict(identity["condition"])
-        condition.pop("actions", None)
-        identity["condition"] = condition
+        found["condition"] = {k: v for k, v in found["condition"].items() if k != "actions"}
     else:
-        identity.pop("domain", None)
-    identity["content"] = {"observation": observation_hash, "actions": actions_hash, "weights": weights}
-    identity["versions"] = {name: versions().get(name) for name in ("diffusers", "torch")}
+        found.pop("domain", None)
+    found["content"] = content
+    found["versions"] = {name: versions().get(name) for name in ("diffusers", "torch")}
+    return found
+
+
+def job_hash(identity: dict[str, Any]) -> str:
+    """16 hex digits of a job's identity."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -36,4 +36,4 @@ def rollouts(
         )
     now = datetime.datetime.now().astimezone()
     directory = Path(output_dir or config.output_dir or f"outputs/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}").absolute()
-    return job.run_job(config, directory, observation=observation, overrides=overrides).rollouts
+    return job.run_job(job.check(config, observation), directory, overrides=overrides).rollouts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,13 +13,20 @@ from omegaconf import DictConfig
 
 from strands_diffusers.config import compose
 from strands_diffusers.config.explain import explain
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_line
+from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.runner import job, manifest
+from strands_diffusers.runner import job, manifest, resume
+from strands_diffusers.runner.progress import SweepProgress, limited
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[job.JobResult], None]
+
+
+class StopSweep(BaseException):
+    """Ends a sweep at its first failure (`sweep.fail_fast`): Hydra's launchers let only such exceptions through."""
 
 
 def prepare() -> None:
@@ -31,30 +37,86 @@ def prepare() -> None:
     compose.register(choices, index.config_paths)
 
 
-def task(node: DictConfig, report: Report | None = None, progress: job.Progress | None = None) -> float | None:
-    """Hydra's task function: run the composed job in Hydra's output folder and return `sweep.objective`, if any."""
+def task(
+    node: DictConfig,
+    report: Report | None = None,
+    progress: job.Progress | None = None,
+    sweep: SweepProgress | None = None,
+) -> float | None:
+    """Hydra's task function: run the composed job in Hydra's output folder and return `sweep.objective`, if any.
+
+    A job that a resumed sweep has already is skipped; one that fails at run time is tried again `sweep.retries` times.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     multirun = hydra.mode is RunMode.MULTIRUN
-    directory = Path(hydra.runtime.output_dir)
+    directory, cwd = Path(hydra.runtime.output_dir), Path(hydra.runtime.cwd)
+    config: RunConfig | None = None
     try:
-        cwd = Path(hydra.runtime.cwd)
         config = compose.to_run_config(node, overrides, cwd)
+        checked = job.check(config, cwd=cwd)
+        if config.resume:
+            folder = resume.sweep_folder(config.resume, cwd)
+            if done := resume.done_jobs(folder).get(checked.hash):
+                if sweep:
+                    sweep.finished("skipped")
+                else:
+                    log.info("already done: %s", done.directory)
+                return objective(config.sweep.objective, done.manifest["metrics"])
+            if difference := resume.why_not(checked.identity, folder):
+                log.info("job %s runs: it differs from the nearest finished one in %s", directory.name, difference)
+            directory = resume.place(directory, checked.hash)
         group = _group_name(Path(hydra.sweep.dir)) if multirun else None
-        result = job.run_job(config, directory, overrides=overrides, group=group, progress=progress, cwd=cwd)
+        result = _with_retries(checked, directory, overrides, group, sweep.stage if sweep else progress)
     except Exception as error:
         if multirun:
             if manifest.read_failure(directory) is None:
                 manifest.write_failure(directory, error, "check", overrides)
-            line = f"job {hydra.job.num} failed ({' '.join(overrides)}): {one_line(error)}  [{directory / manifest.FAILURE}]"
-            log.error(line)  # noqa: TRY400 - one line; the traceback is in the file that it names
+            _say_failed(sweep, hydra.job.num, overrides, error, directory)
+            if config is not None and config.sweep.fail_fast:
+                raise StopSweep(f"stopped at the first failure (sweep.fail_fast=true): job {hydra.job.num}") from error
         raise
+    if sweep:
+        sweep.finished("done")
     if report:
         report(result)
     return objective(config.sweep.objective, result.manifest["metrics"])
+
+
+def _with_retries(
+    checked: job.Job, directory: Path, overrides: Sequence[str], group: str | None, progress: job.Progress | None
+) -> job.JobResult:
+    """Run a job, again after a failure as often as `sweep.retries` says; wrong requests are not tried again."""
+    from strands_diffusers.pipelines import loader
+
+    settings = checked.config.sweep
+    for attempt in range(settings.retries + 1):
+        try:
+            step = limited(progress, settings.timeout_s)
+            return job.run_job(checked, directory, overrides=overrides, group=group, progress=step)
+        except RequestError:
+            raise
+        except Exception as error:
+            loader.release_memory()
+            if attempt == settings.retries:
+                raise
+            log.warning("attempt %d of %d failed: %s", attempt + 1, settings.retries + 1, one_line(error))
+    raise AssertionError("unreachable")
+
+
+def _say_failed(
+    sweep: SweepProgress | None, number: object, overrides: Sequence[str], error: Exception, directory: Path
+) -> None:
+    """Report a failed job the moment it happens: job, overrides, stage, one line, where the record is."""
+    stage = (manifest.read_failure(directory) or {}).get("stage", "check")
+    line = f"job {number} failed at {stage}: {' '.join(overrides)}: {one_line(error)}  [{directory / manifest.FAILURE}]"
+    if sweep:
+        sweep.finished("failed", line)
+    else:
+        log.error(line)
 
 
 def _group_name(sweep_dir: Path) -> str:
@@ -77,61 +139,40 @@ def objective(name: str | None, metrics: dict[str, dict[str, float]]) -> float |
         ) from None
 
 
-def validate(overrides: Sequence[str]) -> int:
-    """Compose and check every job of a sweep, before Hydra makes a folder or a weight is loaded; return their number.
+def validate(overrides: Sequence[str]) -> tuple[int, Tracker]:
+    """Compose and check every job of a sweep, before Hydra makes a folder or a weight is loaded.
+
+    Returns: the number of jobs, and the tracker of the first.
 
     Raises: the first `RequestError`, naming the job's overrides.
     """
+    from hydra import compose as hydra_compose
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     with compose._own_hydra():
         loader = GlobalHydra.instance().config_loader()
         try:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            parser = OverridesParser.create(config_loader=loader)
+            parsed = parser.parse_overrides(list(overrides))
+            fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
+            master = hydra_compose(compose.CONFIG_NAME, [str(o) for o in fixed], return_hydra_config=True)
+            swept = [f"{k}={v}" for k, v in (master.hydra.sweeper.get("params") or {}).items()]
+            parsed = parser.parse_overrides([*swept, *overrides])
             jobs = [combination for batch in BasicSweeper.split_arguments(parsed, None) for combination in batch]
-        except HydraException as error:
+        except (HydraException, OmegaConfBaseException) as error:
             raise explain(error, overrides) from error
+    trackers = []
     for number, combination in enumerate(jobs):
         mine = [o for o in combination if not o.startswith("hydra")]
         try:
-            job.check(compose.compose(mine))
+            trackers.append(job.check(compose.compose(mine)).tracker)
         except RequestError as error:
             raise type(error)(f"job {number} of {len(jobs)} ({' '.join(mine)}): {error}") from error
-    return len(jobs)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One job of a sweep in its summary."""
-
-    number: str
-    status: str
-    overrides: list[str]
-    error: str | None
-    seconds: float | None
-    metrics: dict[str, dict[str, float]]
-
-
-def summarize(directory: Path) -> list[Row]:
-    """Read the jobs of a sweep's folder and write `sweep.json` beside them."""
-    rows = []
-    for folder in sorted((p for p in directory.iterdir() if p.is_dir()), key=lambda p: (len(p.name), p.name)):
-        done, failed = manifest.read(folder), manifest.read_failure(folder)
-        if done:
-            seconds = sum(v for k, v in done["seconds"].items() if isinstance(v, int | float))
-            rows.append(Row(folder.name, "done", done["overrides"], None, round(seconds, 3), done["metrics"]))
-        elif failed:
-            rows.append(Row(folder.name, "failed", failed["overrides"], failed["error"], None, {}))
-    record: dict[str, Any] = {
-        "schema_version": manifest.SCHEMA_VERSION,
-        "finished": manifest.now(),
-        "jobs": [vars(r) for r in rows],
-    }
-    manifest.write_json(directory / "sweep.json", record)
-    return rows
+    return len(jobs), trackers[0]
 
 
 def discard_if_empty(directory: Path) -> None:

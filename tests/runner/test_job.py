@@ -196,7 +196,7 @@ def test_a_failed_job_leaves_its_reason_and_no_manifest_and_no_half_file(extra, 
     config = configured(output={"refusing": Refusing.Config()}, tracker=Exploding.Config())
 
     with pytest.raises(OutputError, match="the pencil broke"):
-        job.run_job(config, tmp_path)
+        job.run_job(job.check(config), tmp_path)
 
     assert {p.name for p in tmp_path.iterdir()} == {"failure.json"}
     failure = manifest.read_failure(tmp_path)
@@ -207,7 +207,7 @@ def test_a_failed_job_leaves_its_reason_and_no_manifest_and_no_half_file(extra, 
 
 
 def test_a_tracker_that_raises_loses_no_rollout(extra, tmp_path):
-    result = job.run_job(configured(tracker=Exploding.Config()), tmp_path)
+    result = job.run_job(job.check(configured(tracker=Exploding.Config())), tmp_path)
 
     assert manifest.read(tmp_path)["status"] == "done"
     assert any("server gone" in note for note in result.notes)

@@ -1,0 +1,79 @@
+"""Seeing it run: one line that rewrites itself on a terminal, single lines in a log, and time limits kept on the way."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from strands_diffusers.errors import RolloutError
+from strands_diffusers.runner.job import Progress
+
+
+class SweepProgress:
+    """The live line of a sweep: done, failed, running, rate, time left. On a pipe it only speaks of failures."""
+
+    def __init__(self, total: int, stream: TextIO | None = None) -> None:
+        self.total = total
+        self.counts = {"done": 0, "skipped": 0, "failed": 0}
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._started: float | None = None
+        self._stage = ""
+
+    def stage(self, what: str, done: int, total: int) -> None:
+        """The running job's stage; a `job.Progress`."""
+        self._started = self._started or time.monotonic()
+        self._stage = f"{what} {done}/{total}"
+        self._show()
+
+    def finished(self, status: str, line: str | None = None) -> None:
+        """A job ended as `done`, `skipped` or `failed`; `line` is said at once."""
+        self._started = self._started or time.monotonic()
+        self.counts[status] += 1
+        self._stage = ""
+        if line:
+            self._write(f"{line}\n")
+        self._show(last=sum(self.counts.values()) >= self.total)
+
+    def text(self) -> str:
+        """The line: `6/24 jobs: 5 done, 1 failed, 12.3 jobs/min, 1:28 left  denoise 3/8`."""
+        ended = sum(self.counts.values())
+        parts = [f"{n} {status}" for status, n in self.counts.items() if n]
+        ran = self.counts["done"] + self.counts["failed"]
+        if ran and self._started is not None:
+            per_job = (time.monotonic() - self._started) / ran
+            left = int(per_job * (self.total - ended))
+            parts.append(f"{60 / max(per_job, 1e-9):.1f} jobs/min")
+            if left:
+                parts.append(f"{left // 60}:{left % 60:02d} left")
+        return f"{ended}/{self.total} jobs: {', '.join(parts) or 'starting'}" + (
+            f"  {self._stage}" if self._stage else ""
+        )
+
+    def _show(self, *, last: bool = False) -> None:
+        if self._live:
+            self._stream.write(f"\r\x1b[K{self.text()}" + ("\n" if last else ""))
+            self._stream.flush()
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"\r\x1b[K{text}" if self._live else text)
+        self._stream.flush()
+
+
+def limited(progress: Progress | None, seconds: float | None) -> Progress | None:
+    """A progress callback that also keeps a job's time limit: it raises `RolloutError` at the first step beyond it.
+
+    Cooperative: it is looked at between denoising steps and stages. A launcher's watchdog handles code that hangs.
+    """
+    if seconds is None:
+        return progress
+    deadline = time.monotonic() + seconds
+
+    def step(what: str, done: int, total: int) -> None:
+        if time.monotonic() > deadline:
+            raise RolloutError(f"the job exceeded sweep.timeout_s={seconds:g} at {what} {done}/{total}.")
+        if progress:
+            progress(what, done, total)
+
+    return step

@@ -1,0 +1,83 @@
+"""What a sweep leaves behind: `sweep.json`, its page, its summary run, and the table at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.errors import StrandsDiffusersError, one_line
+from strands_diffusers.plugin.base import Tracker
+from strands_diffusers.runner import manifest
+
+log = logging.getLogger(__name__)
+SWEEP = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job of a sweep."""
+
+    number: str
+    """Its folder's name."""
+
+    status: str
+    """done, skipped (done before this command) or failed."""
+
+    overrides: list[str]
+    error: str | None = None
+    stage: str | None = None
+    seconds: float | None = None
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def rows(directory: Path, since: float = 0.0) -> list[Row]:
+    """The jobs of a sweep's folder; those complete before `since` (a `time.time()`) count as skipped."""
+    found = []
+    for folder in sorted((p for p in directory.iterdir() if p.is_dir()), key=_natural):
+        done, failed = manifest.read(folder), manifest.read_failure(folder)
+        if done:
+            before = (folder / manifest.MANIFEST).stat().st_mtime < since
+            seconds = round(sum(v for v in done["seconds"].values() if isinstance(v, int | float)), 3)
+            status = "skipped" if before else "done"
+            found.append(Row(folder.name, status, done["overrides"], None, None, seconds, done["metrics"]))
+        elif failed:
+            found.append(Row(folder.name, "failed", failed["overrides"], failed["error"], failed.get("stage")))
+    return found
+
+
+def _natural(path: Path) -> tuple[int, str]:
+    digits = path.name.split("-")[0]
+    return (int(digits), path.name) if digits.isdigit() else (1 << 30, path.name)
+
+
+def write(directory: Path, found: Sequence[Row], extra: Mapping[str, Any] | None = None) -> None:
+    """Write `sweep.json` beside the jobs."""
+    record = {
+        "schema_version": manifest.SCHEMA_VERSION,
+        "finished": manifest.now(),
+        "jobs": [asdict(row) for row in found],
+        **(extra or {}),
+    }
+    manifest.write_json(directory / SWEEP, record)
+
+
+def conclude(directory: Path, since: float, tracker: Tracker | None) -> tuple[list[Row], list[str]]:
+    """Write `sweep.json`, the page and the tracker's summary of a sweep; return its rows and lines for the terminal."""
+    from strands_diffusers.report import write_report
+
+    found: list[Row] = rows(directory, since)
+    notes: list[str] = []
+    write(directory, found)
+    if tracker:
+        try:
+            notes += tracker.summarize(directory, found)
+        except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the sweep is on disk
+            notes.append(f"tracker {tracker.name} could not summarize the sweep: {one_line(error)}")
+    try:
+        notes.append(f"page: {write_report(directory)}")
+    except (StrandsDiffusersError, OSError) as error:
+        log.warning("the page could not be written: %s", one_line(error))
+    return found, notes
