@@ -175,6 +175,14 @@ class WandbTracker(Tracker):
         else:
             self._notes.append(f"W&B run kept on disk. Upload it with: wandb sync {shlex.quote(str(folder))}")
 
+    def summarize(self, directory: Path, rows: Sequence[Any]) -> list[str]:
+        """Log a finished sweep as one run with a table, one row a job."""
+        from strands_diffusers.trackers.wandb_sweep import log_sweep, rows_of
+
+        parent = directory.parent.name
+        group = f"{parent}_{directory.name}" if parent.startswith("20") else directory.name
+        return log_sweep(rows_of(directory, rows), directory, {"jobs": len(rows)}, tracker=self.config, group=group)
+
     def notes(self) -> list[str]:
         """What went wrong, then where the run is: its page, or the `wandb sync` line."""
         return list(self._notes)

@@ -1,5 +1,6 @@
 """The summary run of a sweep: one W&B run with a table, one row a job."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,39 @@ class SweepRow:
 
     error: str | None = None
     """The failure's one line."""
+
+
+def rows_of(directory: Path, jobs: Sequence[Any]) -> list[SweepRow]:
+    """The table's rows for the jobs of a finished sweep (as in its `sweep.json`), with their files below `directory`."""
+    parsed = [dict(override.partition("=")[::2] for override in job.overrides) for job in jobs]
+    keys = {key for each in parsed for key in each}
+    swept = {key for key in keys if len({each.get(key) for each in parsed}) > 1}
+    return [
+        SweepRow(
+            job=job.number,
+            status=job.status,
+            overrides={key: value for key, value in overrides.items() if key in swept},
+            prompt=_prompt(directory / job.number),
+            video=_first(directory / job.number, "video.mp4"),
+            timeseries=_first(directory / job.number, "timeseries.png"),
+            metrics=job.metrics,
+            seconds=job.seconds,
+            error=job.error,
+        )
+        for job, overrides in zip(jobs, parsed, strict=True)
+    ]
+
+
+def _first(directory: Path, name: str) -> Path | None:
+    """The job's file of that name, or its first sample's."""
+    return next((p for p in (directory / name, directory / "sample_00" / name) if p.is_file()), None)
+
+
+def _prompt(directory: Path) -> str:
+    try:
+        return str(json.loads((directory / "manifest.json").read_text())["config"]["prompt"] or "")
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def log_sweep(

@@ -31,7 +31,7 @@ def rollout(request: Request) -> Reply:
     directory = (
         Path(config.output_dir).absolute() if config.output_dir else artifacts_folder() / f"rollout_{files.stamp()}"
     )
-    result = job.run_job(config, request.access.writable(directory, "output_dir"), overrides=overrides)
+    result = job.run_job(job.check(config), request.access.writable(directory, "output_dir"), overrides=overrides)
     record = result.manifest
     paths = [str(result.directory / entry["path"]) for entry in record["artifacts"]]
     data: dict[str, Any] = {
