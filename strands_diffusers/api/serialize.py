@@ -97,9 +97,8 @@ class Writer:
             return value
         if isinstance(value, float):
             return value if np.isfinite(value) else None
-        if isinstance(value, Path) or type(value).__module__ == "torch":  # a dtype, a device, a size
-            if not hasattr(value, "detach"):
-                return str(value)
+        if isinstance(value, Path) or type(value).__name__ in ("dtype", "device"):
+            return str(value)
         if hasattr(value, "convert") and hasattr(value, "getbands"):
             return self.media(Content("image", contents.stills(value)))[0]
         if hasattr(value, "verts") and hasattr(value, "faces"):

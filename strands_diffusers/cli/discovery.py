@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from strands_diffusers.errors import StrandsDiffusersError
+from strands_diffusers import errors
 
 
 def wfm(arguments: list[str]) -> int:
@@ -70,14 +70,11 @@ def visualize(arguments: list[str]) -> int:
     parameters = {name: value for name, value in given.items() if value is not None}
     reply = use_diffusers("visualize", inputs=str(Path(options.action).expanduser()), parameters=parameters)
     if reply["status"] == "error":
-        raise _Refused(reply["content"][0]["text"])
+        kind = getattr(errors, reply["data"]["error"], errors.StrandsDiffusersError)
+        raise kind(reply["content"][0]["text"])
     for path in reply["artifacts"]:
         _write(path)
     return 0
-
-
-class _Refused(StrandsDiffusersError):
-    """The drawing failed; the text says why."""
 
 
 def _show(found: Iterable[object], as_json: bool) -> int:

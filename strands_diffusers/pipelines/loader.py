@@ -18,6 +18,7 @@ from typing import Any
 from strands_diffusers.config.schema import Dtype, ModelConfig, Offload
 from strands_diffusers.errors import MissingPackageError, ModelError, near_miss, one_line
 from strands_diffusers.pipelines import checkpoint, modular
+from strands_diffusers.pipelines import guardrail as guardrails
 
 MAX_WARM = 1
 """Pipelines kept at a time: a second 33 GB model would not fit beside the first."""
@@ -221,14 +222,17 @@ def _load(
     guardrail: dict[str, Any] = {"requested": config.guardrail, "effective": False}
     if cls.__name__ == "Cosmos3OmniPipeline":
         arguments["enable_safety_checker"] = config.guardrail
-    elif config.guardrail:
+    elif guardrails.insists(cls):
+        if not config.guardrail:
+            arguments["safety_checker"] = guardrails.NoGuardrail()
+    elif config.guardrail and not modular.has_guardrail(cls):
         guardrail["reason"] = f"{cls.__name__} has no switch of this kind"
     arguments |= extra
     bars = diffusers.utils.logging.is_progress_bar_enabled()
     diffusers.utils.logging.disable_progress_bar()  # its bar counts components; our progress line is the one people see
     try:
         if modular.is_modular(cls):
-            pipe = modular.load(cls, location, arguments)
+            pipe = modular.load(cls, location, arguments, guardrail=config.guardrail)
         else:
             pipe = getattr(diffusers, str(name)).from_pretrained(str(location), **arguments)
     except ModelError:
@@ -242,7 +246,7 @@ def _load(
     if config.scheduler:
         pipe.scheduler = getattr(diffusers, config.scheduler).from_config(pipe.scheduler.config)
     _load_lora(pipe, config)
-    guardrail["effective"] = getattr(pipe, "safety_checker", None) is not None
+    guardrail["effective"] = not isinstance(getattr(pipe, "safety_checker", None), guardrails.NoGuardrail | None)
     _place(pipe, config.offload, device)
     return pipe, guardrail
 

@@ -19,7 +19,12 @@ def is_modular(pipe_or_class: Any) -> bool:
     return issubclass(cls, ModularPipeline)
 
 
-def load(cls: Any, location: Path | str, arguments: dict[str, Any]) -> Any:
+def has_guardrail(cls: type) -> bool:
+    """Whether this modular pipeline can run NVIDIA's safety checker."""
+    return hasattr(cls, "enable_safety_checker")
+
+
+def load(cls: Any, location: Path | str, arguments: dict[str, Any], *, guardrail: bool = False) -> Any:
     """Read the configuration, load every component that has weights, and check that none is missing.
 
     `arguments` are those of `from_pretrained`; `workflow` among them loads only what that workflow needs.
