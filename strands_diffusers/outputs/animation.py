@@ -21,7 +21,7 @@ from strands_diffusers.results import Artifact, Rollout
 CRF = 18
 """Quality of the film: curves stay crisp, and the world video's own quality is `video.mp4`'s part."""
 
-_LOOK = Look(font=13.0, line=2.4, margin=58.0, header=28.0, gap=12.0, rail=28.0, legends=False)
+_LOOK = Look(font=13.0, line=2.4, margin=62.0, header=28.0, gap=12.0, rail=28.0, legends=False)
 _EDGE, _TOP, _FOOT = 24, 92, 40
 """Margins of the film [px]: around it, above for the title, below for the frame's number and the axis label."""
 

@@ -94,21 +94,29 @@ class Box:
         """Number the two near edges of the floor and the left edge of the far wall, and name the axes."""
         low, high = self.low, self.high
         edges = (
-            (0, np.array([0.0, low[1], low[2]]), (-0.55, -0.9), "right", "top"),
-            (1, np.array([high[0], 0.0, low[2]]), (0.55, -0.9), "left", "top"),
-            (2, np.array([low[0], low[1], 0.0]), (-0.8, 0.0), "right", "center"),
+            (0, np.array([0.0, low[1], low[2]]), -1, "top"),
+            (1, np.array([high[0], 0.0, low[2]]), 1, "top"),
+            (2, np.array([low[0], low[1], 0.0]), -1, "center"),
         )
-        for axis, base, (dx, dy), ha, va in edges:
+        for axis, base, side, va in edges:
             ticks = self._ticks(axis)
             every = max(1, math.ceil(1.4 * self.font / self._pitch(axis)))
-            for tick in ticks[every if axis == 2 else 0 :: every]:  # the corner's number is x's
-                point = base.copy()
-                point[axis] = tick
-                self._text(point, style.tick_text(tick, self.step), dx * 0.6, dy * 0.25, ha, va, style.MUTED)
-            middle = base.copy()
-            middle[axis] = (low[axis] + high[axis]) / 2
-            away = 3.0 if axis == 2 else 2.1
-            self._text(middle, self.names[axis], dx * 1.7 * away, dy * away, ha if axis < 2 else "right", va, style.INK)
+            shown = ticks[every if axis == 2 else 0 :: every]  # the corner's number is x's
+            labels = [style.tick_text(tick, self.step) for tick in shown]
+            dy = 0.0 if axis == 2 else -0.25
+            for tick, label in zip(shown, labels, strict=True):
+                self._text(self._at(base, axis, tick), label, 0.4 * side, dy, va, style.MUTED)
+            widest = max((style.text_width(label, self.font) for label in labels), default=0.0)
+            middle = shown[len(shown) // 2] if len(shown) else (low[axis] + high[axis]) / 2
+            beyond = side * (1.3 + widest / self.font)
+            self._text(self._at(base, axis, middle), self.names[axis], beyond, dy, va, style.INK)
+
+    @staticmethod
+    def _at(base: np.ndarray, axis: int, value: float) -> np.ndarray:
+        """Return `base` with one coordinate replaced."""
+        point = base.copy()
+        point[axis] = value
+        return point
 
     def _pitch(self, axis: int) -> float:
         """Length of a grid cell along an axis, on the canvas [px]."""
@@ -116,10 +124,11 @@ class Box:
         unit[axis] = self.step
         return float(np.linalg.norm(self.project(unit)) / self.scale)
 
-    def _text(self, point: np.ndarray, text: str, dx: float, dy: float, ha: str, va: str, colour: str) -> None:
-        """Write at a point of space, moved by (dx, dy) font sizes."""
-        offset = style.points(self.font)
+    def _text(self, point: np.ndarray, text: str, dx: float, dy: float, va: str, colour: str) -> None:
+        """Write beside a point of space, `dx` font sizes to its left (negative) or right and `dy` above it."""
+        size = style.points(self.font)
         self.axes.annotate(
-            text, tuple(self.project(point)), xytext=(dx * offset, dy * offset), textcoords="offset points", ha=ha, va=va,
-            fontsize=offset, family=style.FAMILY, color=colour, annotation_clip=False, parse_math=False,
+            text, tuple(self.project(point)), xytext=(dx * size, dy * size), textcoords="offset points",
+            ha="left" if dx > 0 else "right", va=va, fontsize=size, family=style.FAMILY, color=colour,
+            annotation_clip=False, parse_math=False,
         )  # fmt: skip

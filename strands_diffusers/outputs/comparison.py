@@ -21,7 +21,7 @@ from strands_diffusers.results import Artifact, Rollout
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CRF = 16
+CRF = 20
 """Quality of the film; the rollout's own is `video.mp4`'s part."""
 
 FULL_SCALE = 128

@@ -131,9 +131,11 @@ def _draw_curve(axes: Axes, curve: Curve, time_S: np.ndarray, look: Look, *, hig
     )
     if curve.beyond_S.any():
         pitch = axes.get_window_extent().width / len(time_S)
+        dense = pitch < 4.6 * look.line  # rings that touch become a rim behind the curve
+        size = max(pitch, 2.8 * look.line) if dense else 4.6 * look.line
         axes.plot(
-            time_S[curve.beyond_S], curve.values_S[curve.beyond_S], linestyle="none", marker="o", zorder=3, clip_on=False,
-            markersize=style.points(min(4.6 * look.line, max(0.7 * pitch, 2.6 * look.line))), markerfacecolor="none",
+            time_S[curve.beyond_S], curve.values_S[curve.beyond_S], linestyle="none", marker="o", clip_on=False,
+            zorder=2.4 if dense else 3, markersize=style.points(size), markerfacecolor="none",
             markeredgecolor=style.WARNING_COLOUR, markeredgewidth=style.points(0.6 * look.line),
         )  # fmt: skip
 

@@ -110,7 +110,7 @@ def draw_grid(
     for x, label in x_ticks.items() if numbered else ():
         axes.annotate(label, (x, bottom), xytext=(0, -points(6)), ha="center", va="top", **look)
     for y, label in y_ticks.items():
-        axes.annotate(label, (left, y), xytext=(-points(6), 0), ha="right", va="center_baseline", **look)
+        axes.annotate(label, (left, y), xytext=(-points(10), 0), ha="right", va="center_baseline", **look)
 
 
 def even_ticks(low: float, high: float, step: float) -> dict[float, str]:
