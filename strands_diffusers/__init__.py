@@ -26,9 +26,13 @@ _WHERE = {
     "Tracker": "plugin.base",
     "Visualizer": "plugin.base",
     "hookimpl": "plugin.spec",
+    "read_clip": "observations.media",
     "rollout": "runner.python",
     "rollouts": "runner.python",
+    "split_address": "observations.address",
+    "usable_frames": "observations.window",
     "use_diffusers": "api.public",
+    "write_mp4": "outputs.film",
 }
 _MODULES = ("actions", "domains", "errors")
 
@@ -40,6 +44,10 @@ if TYPE_CHECKING:
     from strands_diffusers import errors as errors
     from strands_diffusers.api.public import use_diffusers as use_diffusers
     from strands_diffusers.domains import Domain as Domain
+    from strands_diffusers.observations.address import split_address as split_address
+    from strands_diffusers.observations.media import read_clip as read_clip
+    from strands_diffusers.observations.window import usable_frames as usable_frames
+    from strands_diffusers.outputs.film import write_mp4 as write_mp4
     from strands_diffusers.plugin.base import Measure as Measure
     from strands_diffusers.plugin.base import Metric as Metric
     from strands_diffusers.plugin.base import Serializer as Serializer

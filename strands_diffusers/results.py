@@ -72,6 +72,9 @@ class ObservationRequest:
     mode: str = ""
     """The condition's mode: policy, forward_dynamics, inverse_dynamics, text, image or video."""
 
+    space: ActionSpace | None = None
+    """The domain's model space, for sources that hold physical actions: `actions.to_model(rows, request.space)`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Mesh:

@@ -80,6 +80,10 @@ def split(text: str, keys: Collection[str], *, options_from: int | None = None, 
     return Address(path, options)
 
 
+split_address = split
+"""The same under the name by which plugins import it from the package's root."""
+
+
 def exists(path: str, cwd: Path | None = None) -> bool:
     """Whether `path`, as seen from `cwd`, is there; False for what cannot be a path at all (too long, a zero byte)."""
     try:

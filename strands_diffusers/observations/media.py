@@ -49,6 +49,9 @@ class Clip(NamedTuple):
     even: bool
     """False where the frames are not evenly spaced in time, so that `fps` is only their mean rate."""
 
+    first_s: float = 0.0
+    """Time of the first of these frames, counted from `from_s` [s]."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -61,9 +64,19 @@ class Probe:
     codec: str
 
 
-def read_clip(path: Path, start: int = 0, num_frames: int | None = None, stride: int = 1, name: str = "") -> Clip:
+def read_clip(
+    path: Path,
+    start: int = 0,
+    num_frames: int | None = None,
+    stride: int = 1,
+    name: str = "",
+    *,
+    from_s: float = 0.0,
+) -> Clip:
     """Decode frames `start`, `start + stride`, ... of a clip, at most `num_frames` of them.
 
+    `from_s`: frame 0 is the first one at or after this time [s] of the clip. It is sought, not decoded up to, and is
+        exact: half a frame before the wanted frame's own time gives that frame and no other.
     Shapes: -> frames uint8 `[F, H, W, 3]`; F is smaller than `num_frames` only where a whole, undamaged clip ends.
     Raises: `ObservationError`, with `name` (by default the path) in front, for a file that is missing, empty,
         truncated, damaged, not a clip, without a video stream, or shorter than `start`.
@@ -71,12 +84,12 @@ def read_clip(path: Path, start: int = 0, num_frames: int | None = None, stride:
     name = name or str(path)
     _check_clip(path, name)
     status = path.stat()
-    key = (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, start, num_frames, stride)
+    key = (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, start, num_frames, stride, from_s)
     clip = _cache.get(key)
     if clip is None:
-        clip = _decode(path, start, num_frames, stride, name)
+        clip = _decode(path, start, num_frames, stride, name, from_s)
         _cache.put(key, clip)
-    return Clip(clip.frames_FHWC.copy(), clip.fps, clip.even)
+    return clip._replace(frames_FHWC=clip.frames_FHWC.copy())
 
 
 def probe(path: Path, name: str = "") -> Probe:
@@ -118,13 +131,14 @@ _ACCEPTED = "A clip is mp4, webm, mkv, mov, avi or gif."
 _TAG = re.compile(r"^(?:\[[^\]]*\] )*\[(error|fatal|panic)\] (.*)$", re.MULTILINE)
 
 
-def _input(path: Path) -> list[str]:
+def _input(path: Path, from_s: float = 0.0) -> list[str]:
     """Options that open one local file and nothing else, and choose its first video stream (no cover art)."""
     import imageio_ffmpeg
 
     return [
         imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "level+info", "-xerror",
-        "-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", f"file:{path.absolute()}",
+        "-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS,
+        *(["-ss", f"{from_s:.6f}"] if from_s > 0 else []), "-i", f"file:{path.absolute()}",
         "-map", "0:V:0",
     ]  # fmt: skip
 
@@ -164,17 +178,18 @@ def _drain(stream: IO[bytes], sink: bytearray, name: str) -> None:
             )
 
 
-def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: str) -> Clip:
+def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: str, from_s: float) -> Clip:
     chosen = f"select='gte(n,{start})*not(mod(n-{start},{stride}))',showinfo=checksum=0"
     limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
     output = ["-vf", chosen, "-fps_mode", "passthrough", *limit, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     pixels = bytearray()
-    log = _run([*_input(path), *output], pixels, name)
+    log = _run([*_input(path, from_s), *output], pixels, name)
     sizes = set(re.findall(r"\] n: *\d+ pts:.*? s:(\d+)x(\d+) ", log))
     if not pixels or not sizes:
-        where = f"has no frame {start}" if start else "holds no video frames"
+        where = f"has no frame {start}" if start else f"ends before {from_s:g} s" if from_s else "holds no video frames"
         raise ObservationError(
-            f"{name} {where}{_length(path, name) if start else ''}. {_ACCEPTED if not start else ''}".strip()
+            f"{name} {where}{_length(path, name) if start or from_s else ''}. "
+            f"{'' if start or from_s else _ACCEPTED}".strip()
         )
     if len(sizes) > 1:
         raise ObservationError(
@@ -183,7 +198,8 @@ def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: s
     width, height = map(int, sizes.pop())
     frames_FHWC = np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
     fps, even = _rate(log, len(frames_FHWC), stride)
-    return Clip(frames_FHWC, fps, even)
+    stamp, tick = re.search(r"\] n: *0 pts: *(-?\d+) ", log), _fraction(log, "config in time_base")
+    return Clip(frames_FHWC, fps, even, float(int(stamp[1]) * tick) if stamp and tick else 0.0)
 
 
 def _length(path: Path, name: str) -> str:

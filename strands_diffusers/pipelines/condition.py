@@ -63,11 +63,23 @@ def observation_request(config: RunConfig) -> ObservationRequest:
     condition, mode = config.condition, config.condition.mode.value
     if isinstance(condition, ActionConditionConfig):
         frames = condition.num_chunks * checks.chunk_size(config) + 1
-        return ObservationRequest(frames, config.domain.fps, config.domain.name, mode)
+        return ObservationRequest(frames, config.domain.fps, config.domain.name, mode, action_space(config))
     if isinstance(condition, VideoConfig):
         needed = TEMPORAL_FACTOR * max(condition.condition_frames) + 1
         return ObservationRequest(needed if condition.keep.value == "first" else None, condition.fps, None, mode)
     return ObservationRequest(1, None, None, mode)
+
+
+def action_space(config: RunConfig) -> ActionSpace:
+    """What the numbers of an action chunk mean under this config."""
+    domain = config.domain
+    return ActionSpace(
+        domains.get(domain.name).name,
+        domain.statistics,
+        domain.normalization.value,
+        domain.gripper.value,
+        config.model.pixel_map,
+    )
 
 
 def prepare(config: RunConfig, observation: Observation) -> Prepared:
@@ -93,16 +105,9 @@ def prepare(config: RunConfig, observation: Observation) -> Prepared:
             f"observation {observation.source} has {len(observation.frames)} frames; inverse dynamics over "
             f"{steps} steps needs {steps + 1}. Use a longer clip or condition.chunk_size={_fitting(len(observation.frames))}."
         )
-    domain = domains.get(config.domain.name)
-    space = ActionSpace(
-        domain.name,
-        config.domain.statistics,
-        config.domain.normalization.value,
-        config.domain.gripper.value,
-        config.model.pixel_map,
-    )
+    space = action_space(config)
     if space.statistics:
-        actions.load_statistics(space.statistics, domain.name)
+        actions.load_statistics(space.statistics, space.domain)
     shape = (condition.num_chunks, checks.chunk_size(config), -1)
     given = _given_actions(condition, observation, space, steps) if mode == "forward_dynamics" else None
     reference = None

@@ -9,13 +9,17 @@ matplotlib, imageio-ffmpeg or wandb inside methods.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from strands_diffusers.config import schema
+from strands_diffusers.errors import ObservationError
 from strands_diffusers.results import Artifact, Observation, ObservationRequest, Rollout, RunInfo
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class _Configured(ABC):
@@ -149,6 +153,14 @@ class Source(_Configured):
 
         Raise `ObservationError` with what is wrong and what there is instead. Called before any weight is loaded.
         """
+
+    def action_rows(self, address: str, domain: str) -> Iterator[np.ndarray]:
+        """Yield every true action behind `address`, `[T, D]` in the physical units of `domain`'s columns, in pieces.
+
+        `strands-diffusers stats` reads a whole dataset through it and keeps one piece (an episode, a file) at a time.
+        Optional: a source without it cannot be asked for statistics.
+        """
+        raise ObservationError(f"the source {self.name!r} has no dataset of actions: statistics need one.")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A source is named by its scheme."""
