@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugin_site import install
 
 from strands_diffusers.cli import main
 from strands_diffusers.pipelines import loader
@@ -127,35 +128,9 @@ def test_broken_plugins_are_named_and_the_command_goes_on(tmp_path):
 
 def run_with_plugin(tmp_path: Path, *arguments: str, broken: bool = False) -> tuple[int, str, str]:
     """Run the command in a process of its own, in which a plugin (and a broken one) is installed."""
-    site = tmp_path / "site"
-    (site / "sometimes-1.0.dist-info").mkdir(parents=True)
-    entries = "[strands_diffusers]\nsometimes = sometimes\n" + ("broken = broken\n" if broken else "")
-    (site / "sometimes-1.0.dist-info" / "entry_points.txt").write_text(entries)
-    (site / "sometimes-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: sometimes\nVersion: 1.0\n")
-    (site / "broken.py").write_text("1 / 0\n")
-    (site / "sometimes.py").write_text(
-        '''
-from strands_diffusers import Artifact, Serializer, errors, hookimpl
-
-class Sometimes(Serializer):
-    """Fails for seed 2."""
-    name, output_types = "sometimes", ("action",)
-
-    def save(self, rollout, directory):
-        if rollout.seed == 2:
-            raise errors.OutputError("seed 2 is unlucky")
-        (directory / "some.txt").write_text("done")
-        return [Artifact(directory / "some.txt", "action")]
-
-@hookimpl
-def register_serializers():
-    return [Sometimes]
-'''
-    )
-    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", "strands_diffusers", *arguments],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, env=install(tmp_path, broken=broken), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

@@ -1,0 +1,187 @@
+"""Sweeps survive: they resume by hash, try again, keep time limits, and leave folders that go on after any death."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from plugin_site import install
+
+from strands_diffusers.cli import main
+from strands_diffusers.runner import manifest, resume
+
+BARE = (
+    "sampler.num_inference_steps=1",
+    "sampler.guidance_scale=1",
+    "tracker=none",
+    "visualizer=[]",
+    "metric=[]",
+    "output=[action]",
+)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["-m", *BARE, *arguments])
+        return int(caught.value.code or 0), capfd.readouterr().err
+
+    yield run
+    resume.done_jobs.cache_clear()
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("action.json")}
+
+
+def complete(folder: Path) -> list[str]:
+    return sorted(p.parent.name for p in folder.glob("*/manifest.json"))
+
+
+def test_resume_runs_only_what_is_missing_and_touches_nothing_else(command, tmp_path):
+    sweep = tmp_path / "sweep"
+    assert command("seed=0,1", "output_dir=sweep")[0] == 0
+    before = hashes(sweep)
+
+    status, err = command("seed=1,0,2", f"resume={sweep}")
+
+    assert status == 0
+    assert "2 skipped" in err
+    assert "1 done" in err
+    assert complete(sweep) == ["0", "1", "2"]
+    assert {k: v for k, v in hashes(sweep).items() if k in before} == before
+
+
+def test_a_changed_job_runs_beside_the_old_one_and_says_in_what_it_differs(command, tmp_path):
+    sweep = tmp_path / "sweep"
+    command("seed=0", "output_dir=sweep")
+    before = hashes(sweep)
+
+    status, err = command("seed=0", "sampler.flow_shift=4", f"resume={sweep}")
+
+    assert status == 0
+    names = complete(sweep)
+    assert len(names) == 2
+    assert names[1].startswith("0-")
+    assert hashes(sweep)["0/action.json"] == before["0/action.json"]
+    assert "sampler.flow_shift 2.0 -> 4.0" in err
+
+
+def test_a_job_whose_file_is_gone_runs_again(command, tmp_path):
+    sweep = tmp_path / "sweep"
+    command("seed=0", "output_dir=sweep")
+    (sweep / "0" / "action.json").unlink()
+
+    command("seed=0", f"resume={sweep}")
+
+    assert (sweep / "0" / "action.json").is_file()
+
+
+def test_resume_last_means_the_latest_sweep(command, tmp_path):
+    command("seed=0")
+    [folder] = tmp_path.glob("multirun/*/*")
+
+    status, err = command("seed=0,1", "resume=last")
+
+    assert status == 0
+    assert "1 skipped" in err
+    assert complete(folder) == ["0", "1"]
+
+
+@pytest.mark.parametrize("value", ["last", "nowhere"])
+def test_resume_of_nothing_is_refused(command, value):
+    status, err = command("seed=0", f"resume={value}")
+
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_time_limit_ends_a_job_with_its_stage(command, tmp_path):
+    status, err = command("seed=0", "sweep.timeout_s=0.0001", "output_dir=sweep")
+
+    assert status == 1
+    assert "exceeded sweep.timeout_s=0.0001" in err
+    assert "exceeded" in manifest.read_failure(tmp_path / "sweep" / "0")["error"]
+
+
+def start(tmp_path: Path, *arguments: str, **env: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "strands_diffusers", "-m", *BARE, *arguments],
+        cwd=tmp_path, env={**install(tmp_path), **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    out, _ = process.communicate(timeout=300)
+    return process.returncode, out
+
+
+@pytest.mark.timeout(300)
+def test_retries_try_a_failed_job_again(tmp_path):
+    status, out = finish(
+        start(
+            tmp_path,
+            "output=[sometimes]",
+            "seed=2",
+            "sweep.retries=1",
+            "output_dir=sweep",
+            LUCK=str(tmp_path / "luck"),
+            LUCK_TURNS="1",
+        )
+    )
+
+    assert status == 0, out
+    assert complete(tmp_path / "sweep") == ["0"]
+    assert not (tmp_path / "sweep" / "0" / "failure.json").exists()
+
+
+@pytest.mark.timeout(300)
+def test_fail_fast_stops_at_the_first_failure(tmp_path):
+    status, out = finish(
+        start(tmp_path, "output=[sometimes]", "seed=1,2,3", "sweep.fail_fast=true", "output_dir=sweep")
+    )
+
+    assert status == 1
+    assert complete(tmp_path / "sweep") == ["0"]
+    assert not (tmp_path / "sweep" / "2").exists()
+    assert "stopped at the first failure" in out
+    assert "job 1 failed at write" in out
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+def test_a_sweep_that_dies_in_the_middle_goes_on_where_it_was(tmp_path, how):
+    sweep = tmp_path / "sweep"
+    process = start(tmp_path, "seed=range(5)", "output_dir=sweep", "visualizer=[timeseries]")
+    deadline = time.monotonic() + 200
+    while len(complete(sweep)) < 2 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    os.kill(process.pid, how)
+    status, out = finish(process)
+
+    assert status != 0, out
+    done, before = complete(sweep), hashes(sweep)
+    assert 2 <= len(done) < 5, out
+    for folder in sweep.iterdir():
+        if (folder / "manifest.json").exists():
+            for entry in json.loads((folder / "manifest.json").read_text())["artifacts"]:
+                assert hashlib.sha256((folder / entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
+    if how is not signal.SIGKILL:
+        assert not list(sweep.glob("*/.partial-*"))
+        assert "Traceback" not in out
+
+    status, out = finish(start(tmp_path, "seed=range(5)", f"resume={sweep}", "visualizer=[timeseries]"))
+
+    assert status == 0, out
+    assert f"{len(done)} skipped" in out
+    assert len(complete(sweep)) == 5
+    assert not list(sweep.glob("*/.partial-*"))
+    assert {k: v for k, v in hashes(sweep).items() if k.split("/")[0] in done} == before
