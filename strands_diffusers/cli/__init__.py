@@ -138,10 +138,10 @@ class _Command:
         self._result: Any = None
         self._started = time.time()
         self._tracker: Any = None
-        self._sweep: progress.SweepProgress | None = None
+        self.sweep: progress.SweepProgress | None = None  # launchers tell it what their workers do
         if multirun and not any(o.startswith("hydra/sweeper=") for o in overrides):
             count, self._tracker = sweep.validate(overrides)
-            self._sweep = progress.SweepProgress(count)
+            self.sweep = progress.SweepProgress(count)
             say(f"{count} jobs checked")
 
     def __call__(self, node: Any) -> float | None:
@@ -149,7 +149,7 @@ class _Command:
 
         show = show_progress if sys.stderr.isatty() and not self.multirun else None
         try:
-            return sweep.task(node, self._report, show, self._sweep)
+            return sweep.task(node, self._report, show, self.sweep)
         except Exception as error:
             if self.multirun:
                 raise
@@ -173,6 +173,4 @@ class _Command:
             return 1
         rows, notes = summary.conclude(directory, self._started, self._tracker)
         say("\n".join([sweep_table(directory, rows), *(f"  {note}" for note in notes)]))
-        return (
-            1 if any(row.status == "failed" for row in rows) or (self._sweep and len(rows) < self._sweep.total) else 0
-        )
+        return 1 if any(row.status == "failed" for row in rows) or (self.sweep and len(rows) < self.sweep.total) else 0

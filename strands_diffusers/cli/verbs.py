@@ -114,11 +114,24 @@ def doctor(arguments: list[str]) -> int:
     return status
 
 
+def report(arguments: list[str]) -> int:
+    """The page of a sweep or a run, written again: one index.html beside its jobs."""
+    from pathlib import Path
+
+    from strands_diffusers.report import write_report
+
+    parser = _parser("report", report.__doc__ or "")
+    parser.add_argument("directory", help="the folder of a sweep or a run")
+    _write(str(write_report(Path(parser.parse_args(arguments).directory).expanduser().absolute())))
+    return 0
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "wfm": discovery.wfm,
     "pipelines": discovery.pipelines,
     "info": discovery.info,
     "visualize": discovery.visualize,
+    "report": report,
     "plugins": plugins,
     "domains": domains,
     "doctor": doctor,

@@ -12,6 +12,7 @@ from strands_diffusers.config.schema import (
 )
 from strands_diffusers.errors import ConfigError, near_miss
 
+COSMOS3 = "Cosmos3OmniPipeline"
 EMBEDDED = "cosmos3_pusht"
 EMBEDDED_REPO = f"asset:{EMBEDDED}"
 
@@ -19,8 +20,8 @@ GIVES: dict[str, tuple[str, ...]] = {
     "policy": ("video", "action"),
     "forward_dynamics": ("video",),
     "inverse_dynamics": ("video", "action"),
-    "text": ("video", "sound", "image"),
-    "image": ("video", "sound"),
+    "text": ("video", "sound", "image", "mesh"),
+    "image": ("video", "sound", "image", "mesh"),
     "video": ("video", "sound"),
 }
 """Output types that each mode can give. The video of inverse dynamics is a round trip of its input."""
@@ -64,10 +65,14 @@ def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
         name for name in config.output if name in ("video", "sound", "action", "image", "mesh") and name not in gives
     ]
     condition = config.condition
-    if isinstance(condition, WorldConditionConfig) and explicit:
+    if isinstance(condition, WorldConditionConfig) and explicit and config.model.pipeline == COSMOS3:
         one_frame = getattr(condition, "num_frames", None) == 1
         if not condition.sound and "sound" in config.output:
             raise ConfigError("output=[sound] needs condition.sound=true (and a checkpoint with sound).")
+        if "mesh" in config.output:
+            raise ConfigError(
+                f"output=[mesh] cannot come from {COSMOS3}. Use model=custom with a pipeline that makes meshes."
+            )
         if "image" in config.output and mode == "text" and not one_frame:
             raise ConfigError("output=[image] needs condition.num_frames=1; more frames are a video: output=[video].")
         if "video" in config.output and one_frame:

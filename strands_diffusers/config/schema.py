@@ -402,10 +402,40 @@ class EagerEngineConfig(EngineConfig):
     name: str = "eager"
 
 
+@dataclass
+class CompiledEngineConfig(EngineConfig):
+    """`exact` with regional `torch.compile`: slow first rollout, then faster; rounding may differ. CUDA only."""
+
+    name: str = "compiled"
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device."""
+
+
+@dataclass
+class Fp8EngineConfig(EngineConfig):
+    """`exact` with 8-bit matrix products (torchao): less memory and time, not the same numbers. CUDA only."""
+
+    name: str = "fp8"
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device."""
+
+
+@dataclass
+class CachedEngineConfig(EngineConfig):
+    """diffusers' step cache: skips steps that change little. Not the same numbers; not for inverse dynamics."""
+
+    name: str = "cached"
+
+
 ENGINES: dict[str, type[EngineConfig]] = {
     "auto": AutoEngineConfig,
     "exact": ExactEngineConfig,
     "eager": EagerEngineConfig,
+    "compiled": CompiledEngineConfig,
+    "fp8": Fp8EngineConfig,
+    "cached": CachedEngineConfig,
 }
 """The choices of the group `engine`."""
 

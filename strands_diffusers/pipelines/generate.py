@@ -19,7 +19,7 @@ from strands_diffusers.pipelines import condition, convert
 from strands_diffusers.pipelines.condition import Built, Prepared
 from strands_diffusers.pipelines.engine import Call, Sample, choose
 from strands_diffusers.pipelines.loader import WorldModel
-from strands_diffusers.results import Rollout
+from strands_diffusers.results import OUTPUT_TYPES, Rollout
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) while a rollout runs."""
@@ -63,7 +63,8 @@ def _run(
 ) -> tuple[list[Sample], dict[str, Any]]:
     """One engine run; returns its samples and what the manifest says about the engine."""
     call = Call(arguments=built.arguments, wanted=wanted, seeds=seeds)
-    engine, reason = choose(config.engine.name, model.pipe, call)
+    cache_mb = getattr(config.engine, "cache_mb", 0)
+    engine, reason = choose(config.engine.name, model.pipe, call, cache_mb)
     facts = {"requested": config.engine.name, "effective": engine.name, **({"reason": reason} if reason else {})}
     report = None if progress is None else lambda done, total: progress("denoise", done, total)
     try:
@@ -172,6 +173,11 @@ def _world_rollouts(
     for i, sample in enumerate(samples):
         started = time.perf_counter()
         arrays = convert.arrays(model.pipe, sample, num_frames=world.num_frames)
+        if not wanted & set(arrays):
+            made = ", ".join(name for name in OUTPUT_TYPES if name in arrays)
+            raise RolloutError(
+                f"{model.pipeline} made {made}, and the outputs asked for {', '.join(sorted(wanted))}. Use output=[{made}]."
+            )
         seconds = {**sample.seconds, "convert": time.perf_counter() - started}
         rate = getattr(getattr(getattr(model.pipe, "sound_tokenizer", None), "config", None), "sampling_rate", None)
         rollouts.append(
@@ -179,7 +185,7 @@ def _world_rollouts(
                 mode=prepared.mode,
                 prompt=prepared.prompt,
                 seed=config.seed + i,
-                fps=world.fps or built.arguments.get("fps") or convert.default_fps(model.pipe),
+                fps=world.fps or convert.fps(model.pipe, built.arguments),
                 sampling_rate=arrays.pop("sampling_rate", None) or rate,
                 observation=prepared.observation,
                 sample=_sample_index(config, i),
