@@ -35,12 +35,12 @@ class LatentsConfig:
 
 
 def load_vae(work: Path, device: str, init: str = "", checkpoint: str = "") -> torch.nn.Module:
-    """The autoencoder's averaged weights, from its cool-down where there is one."""
+    """The autoencoder's averaged weights, from its cool-down where there is one; without a run of `vae`, `init`'s."""
     vae = build(init)
     cooled = work / "vae_cooled.pt"
     newest = Path(checkpoint) if checkpoint else cooled if cooled.exists() else work / "vae.pt"
-    state = torch.load(newest, map_location="cpu", weights_only=False)
-    vae.load_state_dict(state["average"])
+    if newest.exists() or not init:
+        vae.load_state_dict(torch.load(newest, map_location="cpu", weights_only=False)["average"])
     return vae.to(device).requires_grad_(False).eval()
 
 
@@ -106,14 +106,17 @@ def _write_scale(config: LatentsConfig, vae: torch.nn.Module, shard: Path, path:
     np.savez(path, mean=mean, std=std)
 
 
+def files(work: Path, name: str) -> list[Path]:
+    """The complete `latents/{name}*.npz`."""
+    return sorted(p for p in (work / "latents").glob(f"{name}*.npz") if ".partial" not in p.name)
+
+
 def load(work: Path, name: str) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """Normalised latents float16 [M, 32, 5, 6, 6], actions float32 [M, 16, 2], tasks [M] of `latents/{name}*.npz`."""
     scale = np.load(work / "latents" / "scale.npz")
     mean, std = (torch.from_numpy(scale[k]).view(1, -1, 1, 1, 1) for k in ("mean", "std"))
     latents, actions, tasks = [], [], []
-    for path in sorted((work / "latents").glob(f"{name}*.npz")):
-        if ".partial" in path.name:
-            continue
+    for path in files(work, name):
         with np.load(path) as file:
             latents.append(((torch.from_numpy(file["latent"]).float() - mean) / std).half())
             actions.append(torch.from_numpy(file["action"]))

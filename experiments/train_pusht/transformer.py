@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from .latents import load
+from .latents import files, load
 from .model import FPS, LATENT_SHAPE, Batch, build, positions, predict, trained_parameters
 from .optim import Optimizer, Schedule, Training
 from .parallel import Progress, Ranks
@@ -68,6 +68,9 @@ class TransformerConfig:
     warmup: int = 60
     """Steps of linear rise at the start."""
 
+    report_s: float = 180.0
+    """Seconds between validations, which take the time of some six steps."""
+
     compile: bool = True
     """`torch.compile` the forward pass: 30 % less time per step on a CPU, for one or two minutes at the start."""
 
@@ -82,7 +85,7 @@ class Sampler:
 
     def refresh(self) -> bool:
         """Read the latents again where more have been written since. -> whether there were."""
-        count = len(list((self.work / "latents").glob(f"{self.name}*[0-9n].npz")))
+        count = len(files(self.work, self.name))
         if count == self.count:
             return False
         self.latents, self.actions, self.tasks = load(self.work, self.name)
@@ -212,7 +215,9 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
             flush=True,
         )
     network = torch.compile(predict, dynamic=False) if config.compile else predict
-    progress = Progress("transformer", config.steps - first_step, ranks, every_s=150, log=work / "transformer.log")
+    progress = Progress(
+        "transformer", config.steps - first_step, ranks, every_s=config.report_s, log=work / "transformer.log"
+    )
     _compile_in_turn(network, sampler, model, position, config.batch, ranks)
     recent, saved, begin = [], time.monotonic(), time.monotonic()
     while training.step < config.steps:

@@ -72,6 +72,9 @@ class VaeConfig:
     average: float = 0.995
     """Decay of the weight average that is evaluated and exported."""
 
+    train_encoder: bool = True
+    """False: only the decoder learns, so that latents, and a transformer trained on them, stay valid."""
+
     init: str = ""
     """A `save_pretrained` pipeline folder whose `vae` to start from; empty: from nothing."""
 
@@ -163,6 +166,9 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
     clips = to_clip(np.stack([held_out.clip(s, f, NUM_FRAMES) for s, f, _, _ in validation]))
 
     model = build(config.init).to(ranks.device)
+    if not config.train_encoder:
+        model.encoder.requires_grad_(False)
+        model.quant_conv.requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim >= 4 and min(p.shape[0], p[0].numel()) >= 16]
     known = set(map(id, matrices))
