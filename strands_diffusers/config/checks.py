@@ -24,7 +24,11 @@ GIVES: dict[str, tuple[str, ...]] = {
     "image": ("video", "sound", "image", "mesh"),
     "video": ("video", "sound"),
 }
-"""Output types that each mode can give. The video of inverse dynamics is a round trip of its input."""
+"""Output types that each mode can give, through one pipeline or another. The video of inverse dynamics is a round trip
+of its input."""
+
+NOT_COSMOS3 = (("text", "mesh"), ("image", "mesh"), ("image", "image"))
+"""Of these, what Cosmos 3 never gives."""
 
 _WHY_NOT = {
     ("forward_dynamics", "action"): "there the action chunk is an input",
@@ -60,12 +64,13 @@ def check(config: RunConfig, *, explicit_output: bool = False) -> None:
 
 
 def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
-    gives = GIVES[mode]
+    cosmos3 = config.model.pipeline == COSMOS3
+    gives = tuple(name for name in GIVES[mode] if not (cosmos3 and (mode, name) in NOT_COSMOS3))
     impossible = [
         name for name in config.output if name in ("video", "sound", "action", "image", "mesh") and name not in gives
     ]
     condition = config.condition
-    if isinstance(condition, WorldConditionConfig) and explicit and config.model.pipeline == COSMOS3:
+    if isinstance(condition, WorldConditionConfig) and explicit and cosmos3:
         one_frame = getattr(condition, "num_frames", None) == 1
         if not condition.sound and "sound" in config.output:
             raise ConfigError("output=[sound] needs condition.sound=true (and a checkpoint with sound).")
@@ -80,7 +85,7 @@ def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
     if impossible and explicit:
         name = impossible[0]
         why = _WHY_NOT.get((mode, name), f"{mode} gives {', '.join(gives)}")
-        others = [m for m, types in GIVES.items() if name in types]
+        others = [m for m, types in GIVES.items() if name in types and not (cosmos3 and (m, name) in NOT_COSMOS3)]
         instead = f", or condition={' or '.join(others)}" if others else ""
         raise ConfigError(
             f"output=[{name}] cannot come from condition={mode}: {why}. Use output=[{gives[0]}]{instead}."

@@ -1,5 +1,6 @@
 """From what any diffusers pipeline returns to the canonical arrays of one rollout."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from strands_diffusers.errors import RolloutError
@@ -38,6 +39,6 @@ def from_output(pipe: Any, output: Any) -> dict[str, Any]:
     return found
 
 
-def default_fps(pipe: Any) -> float:
-    """Rate [Hz] of a film for which nobody asked for one: what the pipeline states of itself."""
-    return contents.fps(pipe, {}) or EXPORT_FPS
+def fps(pipe: Any, arguments: Mapping[str, Any]) -> float:
+    """Rate [Hz] of a film: the call's own, else what the pipeline states of itself, else that of diffusers' exporter."""
+    return contents.fps(pipe, arguments) or EXPORT_FPS

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from strands_diffusers.pipelines import catalog
 from strands_diffusers.pipelines.engine.base import Call, Engine, Progress, Sample, generator
 
 
@@ -31,7 +32,8 @@ class EagerEngine(Engine):
         arguments = dict(call.arguments, generator=generator(call.seeds[index]))
         cosmos3 = type(pipe).__name__ == "Cosmos3OmniPipeline"
         if "output_type" in known:
-            arguments["output_type"] = self.output_type if cosmos3 else "np"
+            other = "mesh" if _makes_mesh(pipe, call) else "np"
+            arguments["output_type"] = self.output_type if cosmos3 else other
         if progress is not None and "callback_on_step_end" in known:
             done, samples = index, len(call.seeds)
 
@@ -47,6 +49,12 @@ class EagerEngine(Engine):
         output = pipe(**{name: value for name, value in arguments.items() if name in known or name in call.arguments})
         seconds = {"pipeline": time.perf_counter() - started}
         return _sample(output, seconds) if cosmos3 else Sample(raw=output, seconds=seconds)
+
+
+def _makes_mesh(pipe: Any, call: Call) -> bool:
+    """Whether a mesh is wanted of a pipeline that can give one in the place of pictures of it."""
+    name = type(pipe).__name__
+    return "mesh" in call.wanted and name in catalog.pipelines() and "mesh" in catalog.find(name).outputs
 
 
 def _sample(output: Any, seconds: dict[str, float]) -> Sample:
