@@ -247,7 +247,9 @@ def _tables(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     source = path.read_text(encoding="utf-8")
     # the two literals alone: parsing all 1,900 lines would cost every command 50 ms
-    tables = "\n".join(m[0] for name in _TABLES if (m := re.search(rf"^{name}\b[^=\n]*= {{$.*?^}}$", source, re.M | re.S)))
+    tables = "\n".join(
+        m[0] for name in _TABLES if (m := re.search(rf"^{name}\b[^=\n]*= {{$.*?^}}$", source, re.M | re.S))
+    )
     for node in ast.parse(tables if len(re.findall(r"^}$", tables, re.M)) == len(_TABLES) else source).body:
         if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name) and target.id in _TABLES:
             found[target.id] = ast.literal_eval(node.value)

@@ -50,4 +50,6 @@ def test_every_model_preset_composes_for_each_condition_it_recommends(name):
         extra = ["condition.num_frames=1"] if mode == "text_to_image" else []
         condition = "text" if mode == "text_to_image" else mode
         repo = ["model.repo=somebody/something"] if name == "custom" else []
-        assert compose.compose([f"model={name}", f"condition={condition}", "prompt=a", *repo, *extra]).model.name == name
+        assert (
+            compose.compose([f"model={name}", f"condition={condition}", "prompt=a", *repo, *extra]).model.name == name
+        )
