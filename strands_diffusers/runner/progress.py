@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TextIO
 
 from strands_diffusers.errors import RolloutError
@@ -20,6 +21,14 @@ class SweepProgress:
         self._live = self._stream.isatty()
         self._started: float | None = None
         self._stage = ""
+
+    def begins(self, directory: Path) -> None:
+        """A resumed job writes to this folder, which may not be Hydra's own: launchers' workers pass it on."""
+
+    def say(self, line: str) -> None:
+        """Show one line, above the live one."""
+        self._write(f"{line}\n")
+        self._show()
 
     def stage(self, what: str, done: int, total: int) -> None:
         """The running job's stage; a `job.Progress`."""

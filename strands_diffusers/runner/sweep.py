@@ -67,8 +67,12 @@ def task(
                     log.info("already done: %s", done.directory)
                 return objective(config.sweep.objective, done.manifest["metrics"])
             if difference := resume.why_not(checked.identity, folder):
-                log.info("job %s runs: it differs from the nearest finished one in %s", directory.name, difference)
+                (sweep.say if sweep else log.info)(
+                    f"job {directory.name} runs: it differs from the nearest finished one in {difference}"
+                )
             directory = resume.place(directory, checked.hash)
+            if sweep:
+                sweep.begins(directory)
         group = _group_name(Path(hydra.sweep.dir)) if multirun else None
         result = _with_retries(checked, directory, overrides, group, sweep.stage if sweep else progress)
     except Exception as error:
