@@ -42,7 +42,9 @@ class ExactEngine(Engine):
         """
         import torch
 
-        with torch.no_grad():
+        from strands_diffusers.pipelines.engine.samebits import warm_pages
+
+        with torch.no_grad(), warm_pages(pipe._get_execution_device()):
             return self._run(pipe, call, progress)
 
     def _run(self, pipe: Any, call: Call, progress: Progress | None) -> list[Sample]:
