@@ -71,7 +71,8 @@ class Writer:
                 continue
             rows = [row for each in found[name] for row in self.media(each, sound)]
             entries[name] = rows[0] if len(rows) == 1 and found[name][0].type != "image" else rows
-        return entries | {"__type__": type(output).__name__}
+        made_by = pipe if type(output) is dict else output  # a modular pipeline returns its named outputs as a dict
+        return entries | {"__type__": type(made_by).__name__}
 
     def media(self, content: Content, sound: Any = None) -> list[dict[str, Any]]:
         """Entries of one canonical value, one per file: all images of a field, otherwise one."""

@@ -5,12 +5,13 @@ the very same pipeline. Everything that can be known without weights (the folder
 option needs) is checked first.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -228,20 +229,16 @@ def _load(
     elif config.guardrail and not modular.has_guardrail(cls):
         guardrail["reason"] = f"{cls.__name__} has no switch of this kind"
     arguments |= extra
-    bars = diffusers.utils.logging.is_progress_bar_enabled()
-    diffusers.utils.logging.disable_progress_bar()  # its bar counts components; our progress line is the one people see
     try:
-        if modular.is_modular(cls):
-            pipe = modular.load(cls, location, arguments, guardrail=config.guardrail)
-        else:
-            pipe = getattr(diffusers, str(name)).from_pretrained(str(location), **arguments)
+        with _without_bars():
+            if modular.is_modular(cls):
+                pipe = modular.load(cls, location, arguments, guardrail=config.guardrail)
+            else:
+                pipe = getattr(diffusers, str(name)).from_pretrained(str(location), **arguments)
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(f"cannot load {location}: {type(error).__name__}: {one_line(error, 300)}") from error
-    finally:
-        if bars:
-            diffusers.utils.logging.enable_progress_bar()
     pipe.set_progress_bar_config(disable=True)
     if config.scheduler:
         pipe.scheduler = getattr(diffusers, config.scheduler).from_config(pipe.scheduler.config)
@@ -249,6 +246,22 @@ def _load(
     guardrail["effective"] = not isinstance(getattr(pipe, "safety_checker", None), guardrails.NoGuardrail | None)
     _place(pipe, config.offload, device)
     return pipe, guardrail
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Their bars count components and tensors; our progress line is the one people see."""
+    import diffusers
+    import transformers
+
+    shown = [each for each in (diffusers.utils.logging, transformers.utils.logging) if each.is_progress_bar_enabled()]
+    for each in shown:
+        each.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for each in shown:
+            each.enable_progress_bar()
 
 
 def _load_lora(pipe: Any, config: ModelConfig) -> None:

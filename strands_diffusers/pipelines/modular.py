@@ -31,9 +31,9 @@ def load(cls: Any, location: Path | str, arguments: dict[str, Any], *, guardrail
     Raises: `ModelError` naming the components that could not be loaded, for diffusers itself only logs them.
     """
     options = {key: arguments.pop(key) for key in ("revision", "workflow") if key in arguments}
-    pipe = cls.from_pretrained(str(location), **options)
+    pipe = cls(pretrained_model_name_or_path=str(location), **options)  # from_pretrained would choose a class by itself
     arguments.pop("low_cpu_mem_usage", None)
-    pipe.load_components(**arguments)
+    pipe.load_components([name for name, spec in _weighted(pipe).items() if spec.type_hint is not None], **arguments)
     weighted = [
         name for name, spec in pipe._component_specs.items() if spec.default_creation_method == "from_pretrained"
     ]
@@ -65,6 +65,13 @@ def call(pipe: Any, positional: list[Any], arguments: dict[str, Any]) -> dict[st
     names = [each.name for each in pipe.blocks.outputs]
     made = pipe(output=names, **arguments)
     return {name: made.get(name) for name in names if made.get(name) is not None}
+
+
+def _weighted(pipe: Any) -> dict[str, Any]:
+    """The specs of the components that come from the checkpoint; one without a class (`type_hint`) is not part of it."""
+    return {
+        name: spec for name, spec in pipe._component_specs.items() if spec.default_creation_method == "from_pretrained"
+    }
 
 
 def _plain_class(name: str) -> str:

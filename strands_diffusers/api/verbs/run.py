@@ -11,7 +11,7 @@ from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, previ
 from strands_diffusers.api.serialize import Writer
 from strands_diffusers.api.store import STORE
 from strands_diffusers.config.schema import Dtype, ModelConfig
-from strands_diffusers.errors import ConfigError, RolloutError, StrandsDiffusersError, one_line
+from strands_diffusers.errors import ConfigError, MissingPackageError, RolloutError, StrandsDiffusersError, one_line
 from strands_diffusers.pipelines import catalog, contents, loader
 
 _KWARGS = "from_pretrained_kwargs"
@@ -118,6 +118,11 @@ def _call(pipe: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
         raise
     except Exception as error:
         name = type(pipe).__name__
+        if isinstance(error, NameError) and error.name:  # diffusers imports optional packages only where they are
+            package = {"transforms": "torchvision"}.get(error.name, error.name)
+            raise MissingPackageError(
+                f"{name} needs the package {package}, in a build that fits this torch."
+            ) from error
         if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
             raise RolloutError(
                 f"{name} ran out of memory: {one_line(error, 200)} Use fewer frames or a smaller size."
