@@ -1,0 +1,86 @@
+// The table of jobs, one row each, and the tables that an evaluation left.
+
+function drawTable(shown) {
+  const section = place('table');
+  section.hidden = jobs.length < 2;
+  if (section.hidden) return;
+  const columns = [...view.columns].sort((a, b) => a - b);
+  const best = new Map(columns.map((index) => [index, bestOf(index, shown)]));
+  const heads = [
+    head('number', 'job'),
+    ...(new Set(jobs.map((job) => job.status)).size > 1 ? [head('status', 'status')] : []),
+    ...DATA.axes.map((axis, index) => head(`axis:${index}`, axis.label, axis.key)),
+    ...columns.map((index) => metricHead(index)),
+    head('seconds', el('span', {}, 'time'), 'Wall time of the job', 'num'),
+  ];
+  const rows = sorted(shown).map((job) => el('tr', {'data-job': job.number, 'data-status': job.status},
+    el('th', {scope: 'row'}, el('button.plain', {type: 'button', click: () => openDetail(job, job.takes[0] || null)}, job.number)),
+    heads.length > 1 && heads[1].dataset.key === 'status' ? el('td.status', {}, job.status) : '',
+    DATA.axes.map((axis, index) => el('td.value', {title: axis.values[job.axes[index]]}, axis.names[job.axes[index]])),
+    columns.map((index) => metricCell(index, job, best.get(index))),
+    el('td.num', {}, duration(job.seconds))));
+  section.replaceChildren(
+    el('div.heading', {}, el('h2', {}, 'Jobs'), el('small', {}, legend(columns)), columnMenu()),
+    el('div.scroll', {tabindex: '0', role: 'region', 'aria-label': 'Table of jobs'}, el('table', {}, el('thead', {}, el('tr', {}, heads)), el('tbody', {}, rows))));
+}
+
+function legend(columns) {
+  return columns.some((index) => arrow(DATA.metrics[index].better)) ? '● best of the jobs shown' : '';
+}
+
+function head(key, label, title, kind) {
+  const active = view.sort.key === key;
+  const cell = el('th', {scope: 'col', title, 'data-key': key, 'aria-sort': active ? (view.sort.down ? 'descending' : 'ascending') : 'none'},
+    el('button.plain', {type: 'button', click: () => sortBy(key)}, label));
+  if (kind) cell.classList.add(kind);
+  return cell;
+}
+
+function metricHead(index) {
+  const {metric, value, unit, better, meaning} = DATA.metrics[index];
+  const facts = [unit, arrow(better)].filter(Boolean).join(' ');
+  return head(`metric:${index}`, [el('small', {}, metric), el('span', {}, words(value), facts ? el('small', {}, ` ${facts}`) : '')], `${metric}.${value}: ${meaning}`, 'num');
+}
+
+function metricCell(index, job, best) {
+  const value = job.metrics[index];
+  if (!isNumber(value)) return el('td.num', {}, '');
+  const mark = value === best;
+  return el(mark ? 'td.num.best' : 'td.num', {title: String(value)}, mark ? el('span.mark', {'aria-label': 'best'}, '●') : '', number(value));
+}
+
+function sortBy(key) {
+  const [kind, index] = key.split(':');
+  const first = kind === 'metric' && DATA.metrics[index].better === 'higher'; // the best one on top
+  view.sort = view.sort.key === key ? {key, down: !view.sort.down} : {key, down: first};
+  update();
+  const again = place('table').querySelector(`th[data-key="${key}"] button`);
+  if (again) again.focus({preventScroll: true});
+}
+
+function columnMenu() {
+  if (!DATA.metrics.some((column) => !column.main)) return '';
+  const body = DATA.metrics.map(({metric, value}, index) => checkbox(`${metric}.${value}`, view.columns.has(index), (on) => {
+    if (on) view.columns.add(index);
+    else view.columns.delete(index);
+    update();
+    const open = place('table').querySelector('.menu');
+    open.open = true;
+    open.querySelectorAll('input')[index].focus();
+  }));
+  return menu('Columns', body, 'Which metrics the table shows');
+}
+
+// Tables and verdicts of sweep.json.
+function drawTables() {
+  place('tables').hidden = !DATA.tables.length;
+  place('tables').replaceChildren(...DATA.tables.map(({name, columns, rows, note}) => el('div', {},
+    el('div.heading', {}, el('h2', {}, words(name)), note ? el('small', {}, note) : ''),
+    el('div.scroll', {tabindex: '0', role: 'region', 'aria-label': name}, el('table', {},
+      el('thead', {}, el('tr', {}, columns.map((column, index) => el(rows.some((row) => isNumber(row[index])) ? 'th.num' : 'th', {scope: 'col'}, words(column))))),
+      el('tbody', {}, rows.map((row) => el('tr', {}, row.map((value) => (isNumber(value) ? el('td.num', {title: String(value)}, number(value)) : el('td', {}, value)))))))))));
+  place('verdicts').hidden = !DATA.verdicts.length;
+  place('verdicts').replaceChildren(...DATA.verdicts.map(({name, verdict, numbers}) => el('div.verdict', {},
+    el('h2', {}, words(name)), el('p', {}, verdict),
+    el('dl', {}, numbers.map(([key, value]) => el('div', {}, el('dt', {}, words(key)), el('dd', {}, Number.isNaN(Number(value)) ? value : number(Number(value)))))))));
+}
