@@ -9,16 +9,17 @@ it stands and clearly less so once decoded. Noise moves both readings alike, so 
 false alarm in 68,000 simulated chunks of every domain with statistics, still to fast, with up to 0.05 of noise.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Literal
-
-import numpy as np
 
 from strands_diffusers import domains
 from strands_diffusers.actions.poses import Array, matrix_to_rot6d, project
 from strands_diffusers.actions.statistics import Statistics, load_statistics
 from strands_diffusers.domains import Domain
 from strands_diffusers.errors import ActionError, DomainError
+from strands_diffusers.lazy import np
 from strands_diffusers.results import ActionSpace
 
 _ROUNDED = 5e-3

@@ -7,14 +7,17 @@ at frame t: `T[t+1] = T[t] @ delta[t]`.
 Source: NVIDIA cosmos-framework, `pose_utils.py` (`backward_framewise` poses).
 """
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strands_diffusers.errors import ActionError
+from strands_diffusers.lazy import np
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 _PARALLEL = 1e-6
 """Below this area of the parallelogram that two columns span, they fix no rotation."""

@@ -4,17 +4,18 @@ A file is JSON: `domains` (diffusers' names that it serves), `source`, optionall
 `q99`, `min`, `max`, `mean`, `std`, each as wide as the domain. The built-in ones lie in `assets/statistics/`.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from strands_diffusers import domains
 from strands_diffusers.actions.poses import Array
 from strands_diffusers.errors import DomainError, near_miss
+from strands_diffusers.lazy import np
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "statistics"
 """Where the built-in statistics lie, one JSON file each."""

@@ -4,18 +4,21 @@ Shapes: D columns, T steps of a chunk, K chunks. Model space is unitless, nomina
 units are the columns' own (`domains.Column.unit`), float64.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers import domains
 from strands_diffusers.actions.poses import Array, integrate
 from strands_diffusers.actions.statistics import Statistics, load_statistics
 from strands_diffusers.domains import Domain
 from strands_diffusers.errors import ActionError, near_miss
+from strands_diffusers.lazy import np
 from strands_diffusers.results import ActionSpace, Rollout
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 PIXELS = 512.0
 """Side of PushT's table [px]; the embedded model's map is action = pixel / 256 - 1."""

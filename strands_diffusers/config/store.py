@@ -1,7 +1,7 @@
 """Put every typed choice into Hydra's ConfigStore: schema, conditions, engines, domains, and what plugins bring."""
 
-import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
@@ -28,7 +28,7 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
         store.store(group="engine", name=name, node=engine, provider=PROVIDER)
     for domain in domains.all_domains():
         if domain.width is not None:
-            store.store(group="domain", name=domain.short, node=_domain_class(domain), provider=PROVIDER)
+            store.store(group="domain", name=domain.short, node=_domain_node(domain), provider=PROVIDER)
     for group in MULTI_SELECT:
         for name, config in choices[group].items():
             store.store(group=group, name=name, node=config, package=f"{group}.{name}", provider=PROVIDER)
@@ -37,16 +37,13 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
     store.store(name="sources", node={"source": dict(choices["source"])}, provider=PROVIDER)
 
 
-def _domain_class(domain: domains.Domain) -> type[schema.DomainConfig]:
-    """A `DomainConfig` with the domain's facts as defaults; facts that nobody published stay `???` for the user."""
+def _domain_node(domain: domains.Domain) -> dict[str, Any]:
+    """The domain's facts over the schema; facts that nobody published stay `???` for the user."""
     facts = {
         "name": domain.name,
         "fps": domain.fps,
         "chunk_size": domain.chunk_size,
-        "view_point": schema.ViewPoint(domain.view_point) if domain.view_point else None,
+        "view_point": domain.view_point,
         "statistics": domain.statistics,
     }
-    types = {f.name: f.type for f in dataclasses.fields(schema.DomainConfig)}
-    fields = [(name, types[name], value) for name, value in facts.items() if value is not None]
-    name = f"{domain.short.title().replace('_', '')}Domain"
-    return dataclasses.make_dataclass(name, fields, bases=(schema.DomainConfig,), namespace={"__doc__": domain.name})
+    return {"defaults": ["/domain_schema@_here_", "_self_"], **{k: v for k, v in facts.items() if v is not None}}

@@ -3,15 +3,16 @@
 Array suffixes: T steps of all chunks, one after the other; D action width.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
-
 from strands_diffusers import actions, domains
 from strands_diffusers.actions.poses import Array
 from strands_diffusers.errors import OutputError
+from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Measure, Metric
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import ActionSpace, Rollout

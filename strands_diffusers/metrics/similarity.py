@@ -3,10 +3,12 @@
 Array suffixes: F frames, H height, W width, C channels. Frames of one clip are paired with those of another by index.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
+from strands_diffusers.lazy import np
 
 WINDOW, SIGMA = 11, 1.5
 """Side and standard deviation of the Gaussian window of Wang et al. 2004 [pixels]."""

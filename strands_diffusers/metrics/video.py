@@ -1,13 +1,14 @@
 """How close the film of a rollout is to what really happened."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from strands_diffusers.config import schema
 from strands_diffusers.errors import ConfigError, OutputError
+from strands_diffusers.lazy import np
 from strands_diffusers.metrics import similarity
 from strands_diffusers.plugin.base import Measure, Metric
 from strands_diffusers.plugin.spec import hookimpl

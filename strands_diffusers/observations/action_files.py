@@ -10,9 +10,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from strands_diffusers.errors import ActionError, ObservationError
+from strands_diffusers.lazy import np
 from strands_diffusers.observations.media import check_file
 
 ACTION_SUFFIXES = (".json", ".npy", ".npz")

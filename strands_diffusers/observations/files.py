@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from strands_diffusers.errors import ActionError, ObservationError, near_miss
+from strands_diffusers.lazy import np
 from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.action_files import ACTION_SUFFIXES, read_actions
 from strands_diffusers.observations.address import Address

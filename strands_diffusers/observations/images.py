@@ -9,9 +9,8 @@ import re
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 from strands_diffusers.errors import ObservationError
+from strands_diffusers.lazy import np
 from strands_diffusers.observations.media import MAX_DECODED_BYTES, check_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

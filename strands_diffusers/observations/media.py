@@ -20,9 +20,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import numpy as np
-
 from strands_diffusers.errors import ObservationError
+from strands_diffusers.lazy import np
 from strands_diffusers.observations.containers import missing_end
 
 CLIP_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif")

@@ -8,9 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from strands_diffusers.errors import ObservationError, PluginError, near_miss
+from strands_diffusers.lazy import np
 from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.window import check_domain
 from strands_diffusers.plugin.base import Source

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from strands_diffusers.errors import ObservationError
+from strands_diffusers.lazy import np
 from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.address import Address

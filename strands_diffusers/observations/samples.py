@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-
 from strands_diffusers.errors import ObservationError, near_miss
+from strands_diffusers.lazy import np
 from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.window import check_domain, usable_frames

@@ -1,12 +1,13 @@
 """The serializer of action chunks: `action.json`, and `action_physical.json` where the numbers can be decoded."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
-import numpy as np
-
 from strands_diffusers import actions, domains
 from strands_diffusers.errors import OutputError
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs.files import check_floats, writing
 from strands_diffusers.plugin.base import Serializer
 from strands_diffusers.plugin.spec import hookimpl

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.curves import Drawn, Look, draw_curves
 from strands_diffusers.outputs.files import check_frames, check_rate

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 
 if TYPE_CHECKING:
@@ -19,10 +18,8 @@ if TYPE_CHECKING:
 AZIMUTH, ELEVATION = math.radians(-52.0), math.radians(24.0)
 """Where the camera stands: 52 degrees clockwise of +x, 24 degrees above the floor."""
 
-_RIGHT = np.array([-math.sin(AZIMUTH), math.cos(AZIMUTH), 0.0])
-_UP = np.array(
-    [-math.sin(ELEVATION) * math.cos(AZIMUTH), -math.sin(ELEVATION) * math.sin(AZIMUTH), math.cos(ELEVATION)]
-)
+_RIGHT = (-math.sin(AZIMUTH), math.cos(AZIMUTH), 0.0)
+_UP = (-math.sin(ELEVATION) * math.cos(AZIMUTH), -math.sin(ELEVATION) * math.sin(AZIMUTH), math.cos(ELEVATION))
 
 
 class Box:

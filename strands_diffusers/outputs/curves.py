@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.panels import Curve, Panel
 

@@ -1,14 +1,15 @@
 """What every writer here shares: checks of the canonical arrays, and files that are whole or not there at all."""
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from strands_diffusers.errors import OutputError
+from strands_diffusers.lazy import np
 
 REMEDIED = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",

@@ -5,6 +5,8 @@ others are encoded. Colours are converted with the BT.601 matrix and tagged so: 
 and readers that assume it (OpenCV, older players) then agree. Sizes: 4:2:0 needs even ones; see `write_mp4`.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import logging
@@ -17,9 +19,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-import numpy as np
-
 from strands_diffusers.errors import OutputError
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs.files import REMEDIED, check_frames, check_rate, why, writing
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,11 @@
 """The serializer of triangle meshes: `mesh.ply`."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
-import numpy as np
-
 from strands_diffusers.errors import OutputError
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs.files import check_floats, writing
 from strands_diffusers.plugin.base import Serializer
 from strands_diffusers.plugin.spec import hookimpl

@@ -3,15 +3,16 @@
 S = K*T steps; row s of the action moves frame s to frame s + 1.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
-
 from strands_diffusers import actions, domains
 from strands_diffusers.domains import Column
 from strands_diffusers.errors import OutputError
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.action import check_action
 from strands_diffusers.results import ActionSpace, Rollout

@@ -1,11 +1,12 @@
 """The serializer of sound: `sound.wav`."""
 
+from __future__ import annotations
+
 import struct
 from pathlib import Path
 
-import numpy as np
-
 from strands_diffusers.errors import OutputError
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs.files import check_floats, check_rate, writing
 from strands_diffusers.plugin.base import Serializer
 from strands_diffusers.plugin.spec import hookimpl

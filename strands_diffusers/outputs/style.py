@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs.files import writing
 
 if TYPE_CHECKING:

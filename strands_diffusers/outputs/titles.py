@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from strands_diffusers import domains
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.results import Rollout
 

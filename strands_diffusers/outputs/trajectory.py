@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from strands_diffusers import actions
 from strands_diffusers.actions.units import PIXELS
+from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.files import check_frames
 from strands_diffusers.outputs.panels import action_columns, reference_action, shown_action

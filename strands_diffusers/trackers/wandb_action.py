@@ -3,12 +3,13 @@
 Suffixes: K chunks, T steps, D action width.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from strands_diffusers import domains
+from strands_diffusers.lazy import np
 from strands_diffusers.results import Rollout
 
 STEP = "action/step"
