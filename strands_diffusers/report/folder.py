@@ -126,8 +126,9 @@ def _read(directory: Path, name: str, notes: list[str]) -> dict[str, Any] | None
 
 
 def _natural(path: Path) -> tuple[bool, int, str]:
-    """Numbers first, by value; then names."""
-    return (not path.name.isdigit(), int(path.name) if path.name.isdecimal() else 0, path.name)
+    """Numbers first, by value (`5-1` after `5`); then names."""
+    digits = path.name.partition("-")[0]
+    return (not digits.isdecimal(), int(digits) if digits.isdecimal() else 0, path.name)
 
 
 def _advice(directory: Path, notes: list[str]) -> str:

@@ -1,12 +1,14 @@
 // The one clock that every film and every playhead follows.
 //
 // A film plays by itself; each animation frame compares it with the clock and nudges its rate, or seeks where it is far
-// off. Only films near the window exist: the others have no element, no file handle and no decoder.
+// off. The clock in turn waits for films that do not keep up: a machine that is too slow for all of them shows them
+// slower and still in step. Only films near the window exist: the others have no element and no decoder.
 
 const HOLD = 0.8; // seconds that the last frame stays before all films start again
+const PATIENCE = 1500; // milliseconds that the clock waits for a film that does not move at all
 
 const clock = {time: 0, duration: 0, fps: 10, playing: false, speed: 1};
-const films = new Map(); // video element -> {seconds, fps}
+const films = new Map(); // video element -> {seconds, fps, at: where it was, since: when it came there}
 const heads = new Set(); // functions that place a playhead
 let pending = 0;
 let before = 0;
@@ -17,42 +19,61 @@ function schedule() {
 
 function tick(now) {
   pending = 0;
+  const active = activeFilms();
   if (clock.playing) {
     const passed = before ? Math.min((now - before) / 1000, 0.25) : 0; // a tab that was hidden goes on where it was
-    clock.time += passed * clock.speed;
+    clock.time = Math.max(clock.time, Math.min(clock.time + passed * clock.speed, ...active.map((film) => reach(film, now))));
     if (clock.time >= clock.duration + HOLD * clock.speed) clock.time = 0;
   }
   before = clock.playing ? now : 0;
-  const sheet = place('detail').open;
-  for (const [video, facts] of films) {
-    if (!sheet || place('detail').contains(video)) follow(video, facts);
-    else if (!video.paused) video.pause(); // hidden behind the sheet
-  }
+  for (const film of active) follow(film);
   for (const head of heads) head(shownTime());
   showClock();
-  if (clock.playing) schedule();
+  if (clock.playing && clock.duration) schedule();
 }
 
 const shownTime = () => Math.min(clock.time, clock.duration);
 
-function follow(video, {seconds, fps}) {
+// The films that are to be seen: those behind an open sheet stand still.
+function activeFilms() {
+  const sheet = place('detail').open;
+  const seen = [...films].map(([video, facts]) => ({video, facts})).filter(({video}) => !sheet || place('detail').contains(video));
+  if (sheet) for (const video of films.keys()) if (!place('detail').contains(video) && !video.paused) video.pause();
+  return seen;
+}
+
+// The last moment of a film that is worth showing: the middle of its last frame.
+function lastOf(video, {seconds, fps}) {
+  return Math.max((Number.isFinite(video.duration) ? video.duration : seconds) - 0.5 / fps, 0);
+}
+
+// How far the clock may go before a film: a frame ahead of it, or anywhere if it has ended or does not move at all.
+function reach({video, facts}, now) {
+  if (facts.at !== video.currentTime || video.paused) Object.assign(facts, {at: video.currentTime, since: now});
+  const ended = video.currentTime >= lastOf(video, facts) - 0.5 / facts.fps;
+  return ended || now - facts.since > PATIENCE ? Infinity : video.currentTime + Math.max(0.1, 1 / facts.fps) * Math.max(clock.speed, 1);
+}
+
+function follow({video, facts}) {
   if (video.readyState < 1) return;
-  const end = Number.isFinite(video.duration) ? video.duration : seconds;
-  const last = Math.max(end - 0.5 / fps, 0);
+  const last = lastOf(video, facts);
   if (clock.playing && clock.time < last) {
     const ahead = video.currentTime - clock.time;
-    if (Math.abs(ahead) > Math.max(0.12, 1 / fps) * Math.max(clock.speed, 1)) {
+    const frame = Math.max(0.1, 1 / facts.fps) * Math.max(clock.speed, 1);
+    if (Math.abs(ahead) > 4 * frame) { // moved by hand, or begun again
       if (!video.seeking) video.currentTime = clock.time;
-    } else {
-      const rate = clock.speed * Math.min(Math.max(1 - (4 * ahead) / clock.speed, 0.5), 1.6);
-      if (Math.abs(video.playbackRate - rate) > 0.03 * clock.speed) video.playbackRate = rate;
+    } else if (ahead > (video.paused ? 0.02 : frame)) { // ran away while the machine was busy: let the others come
+      if (!video.paused) video.pause();
+      return;
     }
+    const rate = clock.speed * Math.min(Math.max(1 - (4 * ahead) / clock.speed, 0.4), 1.6);
+    if (Math.abs(video.playbackRate - rate) > 0.03 * clock.speed) video.playbackRate = rate;
     if (video.paused) video.play().catch(() => {});
     return;
   }
   if (!video.paused) video.pause();
   const target = Math.min(clock.time + 0.001, last); // just inside the frame that begins here
-  if (!video.seeking && Math.abs(video.currentTime - target) > 0.25 / fps) video.currentTime = target;
+  if (!video.seeking && Math.abs(video.currentTime - target) > 0.25 / facts.fps) video.currentTime = target;
 }
 
 function play(on) {
@@ -94,7 +115,7 @@ function show(frame, file) {
   for (const event of ['loadedmetadata', 'loadeddata', 'seeked']) video.addEventListener(event, schedule);
   video.addEventListener('error', () => video.isConnected && missing(frame, file));
   video.src = file.href;
-  films.set(video, {seconds: file.seconds || 0, fps: file.fps || 10});
+  films.set(video, {seconds: file.seconds || 0, fps: file.fps || 10, at: -1, since: 0});
   frame.append(video);
   schedule();
 }
