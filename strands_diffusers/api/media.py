@@ -55,6 +55,8 @@ def _value(value: Any, name: str, wish: Wish, access: Access) -> Any:
             access.writable(Path(value), name)
         return value
     access.check(value, name)
+    if wants.NAME in kinds:
+        return value
     if wants.DTYPE in kinds:
         return torch_dtype(value, name) if isinstance(value, str) else value
     if wants.GENERATOR in kinds:

@@ -16,13 +16,15 @@ from strands_diffusers.pipelines import catalog
 from strands_diffusers.pipelines.describe import WORDS
 
 IMAGE, VIDEO, SOUND, ACTION = "image", "video", "sound", "action"
-TENSOR, GENERATOR, DTYPE, TEXT, PATH, ANY = "tensor", "generator", "dtype", "text", "path", "any"
+TENSOR, GENERATOR, DTYPE, TEXT, PATH, NAME, ANY = "tensor", "generator", "dtype", "text", "path", "name", "any"
 
 _PLACES = frozenset(
     {"path", "paths", "dir", "directory", "folder", "file", "filename", "output", "save", "out", "prefix"}
 )
 _TAILS = frozenset({"reference", "references", "2", "3"})
 _PICTURES = re.compile(r"PipelineImageInput|\bImage\b|PIL\.")
+_ONLY_TEXT = re.compile(r"(?:Optional\[)?str\]?(?: \| None)?")
+_ONLY_FRAMES = re.compile(r"[Ll]ist\[(?:PIL\.)?Image\.Image\](?: \| None)?")
 _NUMBERS = re.compile(r"\b(?:int|float|bool)\b")
 
 
@@ -70,6 +72,10 @@ def wish(name: str, annotation: str = "") -> Wish:
         return Wish(frozenset({PATH}), annotation)
     if is_number or kind == TEXT or "prompt" in words:
         return Wish(frozenset({TEXT}), annotation)
+    if _ONLY_TEXT.fullmatch(annotation):
+        return Wish(frozenset({NAME}), annotation)
+    if kind == IMAGE and _ONLY_FRAMES.fullmatch(annotation):
+        return Wish(frozenset({IMAGE, VIDEO}), annotation)
     if kind in (IMAGE, VIDEO, SOUND):
         return Wish(frozenset({kind}), annotation)
     if kind == ACTION:
