@@ -111,7 +111,7 @@ def _remembered(
     weights = weights_key(pipe.vae)
     if weights is None:
         return make()
-    key = ("frames", digest(source), settings, str(device), pipe.vae.use_tiling, weights)
+    key = ("frames", digest([source]), settings, str(device), pipe.vae.use_tiling, weights)
     return memory.get_or_make(key, make)
 
 
