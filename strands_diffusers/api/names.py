@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from strands_diffusers.api import wants
 from strands_diffusers.api.store import PREFIX, STORE
 from strands_diffusers.errors import AccessError, ConfigError, near_miss
 from strands_diffusers.pipelines import catalog
@@ -219,9 +220,7 @@ def signature(function: Callable[..., Any]) -> dict[str, Any]:
         "parameters": {
             name: {
                 "default": "REQUIRED" if each.default is inspect.Parameter.empty else repr(each.default),
-                "annotation": None
-                if each.annotation is inspect.Parameter.empty
-                else inspect.formatannotation(each.annotation),
+                "annotation": wants.annotation(each) or None,
             }
             for name, each in spec.items()
             if name != "self"

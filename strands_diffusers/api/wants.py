@@ -46,7 +46,7 @@ def of_call(function: Callable[..., Any]) -> dict[str, Wish]:
         spec = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return {}
-    return {name: wish(name, _annotation(each)) for name, each in spec.items()}
+    return {name: wish(name, annotation(each)) for name, each in spec.items()}
 
 
 def of_pipeline(name: str) -> dict[str, Wish]:
@@ -87,7 +87,10 @@ def wish(name: str, annotation: str = "") -> Wish:
     return Wish(frozenset({ANY}), annotation)
 
 
-def _annotation(parameter: inspect.Parameter) -> str:
+def annotation(parameter: inspect.Parameter) -> str:
+    """The annotation of a parameter as its source spells it; an empty string where there is none."""
     if parameter.annotation is inspect.Parameter.empty:
         return ""
+    if isinstance(parameter.annotation, str):  # a module with postponed annotations
+        return parameter.annotation
     return inspect.formatannotation(parameter.annotation)
