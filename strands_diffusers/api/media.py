@@ -51,8 +51,10 @@ def _value(value: Any, name: str, wish: Wish, access: Access) -> Any:
     if wants.TEXT in kinds:
         return value
     if wants.PATH in kinds:
-        if isinstance(value, str | Path) and not access.is_open:
+        if wants.is_output(name) and isinstance(value, str | Path):
             access.writable(Path(value), name)
+        else:
+            access.check(value, name)
         return value
     access.check(value, name)
     if wants.NAME in kinds:
@@ -66,7 +68,7 @@ def _value(value: Any, name: str, wish: Wish, access: Access) -> Any:
     if wants.TENSOR in kinds:
         return _tensor(value, name, access)
     if wants.SOUND in kinds:
-        return _sound(value, name, access) if isinstance(value, str | Path) else value
+        return _sound(value, name, wish, access) if isinstance(value, str | Path) else value
     if {wants.IMAGE, wants.VIDEO} & kinds:
         return _picture(value, name, wish, access)
     if isinstance(value, str) and value.startswith("data:"):
@@ -243,8 +245,8 @@ def torch_dtype(name: str, shown: str) -> Any:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def _sound(value: str | Path, name: str, access: Access) -> Any:
-    """float32 tensor [C, N] of a sound file at its own rate; diffusers' audio pipelines take the rate separately."""
+def _sound(value: str | Path, name: str, wish: Wish, access: Access) -> Any:
+    """float32 tensor [C, N] of a sound file at its own rate, or [1, C, N] where a batch is documented."""
     import soundfile
     import torch
 
@@ -255,7 +257,8 @@ def _sound(value: str | Path, name: str, access: Access) -> Any:
             samples_NC, _ = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
             raise ObservationError(f"{name}: {path.name} is not a sound file ({error}).") from error
-    return torch.from_numpy(np.ascontiguousarray(samples_NC.T))
+    samples_CN = torch.from_numpy(np.ascontiguousarray(samples_NC.T))
+    return samples_CN[None] if wish.batched else samples_CN
 
 
 def _file(value: str | Path, name: str, access: Access) -> Path:

@@ -56,7 +56,7 @@ def use_diffusers(
         results; names in discovery), `artifacts` (paths of the files written), `details`, `notes`.
     """
     return perform(
-        Access(),
+        Access.of_environment(),
         action,
         pipeline,
         model,

@@ -21,6 +21,7 @@ TENSOR, GENERATOR, DTYPE, TEXT, PATH, NAME, ANY = "tensor", "generator", "dtype"
 _PLACES = frozenset(
     {"path", "paths", "dir", "directory", "folder", "file", "filename", "output", "save", "out", "prefix"}
 )
+_WRITTEN = frozenset({"output", "save", "out", "prefix"})
 _TAILS = frozenset({"reference", "references", "2", "3"})
 _PICTURES = re.compile(r"PipelineImageInput|\bImage\b|PIL\.")
 _ONLY_TEXT = re.compile(r"(?:Optional\[)?str\]?(?: \| None)?")
@@ -36,6 +37,9 @@ class Wish:
     """Any of the constants above; `{"image", "video"}` takes either, told apart by the file."""
 
     annotation: str = ""
+
+    batched: bool = False
+    """Whether its documentation asks for a batch axis in front (sound: `(batch, channels, samples)`)."""
 
 
 def of_call(function: Callable[..., Any]) -> dict[str, Wish]:
@@ -53,12 +57,21 @@ def of_pipeline(name: str) -> dict[str, Wish]:
     """What each parameter of a pipeline's call wants; for a modular one, each input of its blocks."""
     if name not in catalog.pipelines():
         return {}
-    spec = catalog.pipeline_info(name)["call_params"]
-    return {each: wish(each, entry["annotation"] or "") for each, entry in spec.items()}
+    found = catalog.pipeline_info(name)
+    return {
+        each: wish(each, entry["annotation"] or "", _about(each, found["call_doc"]))
+        for each, entry in found["call_params"].items()
+    }
 
 
-def wish(name: str, annotation: str = "") -> Wish:
-    """Judge one parameter by the last telling word of its name, and by its annotation."""
+def _about(name: str, documentation: str) -> str:
+    """What a docstring says of one parameter."""
+    found = re.search(rf"^( *){name} \(.*\n((?:\1 +.*\n|\s*\n)*)", documentation + "\n", re.MULTILINE)
+    return found[0] if found else ""
+
+
+def wish(name: str, annotation: str = "", documentation: str = "") -> Wish:
+    """Judge one parameter by the last telling word of its name, its annotation, and for sound its documentation."""
     words = name.lower().split("_")
     while len(words) > 1 and words[-1] in _TAILS:
         words.pop()
@@ -77,7 +90,7 @@ def wish(name: str, annotation: str = "") -> Wish:
     if kind == IMAGE and _ONLY_FRAMES.fullmatch(annotation):
         return Wish(frozenset({IMAGE, VIDEO}), annotation)
     if kind in (IMAGE, VIDEO, SOUND):
-        return Wish(frozenset({kind}), annotation)
+        return Wish(frozenset({kind}), annotation, batched="batch" in documentation)
     if kind == ACTION:
         return Wish(frozenset({ACTION if "Tensor" in annotation else ANY}), annotation)
     if _PICTURES.search(annotation):
@@ -85,6 +98,11 @@ def wish(name: str, annotation: str = "") -> Wish:
     if "Tensor" in annotation:
         return Wish(frozenset({TENSOR}), annotation)
     return Wish(frozenset({ANY}), annotation)
+
+
+def is_output(name: str) -> bool:
+    """Whether a parameter that is a path names a place to write to."""
+    return bool(_WRITTEN.intersection(name.lower().split("_")))
 
 
 def annotation(parameter: inspect.Parameter) -> str:
