@@ -174,7 +174,7 @@ class Artifact:
     """Absolute path while the job runs; the manifest stores it relative to the job's folder."""
 
     type: str
-    """What it shows: an output type, or the visualizer's name."""
+    """What it shows: an output type, or the picture's name, which is its visualizer's where that draws but one."""
 
     details: Mapping[str, Any] = field(default_factory=dict)
     """JSON-ready facts about the content: `shape` (of the array), `dtype`, `fps`, `unit`, ... ."""

@@ -107,8 +107,10 @@ def _draw_panel(axes: Axes, panel: Panel, chunk: int, look: Look, *, labelled: b
 
 
 def _draw_curve(axes: Axes, curve: Curve, time_S: np.ndarray, look: Look, *, highlighted: bool) -> None:
-    """Draw one column, its reference and the rings of what lies beyond model space's -1 to 1."""
-    if highlighted:
+    """Draw one column, its samples and reference, and the rings of what lies beyond model space's -1 to 1."""
+    if curve.deviation_S is not None:
+        _draw_samples(axes, curve, time_S, look)
+    elif highlighted:
         axes.fill_between(
             time_S, curve.nominal[0], curve.values_S, color=curve.colour, alpha=0.14, linewidth=0, zorder=1.8
         )
@@ -128,15 +130,32 @@ def _draw_curve(axes: Axes, curve: Curve, time_S: np.ndarray, look: Look, *, hig
         solid_joinstyle="round",
         **dots,
     )
-    if curve.beyond_S.any():
-        pitch = axes.get_window_extent().width / len(time_S)
-        dense = pitch < 4.6 * look.line  # rings that touch become a rim behind the curve
-        size = max(pitch, 2.8 * look.line) if dense else 4.6 * look.line
-        axes.plot(
-            time_S[curve.beyond_S], curve.values_S[curve.beyond_S], linestyle="none", marker="o", clip_on=False,
-            zorder=2.4 if dense else 3, markersize=style.points(size), markerfacecolor="none",
-            markeredgecolor=style.WARNING_COLOUR, markeredgewidth=style.points(0.6 * look.line),
-        )  # fmt: skip
+    _draw_rings(axes, curve, time_S, look)
+
+
+def _draw_samples(axes: Axes, curve: Curve, time_S: np.ndarray, look: Look) -> None:
+    """Draw behind a mean the band of one standard deviation and each sample as a thin line."""
+    assert curve.deviation_S is not None
+    low_S, high_S = curve.values_S - curve.deviation_S, curve.values_S + curve.deviation_S
+    axes.fill_between(time_S, low_S, high_S, color=curve.colour, alpha=0.16, linewidth=0, zorder=1.8)
+    thin: dict[str, Any] = {"color": curve.colour, "alpha": 0.6, "linewidth": style.points(0.4 * look.line)}
+    for sample in curve.samples:
+        axes.plot(time_S, sample.values_S, zorder=2.0, solid_joinstyle="round", **thin)
+        _draw_rings(axes, sample, time_S, look)
+
+
+def _draw_rings(axes: Axes, curve: Curve, time_S: np.ndarray, look: Look) -> None:
+    """Ring what lies beyond model space's -1 to 1."""
+    if not curve.beyond_S.any():
+        return
+    pitch = axes.get_window_extent().width / len(time_S)
+    dense = pitch < 4.6 * look.line  # rings that touch become a rim behind the curve
+    size = max(pitch, 2.8 * look.line) if dense else 4.6 * look.line
+    axes.plot(
+        time_S[curve.beyond_S], curve.values_S[curve.beyond_S], linestyle="none", marker="o", clip_on=False,
+        zorder=2.4 if dense else 3, markersize=style.points(size), markerfacecolor="none",
+        markeredgecolor=style.WARNING_COLOUR, markeredgewidth=style.points(0.6 * look.line),
+    )  # fmt: skip
 
 
 def _draw_rail(axes: Axes, panel: Panel, look: Look) -> None:
@@ -204,7 +223,9 @@ def _keys(rows: Sequence[Sequence[Panel]]) -> list[tuple[str, str]]:
     keys = []
     if any(curve.reference_S is not None for curve in curves):
         keys.append(("dashes", "observed"))
-    if any(curve.beyond_S.any() for curve in curves):
+    if any(curve.deviation_S is not None for curve in curves):
+        keys += [("mean", "mean, shaded ±1 std"), ("thin", "each sample")]
+    if any(drawn.beyond_S.any() for curve in curves for drawn in (curve, *curve.samples)):
         keys.append(("ring", "beyond ±1 of model space"))
     if any(panel.kind == "fingertip" for panel in panels):
         keys.append(("shades", "fingers: x, y, z dark to light"))
@@ -237,6 +258,8 @@ def draw_keys(figure: Figure, right: float, middle: float, rows: Sequence[Sequen
             "linestyle": "none", "marker": "o", "markersize": style.points(4.6 * look.line), "markerfacecolor": "none",
             "markeredgecolor": style.WARNING_COLOUR, "markeredgewidth": style.points(0.7 * look.line),
         },
+        "mean": {"linewidth": style.points(look.line), "color": style.INK},
+        "thin": {"linewidth": style.points(0.4 * look.line), "color": style.INK},
         "band": {"linewidth": style.points(0.9 * look.font), "color": style.EDGE, "solid_capstyle": "butt"},
         "bar": {"linewidth": style.points(0.35 * look.font), "color": style.MUTED, "solid_capstyle": "butt"},
     }  # fmt: skip

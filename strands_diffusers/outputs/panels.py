@@ -43,6 +43,12 @@ class Curve:
     nominal: tuple[float, float]
     """The least and greatest of what model space's -1 and 1 stand for."""
 
+    deviation_S: np.ndarray | None = None
+    """Standard deviation over `samples` (N - 1), where `values_S` is their mean."""
+
+    samples: tuple[Curve, ...] = ()
+    """The curves that `values_S` is the mean of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -66,9 +72,12 @@ class Panel:
         """What the axis must show: every value, the reference, and the nominal ranges, so that rollouts of one domain
         share a scale unless they leave it.
         """
-        parts = [
-            part for c in self.curves for part in (c.values_S, c.reference_S, np.array(c.nominal)) if part is not None
+        drawn = [curve for c in self.curves for curve in (c, *c.samples)]
+        bands = [
+            c.values_S + sign * c.deviation_S for c in self.curves if c.deviation_S is not None for sign in (-1, 1)
         ]
+        parts = [part for c in drawn for part in (c.values_S, c.reference_S, np.array(c.nominal)) if part is not None]
+        parts += bands
         values = np.concatenate(parts)
         low, high = float(values.min()), float(values.max())
         margin = 0.06 * (high - low) or 0.5

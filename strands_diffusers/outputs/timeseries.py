@@ -1,13 +1,15 @@
-"""The picture of an action chunk over time: `timeseries.png`."""
+"""The picture of an action chunk over time, `timeseries.png`, and of several samples of one, `spread.png`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.curves import Look, draw_curves, draw_keys, key_width, label_chunks
-from strands_diffusers.outputs.panels import panel_rows, shown_action
+from strands_diffusers.outputs.panels import Panel, panel_rows, shown_action
+from strands_diffusers.outputs.spread import predicted_actions, spread_facts, spread_rows
 from strands_diffusers.outputs.titles import draw_title, facts
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
@@ -20,6 +22,9 @@ _WIDE = Look(font=15.0)
 _NARROW = Look(font=15.0, margin=64.0, rail=32.0)
 _EDGE, _TOP, _FOOT = 32, 108, 42
 """Margins of the picture [px]: left and right, above the panels for the title, below them for the axis label."""
+
+_KEYS = 28
+"""Height of a line of keys below the title's second line, where there is no room beside it [px]."""
 
 _ROW, _LOW_ROW = 266, 190
 """Height of a row of panels [px]; a single curve needs less."""
@@ -49,21 +54,48 @@ class TimeseriesVisualizer(Visualizer):
         width, height = style.size_of(figure)
         return [Artifact(path, self.name, {"shape": [height, width, 3], "action_shape": list(action_KTD.shape)})]
 
+    def draw_all(self, rollouts: Sequence[Rollout], directory: Path) -> list[Artifact]:
+        """Draw `spread.png` over the samples of a job: each one thin, their mean thick in a band of one standard
+        deviation, in the units of `timeseries.png`. Nothing where no action was predicted.
+        """
+        action_NKTD = predicted_actions(rollouts)
+        if action_NKTD is None:
+            return []
+        figure = spread_figure(rollouts)
+        path = directory / "spread.png"
+        style.write_png(style.rendered(figure), path)
+        width, height = style.size_of(figure)
+        facts = {"shape": [height, width, 3], "action_shape": list(action_NKTD.shape[1:]), "samples": len(rollouts)}
+        return [Artifact(path, "spread", facts)]
+
 
 def timeseries_figure(rollout: Rollout) -> Figure:
     """Return the picture as a matplotlib figure: 1600 pixels wide, 1920 where several bodies move."""
     action_KTD = shown_action(rollout)
     assert action_KTD is not None
-    chunks, chunk, _ = action_KTD.shape
-    rows = panel_rows(rollout)
+    return _page(panel_rows(rollout), rollout, facts(rollout, action_KTD), action_KTD.shape)
+
+
+def spread_figure(rollouts: Sequence[Rollout]) -> Figure:
+    """Return the picture of several samples of one job, laid out like `timeseries_figure`."""
+    action_NKTD = predicted_actions(rollouts)
+    assert action_NKTD is not None
+    return _page(spread_rows(rollouts), rollouts[0], spread_facts(rollouts, action_NKTD), action_NKTD.shape[1:])
+
+
+def _page(rows: Sequence[Sequence[Panel]], rollout: Rollout, line: str, shape_KTD: tuple[int, ...]) -> Figure:
+    """Return the panels below the rollout's headline and `line`, with their keys and their time axis."""
+    chunks, chunk, _ = shape_KTD
     single = all(len(row) == 1 for row in rows)
     width, look = (1600, _WIDE) if single else (1920, _NARROW)
-    height = _TOP + _FOOT + sum(_ROW if len(row[0].curves) > 1 else _LOW_ROW for row in rows)
+    inner, keys = width - 2 * _EDGE, key_width(rows, look)
+    beside = style.text_width(line, 17) <= inner - keys
+    top = _TOP if beside else _TOP + _KEYS
+    height = top + _FOOT + sum(_ROW if len(row[0].curves) > 1 else _LOW_ROW for row in rows)
     figure = style.new_figure(width, height)
-    inner = width - 2 * _EDGE
-    draw_title(figure, _EDGE, 28, inner, rollout, facts(rollout, action_KTD), 17, reserved=key_width(rows, look))
-    draw_keys(figure, width - _EDGE, 78, rows, look)
-    drawn = draw_curves(figure, rows, (_EDGE, _TOP, inner, height - _TOP - _FOOT), chunk, look)
+    draw_title(figure, _EDGE, 28, inner, rollout, line, 17, reserved=keys if beside else 0)
+    draw_keys(figure, width - _EDGE if beside else _EDGE + keys, 78 if beside else 78 + _KEYS, rows, look)
+    drawn = draw_curves(figure, rows, (_EDGE, top, inner, height - top - _FOOT), chunk, look)
     label = f"step  (1 step = {1 / rollout.fps:.3g} s)" if rollout.fps else "step"
     style.write(figure, width / 2, height - 16, label, look.font, ha="center", va="bottom", color=style.MUTED)
     if chunks > 1:

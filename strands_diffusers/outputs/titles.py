@@ -33,18 +33,28 @@ def facts(rollout: Rollout, action_KTD: np.ndarray | None = None) -> str:
     """Return `bridge · 16 steps at 5 Hz (3.2 s) · seed 0 · 3 of 160 values (1.9 %) beyond ±1`."""
     parts = [domains.short_name(rollout.domain)] if rollout.domain else []
     if action_KTD is not None:
-        chunks, steps, _ = action_KTD.shape
-        count = f"{chunks} chunks of {steps} steps" if chunks > 1 else f"{steps} steps"
-        rate = f" at {rollout.fps:g} Hz ({chunks * steps / rollout.fps:.3g} s)" if rollout.fps else ""
-        given = "given actions, " if rollout.action is None else ""
-        parts.append(f"{given}{count}{rate}")
+        parts.append(length_words(rollout, action_KTD))
     if rollout.seed is not None:
         parts.append(f"seed {rollout.seed}")
     if action_KTD is not None:
-        beyond = int(np.count_nonzero(np.abs(action_KTD) > 1))
-        share = f"{beyond} of {action_KTD.size} values ({100 * beyond / action_KTD.size:.2g} %)"
-        parts.append(f"{share if beyond else 'no value'} beyond ±1")
+        parts.append(beyond_words(action_KTD))
     return "  ·  ".join(parts)
+
+
+def length_words(rollout: Rollout, action_KTD: np.ndarray) -> str:
+    """Return `16 steps at 5 Hz (3.2 s)`."""
+    chunks, steps, _ = action_KTD.shape
+    count = f"{chunks} chunks of {steps} steps" if chunks > 1 else f"{steps} steps"
+    rate = f" at {rollout.fps:g} Hz ({chunks * steps / rollout.fps:.3g} s)" if rollout.fps else ""
+    given = "given actions, " if rollout.action is None else ""
+    return f"{given}{count}{rate}"
+
+
+def beyond_words(action: np.ndarray) -> str:
+    """Return `3 of 160 values (1.9 %) beyond ±1` for model-space actions of any shape."""
+    beyond = int(np.count_nonzero(np.abs(action) > 1))
+    share = f"{beyond} of {action.size} values ({100 * beyond / action.size:.2g} %)"
+    return f"{share if beyond else 'no value'} beyond ±1"
 
 
 def draw_title(

@@ -81,6 +81,14 @@ class Visualizer(_RolloutReader):
         nothing to show (a comparison without a reference).
         """
 
+    def draw_all(self, rollouts: Sequence[Rollout], directory: Path) -> list[Artifact]:
+        """Draw the samples of one job together and return what was written; without an override, nothing.
+
+        Called once in a job of several samples (`sampler.num_samples` > 1), beside `draw` for each of them; `directory`
+        is the job's own folder, above the samples' folders.
+        """
+        return []
+
 
 @dataclass(frozen=True)
 class Measure:

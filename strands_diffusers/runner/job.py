@@ -179,6 +179,7 @@ def run_job(
 class _Produced:
     rollouts: list[Rollout]
     artifacts: list[tuple[Rollout, list[Artifact]]]
+    """The files of each sample; the first one's list begins with what was drawn over all samples."""
     metrics: list[Metrics]
     model: dict[str, Any]
     notes: list[str]
@@ -198,6 +199,7 @@ def _run(job: Job, directory: Path, clock: Clock, tracker: _SafeTracker, progres
     ]
     with clock("write"), manifest.staging(directory) as private:
         written = [_write(r, private, job) for r in rollouts]
+        written[0][0][:0] = _draw_all(rollouts, private, job)
         manifest.publish(private, directory)
         moved = [[replace(a, path=directory / a.path.relative_to(private)) for a in files] for files, _ in written]
     facts = {**loader.describe(model), "warm": warm}
@@ -237,13 +239,29 @@ def _write(rollout: Rollout, private: Path, job: Job) -> tuple[list[Artifact], M
         files = [pool.submit(s.save, rollout, folder) for s in job.serializers if _reads(s, rollout)]
         files += [pool.submit(v.draw, rollout, folder) for v in job.visualizers if _reads(v, rollout)]
         values = {m.name: pool.submit(m.compute, rollout) for m in job.metrics if _reads(m, rollout)}
-        try:
+        with _writing():
             artifacts = [a for future in files for a in future.result()]
-        except OSError as error:
-            raise OutputError(
-                f"cannot write the rollout: {error.strerror or error}. Free some space or set output_dir=DIR."
-            ) from error
         return artifacts, {name: result for name, future in values.items() if (result := future.result())}
+
+
+def _draw_all(rollouts: Sequence[Rollout], private: Path, job: Job) -> list[Artifact]:
+    """Pictures over all samples of a job, where there are several."""
+    if len(rollouts) < 2:
+        return []
+    readers = [v for v in job.visualizers if all(_reads(v, rollout) for rollout in rollouts)]
+    with _writing():
+        return [a for v in readers for a in v.draw_all(rollouts, private)]
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Turn the disk's refusal into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the rollout: {error.strerror or error}. Free some space or set output_dir=DIR."
+        ) from error
 
 
 def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str]) -> RunInfo:
@@ -283,6 +301,7 @@ def _record(
         "engine": first.details.get("engine", {}),
         "rollout": manifest.rollout_entry(first),
         "samples": [manifest.rollout_entry(r) for r in result.rollouts] if len(result.rollouts) > 1 else [],
+        **({"samples_action": spread} if (spread := manifest.action_spread(result.rollouts)) else {}),
         "artifacts": [manifest.artifact_entry(a, directory) for _, files in result.artifacts for a in files],
         "metrics": result.metrics[0] if len(result.metrics) == 1 else _mean(result.metrics),
         "seconds": {**{k: round(v, 4) for k, v in clock.seconds.items()}, "stages": dict(first.seconds)},

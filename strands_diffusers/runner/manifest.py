@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import OutputError, SweepError, one_line
+from strands_diffusers.lazy import np
 from strands_diffusers.results import Artifact, Rollout
 
 SCHEMA_VERSION = 1
@@ -134,6 +135,20 @@ def rollout_entry(rollout: Rollout) -> dict[str, Any]:
 
 def write_failure(
     directory: Path, error: BaseException, stage: str, overrides: Sequence[str] = (), **facts: Any
+def action_spread(rollouts: Sequence[Rollout]) -> dict[str, Any] | None:
+    """Mean and standard deviation (N - 1) of the predicted actions over N samples, each `[K][T][D]` in model space.
+
+    None where there is one sample, or no predicted action.
+    """
+    actions_KTD = [rollout.action for rollout in rollouts if rollout.action is not None]
+    if len(actions_KTD) < 2:
+        return None
+    action_NKTD = np.stack(actions_KTD).astype(np.float64)
+    mean_KTD, deviation_KTD = action_NKTD.mean(axis=0), action_NKTD.std(axis=0, ddof=1)
+    facts = {"samples": len(actions_KTD), "shape": list(mean_KTD.shape), "unit": "model space"}
+    return {**facts, "mean": mean_KTD.tolist(), "std": deviation_KTD.tolist()}
+
+
 ) -> None:
     """Leave `failure.json` in the job's folder; a folder that cannot be written to is left alone, the error is raised anyway."""
     record = {

@@ -15,7 +15,8 @@ What a dashboard finds, for the job's (first) sample:
 | summary `status`, `error` | `done` or `failed`, and the error's one line                                  |
 
 With `sampler.num_samples` > 1 every sample stands under `sample_00/`, `sample_01/`, ... with the same keys, so that
-none overwrites another; the first also has the plain keys, so that jobs of any kind share the same panels.
+none overwrites another; the first also has the plain keys, so that jobs of any kind share the same panels. What was
+drawn over all samples is logged with the first one: `plots/spread`.
 
 Offline run folders upload with `wandb sync`. Their media lie inside them and survive a move to another place or
 machine; only the table's artifact is found by absolute path (wandb's rule), so sync before moving to keep that too.

@@ -1,5 +1,6 @@
 """One job on the embedded model: real pipeline, real files, a manifest that tells the truth."""
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,8 @@ from strands_diffusers.config import compose
 from strands_diffusers.errors import ConfigError, ObservationError, OutputError, RequestError
 from strands_diffusers.pipelines import loader
 from strands_diffusers.plugin import manager
-from strands_diffusers.plugin.base import Serializer, Tracker
+from strands_diffusers.plugin.base import Serializer, Tracker, Visualizer
+from strands_diffusers.results import Artifact
 from strands_diffusers.runner import job, manifest, provenance
 
 FAST = ("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "tracker=none")
@@ -127,6 +129,30 @@ def test_samples_have_folders_of_their_own_and_seeds_that_count_up(tmp_path):
         rollout(*BARE, "sampler.num_samples=2", output_dir=tmp_path)
 
 
+def test_several_samples_are_recorded_with_mean_and_spread_and_drawn_together(tmp_path):
+    futures = rollouts(
+        *FAST, "metric=[]", "visualizer=[timeseries]", "output=[action]", "sampler.num_samples=3", output_dir=tmp_path
+    )
+
+    record = manifest.read(tmp_path)
+    spread = record["samples_action"]
+    actions_NKTD = np.stack([future.action for future in futures]).astype(np.float64)
+    assert (spread["samples"], spread["shape"], spread["unit"]) == (3, [1, 16, 2], "model space")
+    np.testing.assert_array_equal(spread["mean"], actions_NKTD.mean(axis=0))
+    np.testing.assert_array_equal(spread["std"], actions_NKTD.std(axis=0, ddof=1))
+    assert np.min(spread["std"]) > 0  # different seeds, different futures
+    [picture] = [entry for entry in record["artifacts"] if entry["type"] == "spread"]
+    assert picture["path"] == "spread.png"
+    assert picture["sha256"] == hashlib.sha256((tmp_path / "spread.png").read_bytes()).hexdigest()
+
+
+def test_a_job_of_one_sample_has_no_spread(policy):
+    _, directory = policy
+
+    assert "samples_action" not in manifest.read(directory)
+    assert not (directory / "spread.png").exists()
+
+
 def test_a_run_can_be_the_next_observation(policy, tmp_path):
     _, directory = policy
 
@@ -156,6 +182,23 @@ class Refusing(Serializer):
         raise OutputError("the pencil broke")
 
 
+class Together(Visualizer):
+    """Writes down which samples it was given together; on a full disk where there are three."""
+
+    name = "together"
+    output_types = ("action",)
+
+    def draw(self, rollout, directory):
+        return []
+
+    def draw_all(self, rollouts, directory):
+        if len(rollouts) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path = directory / "seeds.txt"
+        path.write_text(" ".join(str(rollout.seed) for rollout in rollouts))
+        return [Artifact(path, self.name)]
+
+
 class Exploding(Tracker):
     """Raises wherever it can."""
 
@@ -175,10 +218,11 @@ class Exploding(Tracker):
 
 @pytest.fixture
 def extra(monkeypatch):
-    """An index with two plugin classes more."""
+    """An index with three plugin classes more."""
     index = manager.PluginIndex(list(manager.plugins().registrations))
     index.registrations += [
         manager.Registration("register_serializers", "output", "refusing", "test", Refusing),
+        manager.Registration("register_visualizers", "visualizer", "together", "test", Together),
         manager.Registration("register_trackers", "tracker", "exploding", "test", Exploding),
     ]
     monkeypatch.setattr(job, "plugins", lambda: index)
@@ -204,6 +248,21 @@ def test_a_failed_job_leaves_its_reason_and_no_manifest_and_no_half_file(extra, 
     assert failure["stage"] == "write"
     assert "Traceback" in failure["traceback"]
     assert Exploding.calls == ["start", ("failed", "OutputError: the pencil broke")]
+
+
+def test_a_visualizer_of_a_plugin_draws_all_samples_together_and_once(extra, tmp_path):
+    together = {"visualizer": {"together": Together.Config()}, "tracker": Exploding.Config()}
+
+    result = job.run_job(job.check(configured("sampler.num_samples=2", "seed=8", **together)), tmp_path / "two")
+    assert (tmp_path / "two/seeds.txt").read_text() == "8 9"
+    assert [e["path"] for e in result.manifest["artifacts"] if e["type"] == "together"] == ["seeds.txt"]
+
+    result = job.run_job(job.check(configured(**together)), tmp_path / "one")
+    assert not (tmp_path / "one/seeds.txt").exists()
+
+    with pytest.raises(OutputError, match=r"cannot write the rollout: No space left on device\. Free some space"):
+        job.run_job(job.check(configured("sampler.num_samples=3", **together)), tmp_path / "three")
+    assert {p.name for p in (tmp_path / "three").iterdir()} == {"failure.json"}
 
 
 def test_a_tracker_that_raises_loses_no_rollout(extra, tmp_path):
