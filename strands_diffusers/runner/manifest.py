@@ -133,8 +133,6 @@ def rollout_entry(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def write_failure(
-    directory: Path, error: BaseException, stage: str, overrides: Sequence[str] = (), **facts: Any
 def action_spread(rollouts: Sequence[Rollout]) -> dict[str, Any] | None:
     """Mean and standard deviation (N - 1) of the predicted actions over N samples, each `[K][T][D]` in model space.
 
@@ -149,6 +147,8 @@ def action_spread(rollouts: Sequence[Rollout]) -> dict[str, Any] | None:
     return {**facts, "mean": mean_KTD.tolist(), "std": deviation_KTD.tolist()}
 
 
+def write_failure(
+    directory: Path, error: BaseException, stage: str, overrides: Sequence[str] = (), **facts: Any
 ) -> None:
     """Leave `failure.json` in the job's folder; a folder that cannot be written to is left alone, the error is raised anyway."""
     record = {
