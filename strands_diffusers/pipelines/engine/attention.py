@@ -14,6 +14,7 @@ width. Generated tokens are packed as diffusers packs them: `[B * N, C]`, sample
 from typing import Any
 
 from torch import Tensor, cat
+from torch.nn.functional import silu
 
 
 def understanding_layer(
@@ -39,23 +40,28 @@ def understanding_layer(
     return text_LC, seen.unsqueeze(0), v.unsqueeze(0)
 
 
-def generation_layer(layer: Any, tokens: Tensor, k_text: Tensor, v_text: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def generation_layer(
+    layer: Any, tokens: Tensor, k_text: Tensor, v_text: Tensor, cos: Tensor, sin: Tensor, rows: Tensor | None = None
+) -> Tensor:
     """Run the generated tokens of all samples through one layer, attending to the text and to their own sample.
 
-    Shapes: `tokens` [B * N, C] in and out; `k_text`, `v_text` [1, L, g, d]; `cos`, `sin` [N, 1, d].
+    Shapes: `tokens` [B * N, C] in and out; `k_text`, `v_text` [1, L, g, d]; `cos`, `sin` [N, 1, d]. With `rows` [R]
+    only those tokens of each sample are wanted, all others being attended to alone: the result is [B * R, C].
     """
     attn = layer.self_attn
     batch = tokens.shape[0] // cos.shape[0]
     x = layer.input_layernorm_moe_gen(tokens)
-    q = attn.norm_added_q(attn.add_q_proj(x).view(batch, -1, attn.num_attention_heads, attn.head_dim))
     k = attn.norm_added_k(attn.add_k_proj(x).view(batch, -1, attn.num_key_value_heads, attn.head_dim))
     v = attn.add_v_proj(x).view(batch, -1, attn.num_key_value_heads, attn.head_dim)
-    q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-    k = cat([k_text.expand(batch, -1, -1, -1), k], dim=1)
+    k = cat([k_text.expand(batch, -1, -1, -1), rotate(k, cos, sin)], dim=1)
     v = cat([v_text.expand(batch, -1, -1, -1), v], dim=1)
-    attended = attend(attn, q, k, v, is_causal=False)
-    tokens = tokens + attn.to_add_out(attended.flatten(0, 1).flatten(-2, -1))
-    return tokens + layer.mlp_moe_gen(layer.post_attention_layernorm_moe_gen(tokens))
+    if rows is not None:
+        tokens, x = (t.unflatten(0, (batch, -1)).index_select(1, rows).flatten(0, 1) for t in (tokens, x))
+        cos, sin = cos.index_select(0, rows), sin.index_select(0, rows)
+    q = attn.norm_added_q(attn.add_q_proj(x).view(batch, -1, attn.num_attention_heads, attn.head_dim))
+    attended = attend(attn, rotate(q, cos, sin), k, v, is_causal=False)
+    tokens = attn.to_add_out(attended.flatten(0, 1).flatten(-2, -1)).add_(tokens)
+    return feed_forward(layer.mlp_moe_gen, layer.post_attention_layernorm_moe_gen(tokens)).add_(tokens)
 
 
 def attend(attn: Any, q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Tensor:
@@ -67,7 +73,17 @@ def attend(attn: Any, q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Te
     )
 
 
+def feed_forward(mlp: Any, x: Tensor) -> Tensor:
+    """The layer's MLP, writing over its own intermediate results."""
+    if mlp.hidden_act == "relu2":
+        return mlp.down_proj(mlp.up_proj(x).relu_().square_())
+    return mlp.down_proj(silu(mlp.gate_proj(x), inplace=True).mul_(mlp.up_proj(x)))
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding of `x` [..., heads, d]: halves turned against each other."""
     half = x.shape[-1] // 2
-    return x * cos + cat((-x[..., half:], x[..., :half]), dim=-1) * sin
+    turned = x * cos
+    turned[..., :half] -= x[..., half:] * sin[..., :half]
+    turned[..., half:] += x[..., :half] * sin[..., half:]
+    return turned

@@ -17,6 +17,7 @@ from torch.nn import functional
 from strands_diffusers.pipelines.engine.attention import generation_layer
 from strands_diffusers.pipelines.engine.hooks import through_hooks
 from strands_diffusers.pipelines.engine.layout import Layout
+from strands_diffusers.pipelines.engine.samebits import same_bits
 from strands_diffusers.pipelines.engine.text import Text
 
 
@@ -33,7 +34,7 @@ class State(NamedTuple):
     """[B, A, D]"""
 
 
-LayerFunction = Callable[[Any, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+LayerFunction = Callable[..., Tensor]
 """`generation_layer`, or a faster function with its signature."""
 
 
@@ -56,6 +57,8 @@ class Denoiser:
         self.noisy_frames = torch.tensor(layout.noisy_frames, dtype=torch.long, device=device)
         noisy = torch.zeros(layout.grid[0], dtype=torch.bool, device=device).index_fill_(0, self.noisy_frames, True)
         self.noisy_tokens = noisy.repeat_interleave(layout.frame_tokens).unsqueeze(-1)  # [vision tokens, 1]
+        read = layout.read_tokens
+        self.read = None if len(read) == layout.tokens else torch.tensor(read, dtype=torch.long, device=device)
         self.action_width = action_width
         self.action_in = self.action_out = None
         if layout.action_steps:
@@ -70,9 +73,31 @@ class Denoiser:
         `embeds` are the timestep embeddings of vision, sound and action tokens, one row or one per noisy token.
         """
         tokens = self.embed(state, embeds)
-        for layer, (keys, values) in zip(self.layers, text.layers, strict=True):
+        for layer, (keys, values) in list(zip(self.layers, text.layers, strict=True))[:-1]:
             tokens = through_hooks(layer, self.layer_function, tokens, keys, values, *rotary)
-        return self.predict(self.transformer.norm_moe_gen(tokens), state)
+        return self.predict(self._last_layer(tokens, *text.layers[-1], *rotary), state)
+
+    def _last_layer(self, tokens: Tensor, *others: Tensor) -> Tensor:
+        """Return the last hidden state [B * R, E] of the R tokens of each sample that somebody reads.
+
+        A kernel may add in another order for fewer rows, so on a CPU all are computed until that is known not to be.
+        """
+        layer, norm, read = self.layers[-1], self.transformer.norm_moe_gen, self.read
+        if read is None:
+            return norm(through_hooks(layer, self.layer_function, tokens, *others))
+
+        def of_read() -> Tensor:
+            return norm(through_hooks(layer, self.layer_function, tokens, *others, read))
+
+        def of_all() -> Tensor:
+            hidden = norm(through_hooks(layer, self.layer_function, tokens, *others))
+            return hidden.unflatten(0, (-1, self.layout.tokens)).index_select(1, read).flatten(0, 1)
+
+        if tokens.device.type != "cpu":
+            return of_read()
+        keys = others[0]
+        layout = (id(layer), len(list(layer.parameters())), tokens.shape, read.shape, keys.shape, tokens.dtype)
+        return same_bits(layout, of_read, of_all)
 
     def embed(self, state: State, embeds: tuple[Tensor | None, ...]) -> Tensor:
         """Project latents to tokens [B * N, E] and add the timestep to those that carry noise."""
@@ -102,15 +127,12 @@ class Denoiser:
         return x.index_copy(1, self.noisy_frames, noisy).flatten(1, 2)
 
     def predict(self, hidden: Tensor, state: State) -> State:
-        """Read the velocities, float32, from the last hidden state [B * N, E]."""
+        """Read the velocities, float32, from the last hidden state [B * R, E] of the tokens that carry noise."""
         transformer, layout, batch = self.transformer, self.layout, state.vision.shape[0]
-        hidden = hidden.view(batch, layout.tokens, -1)
-        sizes = [layout.vision_tokens, layout.sound_frames, layout.action_steps]
-        of_vision, of_sound, of_action = hidden.split(sizes, dim=1)
+        of_vision, of_sound, of_action = hidden.unflatten(0, (batch, -1)).split(layout.noisy_counts, dim=1)
         vision = torch.zeros_like(state.vision, dtype=torch.float32)
         if layout.noisy_frames:
-            rows = of_vision.unflatten(1, (-1, layout.frame_tokens)).index_select(1, self.noisy_frames)
-            cells = self.unpatchify(transformer.proj_out(rows.flatten(0, 2)), batch)
+            cells = self.unpatchify(transformer.proj_out(of_vision.flatten(0, 1)), batch)
             vision.index_copy_(2, self.noisy_frames, cells.float())
         sound = action = None
         if state.sound is not None:

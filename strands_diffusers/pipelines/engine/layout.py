@@ -60,6 +60,14 @@ class Layout:
         return self.vision_tokens + self.sound_frames + self.action_steps
 
     @property
+    def read_tokens(self) -> tuple[int, ...]:
+        """Tokens of one sample whose velocity anybody reads: those that carry noise."""
+        vision = [frame * self.frame_tokens + i for frame in self.noisy_frames for i in range(self.frame_tokens)]
+        first = self.vision_tokens + self.sound_frames
+        actions = [] if self.actions_given else range(first, first + self.action_steps)
+        return (*vision, *range(self.vision_tokens, first), *actions)
+
+    @property
     def noisy_counts(self) -> tuple[int, int, int]:
         """Tokens of vision, sound and action that carry noise, and so a timestep."""
         vision = len(self.noisy_frames) * self.frame_tokens

@@ -67,6 +67,7 @@ MIRRORED: dict[str, str] = {
     f"{TRANSFORMER}:Cosmos3OmniTransformer._unpack_action_latents": "e1aa583e2f8943b0",
     f"{TRANSFORMER}:Cosmos3OmniTransformer._run_decoder_stack": "9e832f69c5278a96",
     f"{TRANSFORMER}:Cosmos3VLTextMoTDecoderLayer.forward": "64ddd2a5e6382ac5",
+    f"{TRANSFORMER}:Cosmos3VLTextMLP.forward": "690a9138bb2709c2",
     f"{TRANSFORMER}:Cosmos3AttnProcessor.__call__": "02730003f3abe5d5",
     f"{TRANSFORMER}:_rotate_half": "a5848fd5c2b9af2b",
     f"{TRANSFORMER}:DomainAwareLinear.forward": "9bdb29c340550985",
