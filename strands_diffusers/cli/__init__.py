@@ -82,7 +82,13 @@ def _hydra(arguments: list[str]) -> int:
         if sweep.Folders.latest and not args.multirun:
             sweep.discard_if_empty(sweep.Folders.latest)
         raise
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if (
+            isinstance(error, ValueError)
+            and "Config group override" not in str(error)
+            and not isinstance(error, OmegaConfBaseException)
+        ):
+            raise
         if full_error == "1":
             raise
         raise explain(error, args.overrides) from error

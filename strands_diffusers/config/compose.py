@@ -108,7 +108,7 @@ def compose(overrides: Sequence[str], cwd: Path | None = None) -> RunConfig:
     with _own_hydra():
         try:
             node = hydra_compose(CONFIG_NAME, overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise explain(error, overrides) from error
     return to_run_config(node, overrides, cwd)
 

@@ -5,8 +5,9 @@ import re
 import typing
 from collections.abc import Iterator, Sequence
 
-from hydra.core.global_hydra import GlobalHydra
+from hydra.core.config_store import ConfigStore
 
+from strands_diffusers import domains
 from strands_diffusers.config import schema
 from strands_diffusers.errors import ConfigError, near_miss, one_line
 
@@ -23,7 +24,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> ConfigError:
             return cause
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     text = "\n".join(str(e) for e in (error, error.__cause__) if e).split("Config search path")[0]
-    for handler in (_grammar, _missing_choice, _unknown_key, _missing_value, _bad_value, _choice_conflict):
+    for handler in (_grammar, _missing_choice, _unknown_key, _missing_value, _bad_value, _choice_conflict, _not_a_name):
         message = handler(text, error, overrides)
         if message:
             return ConfigError(message)
@@ -57,22 +58,27 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
             return ""
     group, name = match[1], match[2]
     options = [o for o in match[3].split() if o] if match.lastindex == 3 else _choices(group)
-    long_names = _domain_aliases() if group == "domain" else {}
-    hint = f" Use domain={long_names[name]}." if name in long_names else near_miss(name, options)
+    hint = near_miss(name, options)
+    if group == "domain" and (known := _domain(name)):
+        hint = f" Use domain={known.short}."
+        if known.width is None:
+            hint = f" diffusers knows {name} but no action width for it, and refuses it in every mode."
     listed = f"; there are {', '.join(options)}" if options else ""
     return f"{group}={name} is not a choice{listed}.{hint}"
 
 
 def _choices(group: str) -> list[str]:
-    """The choices of a group as Hydra lists them; empty where Hydra is not composing."""
-    gh = GlobalHydra.instance()
-    return gh.config_loader().get_group_options(group) if gh.is_initialized() else []
+    """The choices of a group: those in the store, and the files of the config folder."""
+    from strands_diffusers.config.compose import conf_dir
+
+    stored = ConfigStore.instance().repo.get(group, {})
+    files = {path.stem for path in (conf_dir() / group).glob("*.yaml")}
+    return sorted({name.removesuffix(".yaml") for name in stored} | files)
 
 
-def _domain_aliases() -> dict[str, str]:
-    from strands_diffusers import domains
-
-    return {d.name: d.short for d in domains.all_domains()}
+def _domain(name: str) -> domains.Domain | None:
+    """The domain that diffusers calls `name`, or whose short name it is."""
+    return next((d for d in domains.all_domains() if name in (d.name, d.short)), None)
 
 
 def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
@@ -120,6 +126,15 @@ def _bad_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
     if "non-nullable" in text or "not Optional" in text or "not supported for non-optional" in text:
         return f"{key} cannot be null."
     return ""
+
+
+def _not_a_name(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    if "Config group override must be" not in text:
+        return ""
+    words = [o for o in overrides if o.partition("=")[0] in _GROUPS]
+    group, _, value = words[-1].partition("=") if words else ("a group", "", "")
+    listed = f" There are {', '.join(_choices(group))}." if words else ""
+    return f"{group}={value} is not the name of a choice.{listed}"
 
 
 def _choice_conflict(text: str, error: Exception, overrides: Sequence[str]) -> str:

@@ -66,14 +66,21 @@ def model_index(config: ModelConfig, location: Path | str) -> dict[str, Any]:
         return _json(location / "model_index.json", f"{location} is not a diffusers checkpoint")
     if config.pipeline:
         return {}
+    import logging
+
     from huggingface_hub import hf_hub_download
 
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # it announces each of its tries; one line at the end says the same
     try:
         return _json(Path(hf_hub_download(location, "model_index.json", revision=config.revision)), location)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"cannot reach {location} on the Hub: name its class with model.pipeline=... ({type(error).__name__})."
+            f"cannot reach {location} on the Hub ({type(error).__name__}). Give a local folder with model.repo=DIR."
         ) from error
+    finally:
+        hub.setLevel(level)
 
 
 def component_config(location: Path, component: str) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from strands_diffusers.errors import MissingPackageError, ModelError, near_miss,
 from strands_diffusers.pipelines import checkpoint, modular
 from strands_diffusers.pipelines import guardrail as guardrails
 
+TWIN = "The embedded model does the same job anywhere: strands-diffusers experiment=pusht_action_policy."
+"""What to type where large weights or a GPU are missing."""
+
 MAX_WARM = 1
 """Pipelines kept at a time: a second 33 GB model would not fit beside the first."""
 
@@ -94,7 +97,15 @@ def check(config: ModelConfig) -> None:
                 f"model.offload={config.offload.value} needs an accelerator and this machine has none. "
                 "Use model.offload=none."
             )
-    if config.lora.repo and importlib.util.find_spec("peft") is None:
+    if config.weights_gb and config.device == "auto" and resolve_device("auto") == "cpu":
+        raise ModelError(
+            f"model={config.name} has {config.weights_gb:g} GB of weights and this machine has no accelerator. {TWIN} "
+            "(model.device=cpu tries it here all the same.)"
+        )
+    lora = config.lora.repo
+    if lora and lora.startswith(("/", "./", "../", "~")) and not Path(lora).expanduser().exists():
+        raise ModelError(f"model.lora.repo={lora} does not exist. Give a folder, a file or a Hub id.")
+    if lora and importlib.util.find_spec("peft") is None:
         raise MissingPackageError("model.lora needs the package peft: pip install 'peft>=0.17'")
     if (
         config.guardrail
@@ -238,7 +249,8 @@ def _load(
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"cannot load {location}: {type(error).__name__}: {one_line(error, 300)}") from error
+        twin = f" {TWIN}" if config.weights_gb else ""
+        raise ModelError(f"cannot load {location}: {type(error).__name__}: {one_line(error, 300)}{twin}") from error
     pipe.set_progress_bar_config(disable=True)
     if config.scheduler:
         pipe.scheduler = getattr(diffusers, config.scheduler).from_config(pipe.scheduler.config)
