@@ -1,6 +1,7 @@
 """What the action numbers mean: model space <-> physical units, rot6d <-> SO(3), deltas -> SE(3) paths. Pure numpy."""
 
 from strands_diffusers.actions.check import check_actions
+from strands_diffusers.actions.perturb import PERTURBATIONS, perturbed
 from strands_diffusers.actions.poses import deltas, geodesic, integrate, matrix_to_rot6d, rot6d_to_matrix
 from strands_diffusers.actions.statistics import Statistics, builtin_statistics, load_statistics
 from strands_diffusers.actions.units import (
@@ -16,6 +17,7 @@ from strands_diffusers.actions.units import (
 )
 
 __all__ = [
+    "PERTURBATIONS",
     "Statistics",
     "builtin_statistics",
     "check_actions",
@@ -27,6 +29,7 @@ __all__ = [
     "matrix_to_rot6d",
     "out_of_range_share",
     "paths",
+    "perturbed",
     "physical_record",
     "pixel_path",
     "rot6d_to_matrix",

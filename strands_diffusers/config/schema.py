@@ -77,6 +77,24 @@ class Keep(str, Enum):
     last = "last"
 
 
+class Perturb(str, Enum):
+    """How the given actions are changed before a forward-dynamics rollout: a test of whether the model obeys them."""
+
+    none = "none"
+    shuffled = "shuffled"
+    zero = "zero"
+    mirrored = "mirrored"
+
+
+class Verdict(str, Enum):
+    """Tests of the world model that a finished sweep can be judged by; each needs certain things to be swept."""
+
+    action_sensitivity = "action_sensitivity"
+    cycle_consistency = "cycle_consistency"
+    seed_spread = "seed_spread"
+    prompt_sensitivity = "prompt_sensitivity"
+
+
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ConfigError(message)
@@ -178,6 +196,9 @@ class ModelConfig:
     low_cpu_mem_usage: bool = True
     """Load weights without a second copy in host memory."""
 
+    weights_gb: float | None = None
+    """Size of the weights in bfloat16 [GB]; a model with one needs an accelerator, unless `device=cpu` is asked for."""
+
     pixel_map: bool = False
     """The model's pusht actions are pixels / 256 - 1: true for the embedded model alone."""
 
@@ -254,6 +275,9 @@ class ForwardDynamicsConfig(ActionConditionConfig):
 
     actions: str | None = None
     """Action file (.json, .npy, .npz), [T, D] in model space; null: the observation's own actions."""
+
+    perturb: Perturb = Perturb.none
+    """Change them first: shuffled (steps in another, fixed order), zero (no motion), mirrored (motion negated)."""
 
 
 @dataclass
@@ -481,6 +505,10 @@ class SweepConfig:
 
     objective: str | None = None
     """What a job returns to an optimising sweeper: `metrics.video.psnr`."""
+
+    verdict: Verdict | None = None
+    """Judge the finished sweep: action_sensitivity (sweep condition.perturb), cycle_consistency (inverse dynamics of
+    run:DIR), seed_spread (seed), prompt_sensitivity (prompt). null: no judgement. A single run has none."""
 
     def __post_init__(self) -> None:
         _in_range("sweep.retries", self.retries, 0, 100)
