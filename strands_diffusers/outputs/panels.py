@@ -6,7 +6,7 @@ S = K*T steps; row s of the action moves frame s to frame s + 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from strands_diffusers import actions, domains
@@ -109,10 +109,19 @@ def reference_action(rollout: Rollout, action_KTD: np.ndarray) -> np.ndarray | N
     return check_action("reference_action", reference_KTD, rollout.space)
 
 
-def action_columns(space: ActionSpace | None, width: int) -> tuple[Column, ...]:
-    """Return the domain's columns, or nameless ones where no domain is known."""
-    known = domains.get(space.domain).columns if space else ()
-    return known or tuple(Column(f"action_{index}", "action", "unknown", "") for index in range(width))
+def action_columns(rollout: Rollout, width: int) -> tuple[Column, ...]:
+    """Return the domain's columns, or nameless ones where no domain is known; `details["columns"]`, a list of
+    `{"name": ..., "kind": ...}`, renames them, and where no domain is known says what they are.
+    """
+    known = domains.get(rollout.space.domain).columns if rollout.space else ()
+    columns = known or tuple(Column(f"action_{index}", "action", "unknown", "") for index in range(width))
+    given = rollout.details.get("columns")
+    if not given:
+        return columns
+    return tuple(
+        replace(column, name=entry["name"], kind=column.kind if known else entry["kind"])
+        for column, entry in zip(columns, given, strict=True)
+    )
 
 
 def panel_rows(rollout: Rollout) -> list[list[Panel]]:
@@ -126,7 +135,7 @@ def panel_rows(rollout: Rollout) -> list[list[Panel]]:
         return []
     reference_KTD = reference_action(rollout, action_KTD)
     width = action_KTD.shape[2]
-    columns = action_columns(rollout.space, width)
+    columns = action_columns(rollout, width)
     values = _Values(action_KTD, reference_KTD, rollout.space)
     rows: list[list[Panel]] = []
     for (group, kind), members in groupby(range(width), lambda index: (columns[index].group, columns[index].kind)):

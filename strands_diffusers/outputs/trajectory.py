@@ -67,7 +67,7 @@ def trajectory_figure(rollout: Rollout, action_KTD: np.ndarray) -> tuple[Figure,
         reference_S2 = None if reference_KTD is None else actions.pixel_path(reference_KTD, rollout.space)
         return _draw_pixels(rollout, action_KTD, pixels_S2, reference_S2), "px"
     width = action_KTD.shape[2]
-    names = [column.name for column in action_columns(rollout.space, width)[:3]]
+    names = [column.name for column in action_columns(rollout, width)[:3]]
     rows_SD = action_KTD.reshape(-1, width)[:, :3]
     reference_SD = None if reference_KTD is None else reference_KTD.reshape(-1, width)[:, :3]
     if len(names) < 3:

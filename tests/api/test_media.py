@@ -115,7 +115,7 @@ def test_what_cannot_become_what_is_wanted_is_one_clear_error(
 
 def test_data_uris_have_a_size_limit(monkeypatch, first_frame: Path) -> None:
     monkeypatch.setenv("STRANDS_DIFFUSERS_MAX_DATA_URI_MB", "0.001")
-    with pytest.raises(ObservationError, match="more than 0[.]001 MB"):
+    with pytest.raises(ObservationError, match=r"more than 0[.]001 MB"):
         coerced("image", uri(first_frame, "image/png") + "A" * 4000)
     monkeypatch.setenv("STRANDS_DIFFUSERS_MAX_DATA_URI_MB", "lots")
     with pytest.raises(ConfigError, match="number of megabytes"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from strands_diffusers import actions
+from strands_diffusers import actions, domains
 from strands_diffusers.api import files, media, values
 from strands_diffusers.api.access import Access
 from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, preview
@@ -60,7 +60,7 @@ def visualize(request: Request) -> Reply:
         "num_chunks": int(action_KTD.shape[0]),
         "timesteps_per_chunk": int(action_KTD.shape[1]),
         "action_dim": int(width),
-        "gripper_index": _gripper(spec, rollout, width),
+        "gripper_index": _gripper(spec, rollout.domain, width),
         "value_range": [float(action_KTD.min()), float(action_KTD.max())],
         "out_of_range_share": round(actions.out_of_range_share(action_KTD), 6),
         "has_3d_path": any(each.type == "trajectory" for each in artifacts) and width >= 3,
@@ -69,10 +69,17 @@ def visualize(request: Request) -> Reply:
         "fps": rollout.fps,
     }
     paths = [str(each.path) for each in artifacts]
+    notes = []
+    if spec.get("cumulative_xyz") and not actions.decodable(rollout.space):
+        notes.append(
+            "cumulative_xyz was not applied: zero motion is not 0 in model space, so a sum drifts. "
+            "Name the domain for the decoded path (domain='bridge_orig_lerobot')."
+        )
     return ok(
-        "\n".join([f"action {list(action_KTD.shape)}", *(f"  {path}" for path in paths), preview(summary)]),
+        "\n".join([f"action {list(action_KTD.shape)}", *(f"  {path}" for path in paths), *notes, preview(summary)]),
         data=summary,
         artifacts=paths,
+        **({"notes": notes} if notes else {}),
     )
 
 
@@ -109,10 +116,10 @@ def _rollout(action_KTD: np.ndarray, found: Found, spec: dict[str, Any], request
     video = None
     if spec.get("world_video"):
         path = request.access.readable(Path(str(spec["world_video"])), "world_video")
-        video = read_clip(path, name="world_video").frames_FHWC
+        video = read_clip(path, name=f"world_video={path.name}").frames_FHWC
     details: dict[str, Any] = {}
     if spec.get("dim_labels") or spec.get("gripper_index") is not None:
-        details["columns"] = _labels(spec, action_KTD.shape[2])
+        details["columns"] = _columns(spec, space, action_KTD.shape[2])
     return Rollout(
         mode=found.mode,
         prompt=str(spec.get("prompt") or found.prompt),
@@ -124,29 +131,25 @@ def _rollout(action_KTD: np.ndarray, found: Found, spec: dict[str, Any], request
     )
 
 
-def _labels(spec: dict[str, Any], width: int) -> list[str]:
-    labels = spec.get("dim_labels") or [f"action_{i}" for i in range(width)]
-    if (
-        not isinstance(labels, list | tuple)
-        or len(labels) != width
-        or not all(isinstance(label, str) for label in labels)
-    ):
+def _columns(spec: dict[str, Any], space: ActionSpace | None, width: int) -> list[dict[str, str]]:
+    """Names of the columns, and which one is the gripper, as the caller gives them."""
+    known = [column.name for column in domains.get(space.domain).columns] if space else []
+    labels = spec.get("dim_labels") or known or [f"action_{i}" for i in range(width)]
+    right = isinstance(labels, list | tuple) and len(labels) == width and all(isinstance(each, str) for each in labels)
+    if not right:
         raise ConfigError(f"dim_labels must be {width} texts, one per column of the action.")
-    return list(labels)
+    gripper = _gripper(spec, None, width)
+    return [{"name": label, "kind": "gripper" if i == gripper else "unknown"} for i, label in enumerate(labels)]
 
 
-def _gripper(spec: dict[str, Any], rollout: Rollout, width: int) -> int | None:
+def _gripper(spec: dict[str, Any], domain: str | None, width: int) -> int | None:
     """Index of the gripper: as given, else of the domain's gripper column; never by position alone."""
     index = spec.get("gripper_index")
     if index is not None:
         if isinstance(index, bool) or not isinstance(index, int) or not -width <= index < width:
             raise ConfigError(f"gripper_index={index!r} is not a column; there are {width}, from 0.")
         return index % width
-    if rollout.domain is None:
-        return None
-    from strands_diffusers import domains
-
-    kinds = [column.kind for column in domains.get(rollout.domain).columns]
+    kinds = [column.kind for column in domains.get(domain).columns] if domain else []
     return kinds.index("gripper") if "gripper" in kinds else None
 
 

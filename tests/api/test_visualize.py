@@ -1,0 +1,146 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rollouts import moving_frames
+
+from strands_diffusers.observations.images import read_image
+from strands_diffusers.observations.media import read_clip
+from strands_diffusers.outputs.film import write_mp4
+
+CHUNK_KTD = np.random.default_rng(3).uniform(-0.9, 1.1, (1, 16, 10)).astype(np.float32)
+
+
+def kinds(reply) -> list[str]:
+    return [Path(path).name.split("_")[0] for path in reply["artifacts"]]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda path: CHUNK_KTD.tolist(),
+        lambda path: CHUNK_KTD[0].tolist(),
+        lambda path: {"type": "action", "data": CHUNK_KTD.tolist(), "num_chunks": 1},
+        lambda path: json.dumps(CHUNK_KTD.tolist()),
+        lambda path: str(path),
+        lambda path: CHUNK_KTD,
+    ],
+)
+def test_every_spelling_is_drawn(use, spelling, tmp_path: Path) -> None:
+    path = tmp_path / "action.json"
+    path.write_text(json.dumps(CHUNK_KTD.tolist()))
+    reply = use("visualize", inputs=spelling(path), parameters={"fps": 8})
+    assert kinds(reply) == ["timeseries", "trajectory", "animation"]
+    assert reply["data"]["num_chunks"] == 1
+    assert reply["data"]["timesteps_per_chunk"] == 16
+    assert reply["data"]["action_dim"] == 10
+    assert reply["data"]["value_range"] == [float(CHUNK_KTD.min()), float(CHUNK_KTD.max())]
+    assert reply["data"]["space"] == "model"
+    clip = read_clip(Path(reply["artifacts"][2]))
+    assert len(clip.frames_FHWC) == 17
+    assert clip.fps == 8
+
+
+def test_target_serves_too_and_one_row_is_a_chunk_of_one_step(use) -> None:
+    reply = use("visualize", target=json.dumps(CHUNK_KTD[0, 0].tolist()))
+    assert reply["data"]["timesteps_per_chunk"] == 1
+
+
+def test_several_chunks_are_one_timeline(use) -> None:
+    reply = use("visualize", inputs=np.concatenate([CHUNK_KTD, CHUNK_KTD]).tolist())
+    assert (reply["data"]["num_chunks"], reply["data"]["timesteps_per_chunk"]) == (2, 16)
+
+
+def test_upstreams_parameters_are_accepted(use, tmp_path: Path, artifacts: Path) -> None:
+    film = tmp_path / "world.mp4"
+    write_mp4(film, moving_frames(17, 64, 96), 8)
+    parameters = {
+        "save_prefix": "reach", "interpret_xyz": True, "gripper_index": -1, "cumulative_xyz": False,
+        "world_video": str(film), "fps": 8, "dim_labels": [f"joint {i}" for i in range(10)],
+    }  # fmt: skip
+    reply = use("visualize", inputs=CHUNK_KTD.tolist(), parameters=parameters)
+    assert all(Path(path).name.startswith("reach_") and Path(path).parent == artifacts for path in reply["artifacts"])
+    assert reply["data"]["gripper_index"] == 9
+    plain = use("visualize", inputs=CHUNK_KTD.tolist(), parameters={"fps": 8})
+    with_film = read_clip(Path(reply["artifacts"][2])).frames_FHWC
+    assert with_film.shape[1:3] != read_clip(Path(plain["artifacts"][2])).frames_FHWC.shape[1:3]
+    assert (read_image(Path(reply["artifacts"][0])) != 0).any()
+    assert read_image(Path(reply["artifacts"][0])).shape != read_image(Path(plain["artifacts"][0])).shape
+
+
+def test_without_interpret_xyz_there_is_no_path(use) -> None:
+    reply = use("visualize", inputs=CHUNK_KTD.tolist(), parameters={"interpret_xyz": False})
+    assert kinds(reply) == ["timeseries", "animation"]
+    assert reply["data"]["has_3d_path"] is False
+
+
+def test_a_sum_of_model_space_is_not_called_a_path(use) -> None:
+    reply = use("visualize", inputs=CHUNK_KTD.tolist(), parameters={"cumulative_xyz": True})
+    assert "drifts" in reply["notes"][0]
+    decoded = use(
+        "visualize", inputs=CHUNK_KTD.tolist(), parameters={"cumulative_xyz": True, "domain": "bridge_orig_lerobot"}
+    )
+    assert "notes" not in decoded
+    assert decoded["data"]["space"] == "physical"
+    assert decoded["data"]["gripper_index"] == 9
+
+
+def test_a_manifest_beside_the_file_gives_domain_rate_and_task(use, tmp_path: Path) -> None:
+    path = tmp_path / "action.json"
+    path.write_text(json.dumps(CHUNK_KTD.tolist()))
+    space = {"domain": "bridge_orig_lerobot", "statistics": "bridge_orig_lerobot", "normalization": "quantile"}
+    record = {"rollout": {"mode": "policy", "prompt": "Put the pot to the left.", "fps": 5.0, "space": space}}
+    (tmp_path / "manifest.json").write_text(json.dumps(record))
+    data = use("visualize", inputs=str(path))["data"]
+    assert (data["domain"], data["fps"], data["space"]) == ("bridge_orig_lerobot", 5.0, "physical")
+    assert use("visualize", inputs=str(path), parameters={"fps": 9})["data"]["fps"] == 9
+    (tmp_path / "manifest.json").write_text("{")
+    assert "not the manifest" in use("visualize", inputs=str(path))["content"][0]["text"]
+
+
+def test_real_rollouts_are_drawn(use, data: Path, tmp_path: Path) -> None:
+    source = data / "cosmos3_nano"
+    shutil.copy(source / "rollout_policy_1_action.json", tmp_path / "action.json")
+    parameters = {"domain": "bridge_orig_lerobot", "fps": 5, "world_video": str(source / "rollout_policy_1.mp4")}
+    reply = use("visualize", inputs=str(tmp_path / "action.json"), parameters=parameters)
+    assert kinds(reply) == ["timeseries", "trajectory", "animation"]
+    assert len(read_clip(Path(reply["artifacts"][2])).frames_FHWC) == 17
+
+
+@pytest.mark.parametrize(
+    ("inputs", "parameters", "message"),
+    [
+        (None, {}, "needs inputs"),
+        ("missing.json", {}, "does not exist"),
+        ("[[1, 2", {}, "not JSON"),
+        ([[1.0], [2.0, 3.0]], {}, "not a table"),
+        ([[float("inf")]], {}, "NaN or inf"),
+        (CHUNK_KTD.tolist(), {"fsp": 3}, "Did you mean 'fps'"),
+        (CHUNK_KTD.tolist(), {"fps": 0}, "above 0 Hz"),
+        (CHUNK_KTD.tolist(), {"gripper_index": 10}, "not a column"),
+        (CHUNK_KTD.tolist(), {"dim_labels": ["x"]}, "10 texts"),
+        (CHUNK_KTD.tolist(), {"domain": "bridge_orig_lerobo"}, "Did you mean"),
+        (CHUNK_KTD.tolist(), {"domain": "agibotworld"}, "29"),
+        (CHUNK_KTD.tolist(), {"world_video": "missing.mp4"}, "missing.mp4"),
+        (CHUNK_KTD.tolist(), {"save_prefix": "../.."}, "no file name"),
+        ("cached:nothing", {}, "no object is kept"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_write_nothing(
+    refused, artifacts: Path, inputs, parameters, message: str
+) -> None:
+    assert message in refused("visualize", inputs=inputs, parameters=parameters)
+    assert not artifacts.exists() or not list(artifacts.iterdir())
+
+
+def test_a_prefix_cannot_leave_the_folder(use, artifacts: Path) -> None:
+    reply = use("visualize", inputs=CHUNK_KTD.tolist(), parameters={"save_prefix": "../../etc/pass wd"})
+    assert all(Path(path).parent == artifacts and Path(path).name.startswith("pass_wd_") for path in reply["artifacts"])
+
+
+def test_an_unwritable_folder_is_one_line(refused, monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STRANDS_DIFFUSERS_ARTIFACTS", str(tmp_path / "file" / "below"))
+    assert "STRANDS_DIFFUSERS_ARTIFACTS" in refused("visualize", inputs=CHUNK_KTD.tolist())
