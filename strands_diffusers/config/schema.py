@@ -498,7 +498,7 @@ class SweepConfig:
     """How often a failed job is tried again."""
 
     timeout_s: float | None = None
-    """Time limit of one job [s]; null: none."""
+    """Time limit of one job [s], loading the model not counted; null: none."""
 
     fail_fast: bool = False
     """Stop the sweep at its first failed job."""

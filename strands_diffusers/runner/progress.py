@@ -73,14 +73,20 @@ class SweepProgress:
 def limited(progress: Progress | None, seconds: float | None) -> Progress | None:
     """A progress callback that also keeps a job's time limit: it raises `RolloutError` at the first step beyond it.
 
-    Cooperative: it is looked at between denoising steps and stages. A launcher's watchdog handles code that hangs.
+    Loading the model is not counted: whichever job comes first would pay for all that follow. Cooperative: the clock is
+    looked at between denoising steps and stages. A launcher's watchdog handles code that hangs.
     """
     if seconds is None:
         return progress
-    deadline = time.monotonic() + seconds
+    deadline: float | None = None
 
     def step(what: str, done: int, total: int) -> None:
-        if time.monotonic() > deadline:
+        nonlocal deadline
+        if what == "load":
+            deadline = None
+        elif deadline is None:
+            deadline = time.monotonic() + seconds
+        elif time.monotonic() > deadline:
             raise RolloutError(f"the job exceeded sweep.timeout_s={seconds:g} at {what} {done}/{total}.")
         if progress:
             progress(what, done, total)
