@@ -30,7 +30,8 @@ class RunSource(Source):
     """A finished job's folder: its video or image, its actions, and its prompt as the task.
 
     Address: `DIR[@sample:N][@start:N]`.
-    Shapes: frames uint8 `[F, H, W, 3]`, decoded from the job's (lossy) film; actions float32 `[T, D]`, as written.
+    Shapes: frames uint8 `[F, H, W, 3]`, decoded from the job's (lossy) film; actions float32 `[T, D]`, as written,
+        or as given to forward dynamics.
     Raises: `ObservationError` for a folder that is no finished run, saying why, and for files that changed since.
     """
 
@@ -61,7 +62,7 @@ class RunSource(Source):
             frames_FHWC = frames_FHWC[:usable]
         if note:
             details["reference"] = note
-        actions_TD = None if note else _actions(directory, files, start, request)
+        actions_TD = None if note else _actions(directory, files, entry, start, request)
         if frames_FHWC is None and actions_TD is None:
             raise ObservationError(
                 f"run:{parsed.path} wrote neither a video nor an image nor actions that could be observed."
@@ -181,13 +182,21 @@ def _frames(
 
 
 def _actions(
-    directory: Path, files: Sequence[Mapping[str, Any]], start: int, request: ObservationRequest
+    directory: Path,
+    files: Sequence[Mapping[str, Any]],
+    entry: Mapping[str, Any],
+    start: int,
+    request: ObservationRequest,
 ) -> np.ndarray | None:
+    """Return the actions behind the run's film: its own, or those that a forward-dynamics run was given."""
     found = _of_type(files, "action", (".json",))
     plain = [file for file in found if Path(file["path"]).name == "action.json"]
-    if not plain:
+    if plain:
+        rows_TD = read_actions(_checked(directory, plain[0]))
+    elif given := entry.get("given_action"):
+        rows_TD = np.concatenate(np.asarray(given, np.float32))
+    else:
         return None
-    rows_TD = read_actions(_checked(directory, plain[0]))
     end = None if request.num_frames is None or request.num_frames < 2 else start + request.num_frames - 1
     chosen = rows_TD[start:end]
     return chosen if len(chosen) else None

@@ -53,7 +53,9 @@ class Prepared:
     num_chunks: int = 1
     chunk_size: int = 0
     given_action_KTD: np.ndarray | None = None
+    """What drives forward dynamics, after `condition.perturb`."""
     reference_action_KTD: np.ndarray | None = None
+    """The true actions: of the observation; in forward dynamics those before the perturbation, where there is one."""
     frames_FHWC: np.ndarray | None = None
     """The frames that the condition and its reference use, at most K*T + 1 in the action modes."""
 
@@ -111,6 +113,8 @@ def prepare(config: RunConfig, observation: Observation) -> Prepared:
     shape = (condition.num_chunks, checks.chunk_size(config), -1)
     given = _given_actions(condition, observation, space, steps) if mode == "forward_dynamics" else None
     reference = None
+    if given is not None and condition.perturb.value != "none":  # type: ignore[attr-defined]
+        reference, given = given, actions.perturbed(given, condition.perturb.value, space)  # type: ignore[attr-defined]
     if mode != "forward_dynamics" and observation.actions is not None and len(observation.actions) >= steps:
         reference = _checked(observation.actions, f"observation {observation.source}", space)[:steps]
     return Prepared(

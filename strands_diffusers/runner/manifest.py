@@ -107,7 +107,7 @@ def artifact_entry(artifact: Artifact, directory: Path) -> dict[str, Any]:
 
 
 def rollout_entry(rollout: Rollout) -> dict[str, Any]:
-    """What the manifest says of one sample, arrays by dtype and shape."""
+    """What the manifest says of one sample: arrays by dtype and shape; actions that no serializer writes, in full."""
     arrays = {}
     for name in ("video", "sound", "action", "image"):
         value = getattr(rollout, name)
@@ -128,6 +128,8 @@ def rollout_entry(rollout: Rollout) -> dict[str, Any]:
         "fps": rollout.fps,
         "sampling_rate": rollout.sampling_rate,
         "arrays": arrays,
+        "given_action": None if rollout.given_action is None else rollout.given_action.tolist(),
+        "reference_action": None if rollout.reference_action is None else rollout.reference_action.tolist(),
         "observation": {"source": rollout.observation.source, "details": dict(rollout.observation.details)},
         "details": dict(rollout.details),
     }

@@ -69,8 +69,8 @@ def conclude(directory: Path, since: float, tracker: Tracker | None) -> tuple[li
     from strands_diffusers.report import write_report
 
     found: list[Row] = rows(directory, since)
-    notes: list[str] = []
-    write(directory, found)
+    extra, notes = _judged(directory, len(found))
+    write(directory, found, extra)
     if tracker:
         try:
             notes += tracker.summarize(directory, found)
@@ -81,3 +81,23 @@ def conclude(directory: Path, since: float, tracker: Tracker | None) -> tuple[li
     except (StrandsDiffusersError, OSError) as error:
         log.warning("the page could not be written: %s", one_line(error))
     return found, notes
+
+
+def _judged(directory: Path, total: int) -> tuple[dict[str, Any], list[str]]:
+    """The sweep's verdicts and its tables over observations, for `sweep.json`; and their lines for the terminal."""
+    from strands_diffusers.runner import evaluation, futures, verdicts
+
+    extra: dict[str, Any] = {}
+    notes: list[str] = []
+    jobs = list(futures.finished(directory))
+    if judged := verdicts.judge(directory, jobs):
+        extra["verdicts"] = judged
+        notes += [f"{verdict['name']}: {verdict['verdict']}" for verdict in judged]
+    try:
+        if lines := evaluation.lines(jobs):
+            extra["tables"] = evaluation.tables(lines, sum(1 for _, record in jobs if record["metrics"]), total)
+            files = evaluation.write(directory, lines, extra["tables"])
+            notes.append(f"tables over observations: {files[-1]}")
+    except OSError as error:
+        log.warning("the tables over observations could not be written: %s", one_line(error))
+    return extra, notes

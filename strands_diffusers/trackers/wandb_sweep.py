@@ -88,20 +88,54 @@ def log_sweep(
 
     `directory` is the sweep's folder: the run and copies of the table's media lie in its `wandb` folder. `config` is
     what the jobs share. `group` is the jobs' own group (default: the folder's name). The summary counts the jobs by
-    status as `jobs/<status>`. Never raises: what goes wrong is in the notes.
+    status as `jobs/<status>`, and holds what `sweep.json` says of the whole: each verdict's line as `verdict/<name>`, its
+    numbers as `verdict/<name>/<number>`; its tables are logged under their own names. Never raises: what goes wrong is
+    in the notes.
     """
     log = WandbTracker(tracker)
     group = group or directory.name
     log.start(RunInfo(name=f"{group} summary", directory=directory, config=config, job_type="sweep", group=group))
     log.log_rows("sweep", [_cells(row) for row in rows])
+    whole = _whole(directory)
+    for table in whole.get("tables") or ():
+        log.log_rows(
+            table["name"].replace(": ", "/"), [dict(zip(table["columns"], r, strict=True)) for r in table["rows"]]
+        )
     count = Counter(row.status for row in rows)
     failed = count["failed"]
     log.finish(
         "failed" if failed else "done",
         f"{failed} of {len(rows)} jobs failed" if failed else None,
-        {f"jobs/{status}": number for status, number in count.items()},
+        {f"jobs/{status}": number for status, number in count.items()} | _verdicts(whole.get("verdicts") or ()),
     )
     return log.notes()
+
+
+def _whole(directory: Path) -> dict[str, Any]:
+    """The sweep's `sweep.json`, which is written first; empty where there is none."""
+    try:
+        value = json.loads((directory / "sweep.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _verdicts(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Verdicts as plain summary values: `verdict/action_sensitivity`, `verdict/action_sensitivity/psnr_moving_db.none`."""
+    values: dict[str, Any] = {}
+
+    def add(key: str, value: Any, mark: str) -> None:
+        if isinstance(value, Mapping):
+            for name, item in value.items():
+                add(f"{key}{mark}{name}", item, ".")
+        else:
+            values[key] = value
+
+    for verdict in found:
+        key = f"verdict/{verdict['name']}"
+        values[key] = verdict["verdict"]
+        add(key, verdict["numbers"], "/")
+    return values
 
 
 def _cells(row: SweepRow) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def test_an_experiment_opens_with_its_command(name):
     assert re.search(rf"#   strands-diffusers .*experiment=(glob\()?\S*{name.rstrip('0123456789')}", header)
 
 
-@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n.startswith(("action", "forward", "inverse"))])
+@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n.startswith(("action_policy", "forward", "inverse"))])
 def test_an_experiment_on_large_weights_names_its_twin(name):
     assert f"experiment=pusht_{name}" in (FOLDER / f"{name}.yaml").read_text()
     assert f"pusht_{name}" in EXPERIMENTS

@@ -1,0 +1,103 @@
+"""A sweep over observations ends in one table per metric, with intervals, baselines and pass lines."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from sweep_folder import job
+
+from strands_diffusers.runner import evaluation, futures, summary
+
+PSNR = {"a": (12.0, 14.0), "b": (20.0, 22.0), "c": (16.0, 18.0)}
+
+
+def measured(sweep, steps=(8,)):
+    number = 0
+    for count in steps:
+        for name, values in PSNR.items():
+            for seed, psnr in enumerate(values):
+                job(
+                    sweep, number, seed=seed, observation=f"sample:{name}",
+                    overrides=[f"observation=sample:{name}", f"seed={seed}", f"sampler.num_inference_steps={count}"],
+                    config={"sampler": {"num_inference_steps": count}},
+                    metrics={
+                        "video": {"psnr": psnr - count, "psnr_repeat_first_frame": 9.0, "moving_share": 0.1},
+                        "action": {"mse": 0.01, "mse_mean_action": 0.04, "mse_no_motion": 0.09},
+                    },
+                )  # fmt: skip
+                number += 1
+    return evaluation.lines(list(futures.finished(sweep)))
+
+
+def test_seeds_are_averaged_before_observations(tmp_path):
+    table = {line.value: line.cells() for line in measured(tmp_path, (0,))}
+
+    assert table["psnr"]["observations"] == 3
+    assert table["psnr"]["mean"] == 17.0
+    assert 13.0 <= table["psnr"]["95 % low"] < 17.0 < table["psnr"]["95 % high"] <= 21.0
+
+
+def test_baselines_and_pass_lines_stand_beside_the_value(tmp_path):
+    table = {line.value: line.cells() for line in measured(tmp_path, (0,))}
+
+    assert set(table) == {"psnr", "mse"}, "no row of its own for a baseline, none for a share"
+    assert (table["psnr"]["repeat first frame"], table["psnr"]["pass line"], table["psnr"]["passes"]) == (9, 14, "yes")
+    assert (table["mse"]["mean action"], table["mse"]["no motion"], table["mse"]["passes"]) == (0.04, 0.09, "yes")
+
+
+def test_what_else_was_swept_has_rows_of_its_own(tmp_path):
+    rows = [line.cells() for line in measured(tmp_path, (0, 8)) if line.value == "psnr"]
+
+    assert [(row["num_inference_steps"], row["mean"], row["passes"]) for row in rows] == [
+        ("0", 17.0, "yes"), ("8", 9.0, "no"),
+    ]  # fmt: skip
+
+
+def test_a_models_own_films_pass_no_line(tmp_path):
+    for number in range(2):
+        job(tmp_path, number, observation=f"run:films/{number}", metrics={"action": {"mse": 0.01}})
+
+    [line] = evaluation.lines(list(futures.finished(tmp_path)))
+
+    assert line.cells()["passes"] is None
+    assert "no score of a prediction" in evaluation.tables([line], 2, 2)[0]["note"]
+
+
+def test_one_observation_is_no_set(tmp_path):
+    job(tmp_path, 0, metrics={"video": {"psnr": 1.0}})
+
+    assert evaluation.lines(list(futures.finished(tmp_path))) == []
+
+
+def test_the_interval_agrees_with_the_normal_one_and_is_the_same_every_time():
+    values = np.random.default_rng(5).normal(3.0, 2.0, 400)
+
+    low, high = evaluation.interval(values)
+
+    half = 1.96 * values.std(ddof=1) / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+    assert evaluation.interval(values) == (low, high)
+    assert evaluation.interval(values[:1]) == (None, None)
+
+
+def test_a_finished_sweep_holds_its_tables_as_files_and_in_its_record(tmp_path):
+    measured(tmp_path, (0,))
+    (tmp_path / "6").mkdir()
+    (tmp_path / "6" / "failure.json").write_text(
+        json.dumps({"schema_version": 1, "overrides": [], "error": "RolloutError: no", "stage": "generate"})
+    )
+
+    _, notes = summary.conclude(tmp_path, 0.0, None)
+
+    record = json.loads((tmp_path / "sweep.json").read_text())
+    assert [table["name"] for table in record["tables"]] == ["evaluation: action", "evaluation: video"]
+    assert "1 of 7 jobs left no measurement" in record["tables"][0]["note"]
+    rows = list(csv.DictReader((tmp_path / "evaluation.csv").read_text().splitlines()))
+    assert [(row["metric"], row["value"], row["mean"]) for row in rows] == [
+        ("action", "mse", "0.01"), ("video", "psnr", "17.0"),
+    ]  # fmt: skip
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "| psnr | dB | higher | 3 | 17.0 |" in text
+    assert any(str(tmp_path / "evaluation.md") in note for note in notes)
+    assert "evaluation: video" in (tmp_path / "index.html").read_text()

@@ -1,0 +1,206 @@
+"""Verdicts are what a person would say of the films, and say so where they cannot be told."""
+
+import numpy as np
+import pytest
+from sweep_folder import film, job, line
+
+from strands_diffusers.config import compose
+from strands_diffusers.errors import ConfigError
+from strands_diffusers.runner import futures, verdicts
+
+WAYS = {"none": (20, 0), "shuffled": (0, 20), "zero": (0, 0), "mirrored": (-20, 0)}
+
+
+def judged(sweep):
+    return verdicts.judge(sweep, list(futures.finished(sweep)))
+
+
+def sensitivity(sweep, path_of, psnr=None, kinds=tuple(WAYS), seeds=(0, 1, 2)):
+    """A sweep over perturbations and seeds; `path_of(kind, seed)` is where the square goes."""
+    for number, (kind, seed) in enumerate((k, s) for k in kinds for s in seeds):
+        job(
+            sweep, number, seed=seed, mode="forward_dynamics", video=film(path_of(kind, seed)),
+            config={"condition": {"perturb": kind}, "sweep": {"verdict": "action_sensitivity"}},
+            metrics={"video": {"psnr_moving": psnr[kind]}} if psnr else {},
+        )  # fmt: skip
+    return judged(sweep)
+
+
+def test_a_film_that_follows_the_actions_obeys(tmp_path):
+    [verdict] = sensitivity(tmp_path, lambda kind, seed: line(np.add(WAYS[kind], (0, seed))))
+
+    assert verdict["holds"] is True
+    assert verdict["verdict"].startswith("the model obeys its actions: ")
+    assert set(verdict["numbers"]["parted_times_seed_noise"]) == {"shuffled", "zero", "mirrored"}
+    assert verdict["numbers"]["pairs"] == {"seeds": 3, "shuffled": 3, "zero": 3, "mirrored": 3}
+
+
+def test_a_film_that_shows_the_same_whatever_the_actions_does_not_obey(tmp_path):
+    [verdict] = sensitivity(tmp_path, lambda kind, seed: line((20, 3 * seed)))
+
+    assert verdict["holds"] is False
+    assert verdict["verdict"].startswith("the model does not obey its actions: ")
+    assert verdict["numbers"]["parted_times_seed_noise"] == {"shuffled": 0, "zero": 0, "mirrored": 0}
+
+
+def test_a_film_that_is_thrown_off_by_anything_does_not_obey(tmp_path):
+    rng = np.random.default_rng(3)
+
+    [verdict] = sensitivity(tmp_path, lambda kind, seed: line(rng.uniform(-20, 20, 2)))
+
+    assert verdict["holds"] is False
+
+
+def test_a_film_that_never_moves_does_not_obey(tmp_path):
+    [verdict] = sensitivity(tmp_path, lambda kind, seed: line((0, 0)))
+
+    assert verdict["holds"] is False
+
+
+def test_parting_is_not_enough_where_changed_actions_come_closer_to_what_happened(tmp_path):
+    def follows(kind, seed):
+        return line(np.add(WAYS[kind], (0, seed)))
+
+    best = {"none": 15.0, "shuffled": 9.0, "zero": 8.0, "mirrored": 7.0}
+    [obeys] = sensitivity(tmp_path / "a", follows, best)
+    [wrong] = sensitivity(tmp_path / "b", follows, best | {"mirrored": 16.0})
+
+    assert obeys["holds"] is True
+    assert "the true actions come closest to what happened" in obeys["verdict"]
+    assert wrong["holds"] is False
+    assert wrong["verdict"].startswith("the model obeys its actions in part (shuffled and zero tell)")
+    assert "mirrored actions come as close" in wrong["verdict"]
+
+
+def test_too_few_jobs_are_no_verdict_but_a_reason(tmp_path):
+    [verdict] = sensitivity(tmp_path, lambda kind, seed: line(WAYS[kind]), seeds=(0,))
+
+    assert verdict["holds"] is None
+    assert verdict["verdict"].startswith("cannot be judged: it needs two seeds")
+
+
+def cycle(sweep, mode, mae):
+    for number in range(3):
+        job(
+            sweep, number, mode="inverse_dynamics", observation=f"run:films/{number}", details={"run_mode": mode},
+            config={"sweep": {"verdict": "cycle_consistency"}},
+            metrics={"action": {"mae": mae, "mse": mae**2, "mae_mean_action": 0.2}},
+        )  # fmt: skip
+    return judged(sweep)
+
+
+@pytest.mark.parametrize(
+    ("mae", "words", "holds"),
+    [(0.05, "closes:", True), (0.15, "closes in part:", False), (0.3, "does not close:", False)],
+)
+def test_a_cycle_closes_where_the_actions_come_back(tmp_path, mae, words, holds):
+    [verdict] = cycle(tmp_path, "policy", mae)
+
+    assert verdict["name"] == "cycle_consistency.policy"
+    assert verdict["holds"] is holds
+    assert f"policy -> inverse dynamics {words}" in verdict["verdict"]
+    assert verdict["numbers"]["films"] == 3
+
+
+def test_films_without_actions_close_no_cycle(tmp_path):
+    job(tmp_path, 0, mode="inverse_dynamics", config={"sweep": {"verdict": "cycle_consistency"}})
+
+    assert judged(tmp_path)[0]["verdict"].startswith("cannot be judged: none of the films came with the actions")
+
+
+def acts(sweep, verdict, action_of, prompts=("left", "right"), seeds=(0, 1, 2)):
+    for number, (prompt, seed) in enumerate((p, s) for p in prompts for s in seeds):
+        action = np.asarray(action_of(prompt, seed), np.float32)[None]
+        job(sweep, number, seed=seed, prompt=prompt, action=action, config={"sweep": {"verdict": verdict}})
+    return judged(sweep)[0]
+
+
+def test_seeds_that_hardly_change_the_actions_hardly_matter(tmp_path):
+    def path(prompt, seed):
+        return line((1.0, 0.5), 15, (0, 0)) + 0.001 * seed
+
+    verdict = acts(tmp_path, "seed_spread", path)
+
+    assert verdict["verdict"].startswith("seeds hardly matter")
+    assert verdict["numbers"]["action_std"] == pytest.approx(0.001, rel=1e-3)
+    assert verdict["numbers"]["requests"] == 2
+
+
+def test_seeds_that_change_where_it_goes_matter(tmp_path):
+    verdict = acts(tmp_path, "seed_spread", lambda prompt, seed: line((1.0 - seed, 0.5), 15, (0, 0)))
+
+    assert verdict["verdict"].startswith("seeds matter")
+
+
+def test_a_prompt_that_decides_where_it_goes_is_followed(tmp_path):
+    way = {"left": (0, -1), "right": (0, 1)}
+
+    verdict = acts(tmp_path, "prompt_sensitivity", lambda p, s: line(np.add(way[p], (0.1 * s, 0)), 15, (0, 0)))
+
+    assert verdict["holds"] is True
+    assert verdict["numbers"]["pairs"] == {"prompts": 3, "seeds": 6}
+
+
+def test_a_prompt_that_changes_less_than_a_seed_is_not_followed(tmp_path):
+    way = {"left": 0.0, "right": 0.05}
+
+    verdict = acts(tmp_path, "prompt_sensitivity", lambda p, s: line((way[p] + 0.5 * s, 0.5), 15, (0, 0)))
+
+    assert verdict["holds"] is False
+
+
+def test_a_resumed_sweep_can_be_asked_anew(tmp_path):
+    for seed in (0, 1):
+        job(tmp_path, seed, seed=seed, action=np.full((1, 4, 2), seed, np.float32))
+    (tmp_path / "multirun.yaml").write_text("sweep:\n  verdict: seed_spread\n")
+
+    assert [verdict["name"] for verdict in judged(tmp_path)] == ["seed_spread"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sweep.verdict=action_sensitivity"], "Use condition=forward_dynamics"),
+        (["sweep.verdict=action_sensitivity", "condition=forward_dynamics", "output=[]"], r"output=\[video\]"),
+        (["sweep.verdict=cycle_consistency", "condition=inverse_dynamics"], "Use observation=run:DIR"),
+        (
+            ["sweep.verdict=cycle_consistency", "condition=inverse_dynamics", "observation=run:a", "metric=[]"],
+            r"metric=\[action\]",
+        ),
+        (["sweep.verdict=prompt_sensitivity", "condition=inverse_dynamics"], "Use condition=policy"),
+        (["sweep.verdict=seed_spread", "output=[video]"], r"output=\[action\]"),
+        (["sweep.verdict=obedience"], "action_sensitivity"),
+    ],
+)
+def test_a_job_that_a_verdict_cannot_read_is_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        compose.compose(overrides)
+
+
+FORWARD = ("sweep.verdict=action_sensitivity", "condition=forward_dynamics")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "message"),
+    [
+        ([(*FORWARD,), (*FORWARD, "seed=1")], "Add condition.perturb=none,shuffled,zero,mirrored"),
+        ([(*FORWARD,), (*FORWARD, "condition.perturb=zero")], "Add seed=0,1,2"),
+        ([("sweep.verdict=seed_spread",)], "Add seed=0,1,2"),
+        ([("sweep.verdict=prompt_sensitivity",), ("sweep.verdict=prompt_sensitivity", "seed=1")], "Add 'prompt="),
+    ],
+)
+def test_a_sweep_that_does_not_vary_what_its_verdict_compares_is_refused(jobs, message):
+    with pytest.raises(ConfigError, match=message):
+        verdicts.check_varied([compose.compose(list(overrides)) for overrides in jobs])
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [("seed=1",), ()],
+        [(*FORWARD, "sampler.num_samples=2"), (*FORWARD, "sampler.num_samples=2", "condition.perturb=zero")],
+        [("sweep.verdict=seed_spread", "seed=2"), ("sweep.verdict=seed_spread",)],
+    ],
+)
+def test_a_sweep_that_varies_enough_passes(jobs):
+    verdicts.check_varied([compose.compose(list(overrides)) for overrides in jobs])
