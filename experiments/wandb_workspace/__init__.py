@@ -1,0 +1,1 @@
+"""A saved W&B workspace for rollouts of world models."""

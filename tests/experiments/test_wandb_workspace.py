@@ -1,0 +1,197 @@
+"""The W&B workspace: its panels name what the tracker logs, and its specification reaches the server whole."""
+
+import json
+
+import pytest
+from wandb_readback import isolate_wandb, read_runs
+
+from experiments.wandb_workspace import __main__ as command
+from experiments.wandb_workspace import panels
+from strands_diffusers import domains
+from strands_diffusers.errors import DomainError
+from strands_diffusers.runner.python import rollouts
+from strands_diffusers.trackers.wandb import DEFAULT_PROJECT
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    isolate_wandb(monkeypatch, tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory) -> set[str]:
+    """The keys that a job of two samples on the embedded model logs, with all that is drawn and measured; the keys of
+    single samples, which repeat the plain ones, left out.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        isolate_wandb(patch, tmp_path_factory.mktemp("home"))
+        directory = tmp_path_factory.mktemp("job")
+        fast = ("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "sampler.num_samples=2")
+        rollouts(*fast, "tracker=wandb", "tracker.mode=offline", output_dir=directory)
+        [run] = read_runs(directory)
+        return {key for key in run.keys if not key.startswith("sample_")}
+
+
+def keys_of(kind: str) -> set[str]:
+    return {key for section in panels.sections(["pusht"]) for p in section.panels if p.kind == kind for key in p.keys}
+
+
+def test_every_picture_and_film_that_a_panel_shows_is_logged(logged):
+    assert keys_of("media") <= logged
+    assert {key for key in logged if key.startswith("plots/")} <= keys_of("media")
+
+
+def test_the_curves_of_a_domain_are_the_ones_that_are_logged(logged):
+    shown = keys_of("curves")
+
+    assert {key for key in shown if not key.startswith("given_action/")} <= logged  # given in forward dynamics alone
+    assert {key for key in logged if "action/" in key} - {"action/step", "action/table"} <= shown
+
+
+def test_every_score_and_its_baselines_stand_in_one_panel(logged):
+    [metrics] = [section for section in panels.sections(["pusht"]) if section.name == "Metrics"]
+    by_title = {panel.title: panel.keys for panel in metrics.panels}
+
+    psnr = by_title["video psnr [dB], higher is better"]
+    assert psnr[:2] == ("metrics/video.psnr", "metrics/video.psnr_repeat_first_frame")
+    assert set(psnr) <= logged
+    assert len(set(keys_of("bars"))) == sum(
+        len(p.keys) for s in panels.sections(["pusht"]) for p in s.panels if p.kind == "bars"
+    )
+    assert "metrics/action.mse_no_motion" in by_title["action mse, lower is better"]
+
+
+def test_every_stage_that_is_timed_has_its_bar(logged):
+    assert {key for key in logged if key.startswith("seconds/")} <= keys_of("bars")
+
+
+@pytest.mark.parametrize("domain", [domain.short for domain in domains.all_domains() if domain.width])
+def test_every_column_of_every_domain_has_a_panel(domain):
+    assert [panel.title for panel in panels.action_panels(domain)] == [c.name for c in domains.get(domain).columns]
+
+
+def test_a_domain_is_named_once_however_it_is_typed():
+    names = [section.name for section in panels.sections(["bridge", "bridge_orig_lerobot", "pusht"])]
+
+    assert [name for name in names if name.startswith("Actions")] == ["Actions of bridge", "Actions of pusht"]
+    with pytest.raises(DomainError, match="Did you mean 'bridge'"):
+        panels.sections(["brigde"])
+
+
+# --------------------------------------------------------------------------------------- with wandb-workspaces
+
+
+class Server:
+    """Stands for W&B's API, which no test may reach: it takes one view and keeps it."""
+
+    app_url = "https://wandb.example"
+
+    def __init__(self):
+        self.views = []
+
+    def execute_graphql(self, query, variables=None):
+        assert "upsertView" in query
+        self.views.append(variables)
+        return {"upsertView": {"view": {"id": "VmlldzE=", "name": "nw-abc123-v"}, "inserted": True}}
+
+
+@pytest.fixture
+def server(monkeypatch, alone):
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed: the specification is not built")
+    import wandb
+
+    server = Server()
+
+    class Api:
+        default_entity = "me"
+
+        def __init__(self):
+            self._service_api = server
+
+    monkeypatch.setattr(wandb, "Api", Api)
+    return server
+
+
+def saved(server, *arguments: str) -> dict:
+    assert command.main(list(arguments)) == 0
+    [view] = server.views
+    return view | {"spec": json.loads(view["spec"])}
+
+
+def panels_of(view: dict) -> dict[str, list[dict]]:
+    bank = view["spec"]["section"]["panelBankConfig"]["sections"]
+    return {section["name"]: section["panels"] for section in bank}
+
+
+def test_the_saved_view_holds_every_panel_with_its_keys(server, capsys):
+    view = saved(server, "--domain", "bridge", "--domain", "pusht")
+
+    assert (view["entityName"], view["projectName"]) == ("me", DEFAULT_PROJECT)
+    assert view["displayName"] == "World-model rollouts"
+    expected = panels.sections(["bridge", "pusht"])
+    found = panels_of(view)
+    assert list(found) == [section.name for section in expected]
+    for section in expected:
+        assert len(found[section.name]) == len(section.panels)
+        for planned, sent in zip(section.panels, found[section.name], strict=True):
+            config = sent["config"]
+            keys = config.get("mediaKeys") or config.get("metrics")
+            assert keys is None or tuple(keys) == planned.keys
+            assert planned.kind in ("table", "differences") or keys
+            assert planned.kind in ("table", "differences") or config["chartTitle"] == planned.title
+    assert capsys.readouterr().out.strip().startswith("https://wandb.example/me/strands-diffusers")
+
+
+def test_curves_run_over_the_action_step_unsmoothed_and_the_table_is_the_sweeps(server):
+    view = saved(server)
+    found = panels_of(view)
+
+    assert {panel["config"]["xAxis"] for panel in found["Actions of pusht"]} == {"action/step"}
+    assert view["spec"]["section"]["settings"]["smoothingType"] == "none"
+    assert '"val": "sweep"' in json.dumps(found["Sweep"])
+
+
+def test_runs_are_sorted_by_prompt_and_seed_and_filtered_by_sweep(server):
+    [runs] = saved(server, "--sweep", "2026-11-22_10-00-00")["spec"]["section"]["runSets"]
+
+    assert [key["key"]["name"] for key in runs["sort"]["keys"]] == ["prompt", "seed"]
+    [only] = runs["filters"]["filters"]
+    assert (only["key"]["name"], only["op"], only["value"]) == ("group", "=", "2026-11-22_10-00-00")
+
+
+def test_printing_sends_nothing(server, capsys):
+    assert command.main(["--print", "--domain", "umi"]) == 0
+
+    spec = json.loads(capsys.readouterr().out)
+    assert "Actions of umi" in [s["name"] for s in spec["section"]["panelBankConfig"]["sections"]]
+    assert server.views == []
+
+
+# ----------------------------------------------------------------------------------------------------- refusals
+
+
+def test_an_unknown_domain_is_one_line_and_status_2(capsys):
+    assert command.main(["--domain", "brigde"]) == 2
+    assert "Did you mean 'bridge'" in capsys.readouterr().err
+
+
+def test_without_the_package_one_line_says_how_to_get_it(monkeypatch, capsys):
+    import sys
+
+    monkeypatch.delitem(sys.modules, "experiments.wandb_workspace.workspace", raising=False)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+
+    assert command.main(["--print"]) == 2
+    assert capsys.readouterr().err.strip() == command.INSTALL
+
+
+@pytest.mark.usefixtures("alone")
+def test_without_a_key_one_line_says_so(monkeypatch, capsys):
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed: nothing to save")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+
+    assert command.main([]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("the workspace was not saved: ")
+    assert "wandb login" in said
