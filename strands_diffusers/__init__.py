@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 _WHERE = {
     "Artifact": "results",
+    "ActionRows": "plugin.base",
     "ActionSpace": "results",
     "Mesh": "results",
     "Observation": "results",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from strands_diffusers.observations.media import read_clip as read_clip
     from strands_diffusers.observations.window import usable_frames as usable_frames
     from strands_diffusers.outputs.film import write_mp4 as write_mp4
+    from strands_diffusers.plugin.base import ActionRows as ActionRows
     from strands_diffusers.plugin.base import Measure as Measure
     from strands_diffusers.plugin.base import Metric as Metric
     from strands_diffusers.plugin.base import Serializer as Serializer

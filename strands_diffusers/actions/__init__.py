@@ -1,6 +1,7 @@
 """What the action numbers mean: model space <-> physical units, rot6d <-> SO(3), deltas -> SE(3) paths. Pure numpy."""
 
 from strands_diffusers.actions.check import check_actions
+from strands_diffusers.actions.fit import Fit, write_statistics
 from strands_diffusers.actions.perturb import PERTURBATIONS, perturbed
 from strands_diffusers.actions.poses import deltas, geodesic, integrate, matrix_to_rot6d, rot6d_to_matrix
 from strands_diffusers.actions.statistics import Statistics, builtin_statistics, load_statistics
@@ -18,6 +19,7 @@ from strands_diffusers.actions.units import (
 
 __all__ = [
     "PERTURBATIONS",
+    "Fit",
     "Statistics",
     "builtin_statistics",
     "check_actions",
@@ -37,4 +39,5 @@ __all__ = [
     "still_row",
     "to_model",
     "to_physical",
+    "write_statistics",
 ]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from strands_diffusers.cli import discovery
+from strands_diffusers.cli.stats import stats
 from strands_diffusers.errors import ConfigError
 
 
@@ -131,6 +132,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "pipelines": discovery.pipelines,
     "info": discovery.info,
     "visualize": discovery.visualize,
+    "stats": stats,
     "report": report,
     "plugins": plugins,
     "domains": domains,

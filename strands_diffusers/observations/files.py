@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from strands_diffusers.actions import check_actions
 from strands_diffusers.errors import ActionError, ObservationError, near_miss
 from strands_diffusers.lazy import np
 from strands_diffusers.observations import address as addresses
@@ -15,7 +16,7 @@ from strands_diffusers.observations.address import Address
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, frame_files, read_folder, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
 from strands_diffusers.observations.window import RATE_TOLERANCE, same_rate, usable_frames
-from strands_diffusers.plugin.base import Source
+from strands_diffusers.plugin.base import ActionRows, Source
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Observation, ObservationRequest
 
@@ -49,11 +50,28 @@ class FileSource(Source):
         """Make the path and the action file absolute."""
         return absolute_file(address, cwd)
 
+    def action_rows(self, address: str, domain: str) -> ActionRows:
+        """Read an action file, or every action file in a folder and below, one at a time, by name."""
+        path = local(addresses.split(address, ()).path)
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ACTION_SUFFIXES) if path.is_dir() else [path]
+        if not found:
+            raise ObservationError(f"{path} holds no action files ({', '.join(ACTION_SUFFIXES)}).")
+        return ActionRows(_physical_rows(file, domain) for file in found)
+
 
 @hookimpl
 def register_sources() -> list[type[Source]]:
     """The source of local files."""
     return [FileSource]
+
+
+def _physical_rows(path: Path, domain: str) -> np.ndarray:
+    """An action file in physical units; errors name the file."""
+    rows_TD = read_actions(path)
+    try:
+        return check_actions(rows_TD, domain, units="physical")
+    except ActionError as error:
+        raise ActionError(f"{path}: {error}") from error
 
 
 def absolute_file(address: str, cwd: Path) -> str:

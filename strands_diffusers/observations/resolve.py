@@ -8,15 +8,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from strands_diffusers.errors import ObservationError, PluginError, near_miss
+from strands_diffusers.errors import MissingPackageError, ObservationError, PluginError, near_miss
 from strands_diffusers.lazy import np
 from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.window import check_domain
-from strands_diffusers.plugin.base import Source
+from strands_diffusers.plugin.base import ActionRows, Source
 from strands_diffusers.results import Observation, ObservationRequest
 
 FILE = "file"
 """The scheme of an address that has none."""
+
+LEROBOT = "lerobot"
+"""The scheme of LeRobot datasets, which a plugin serves."""
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9_+.-]*):")
 
@@ -33,6 +36,24 @@ def read_observation(address: str, request: ObservationRequest, sources: Mapping
     _check(observation, scheme)
     check_domain(observation.domain, request, address)
     return observation if observation.source else dataclasses.replace(observation, source=address)
+
+
+def read_action_rows(address: str, domain: str, sources: Mapping[str, Source]) -> ActionRows:
+    """All actions behind `PATH` or `SCHEME:PATH...`, in the physical units of `domain`, for statistics.
+
+    A folder that is a LeRobot dataset is read by the source `lerobot`.
+    Raises: as `read_observation`, and `MissingPackageError` where that plugin is not installed.
+    """
+    scheme, rest = _choose(address, sources)
+    path = Path(rest.split("@", 1)[0]).expanduser()
+    if scheme == FILE and addresses.exists(str(path / "meta" / "info.json")):
+        if LEROBOT not in sources:
+            raise MissingPackageError(
+                f"{path} is a LeRobot dataset, which the plugin strands-diffusers-lerobot reads. "
+                "Run: pip install -e plugins/lerobot."
+            )
+        scheme = LEROBOT
+    return sources[scheme].action_rows(rest, domain)
 
 
 def absolute_address(address: str, cwd: Path, sources: Mapping[str, Source]) -> str:

@@ -147,6 +147,17 @@ class Tracker(_Configured):
         return []
 
 
+@dataclass(frozen=True)
+class ActionRows:
+    """All actions of a dataset, a piece (an episode, a file) in memory at a time."""
+
+    pieces: Iterator[np.ndarray]
+    """`[T, D]` each, physical units, a gripper without a unit 0 closed to 1 open; read when iterated over."""
+
+    fps: float | None = None
+    """Their rate [Hz], where the source knows it."""
+
+
 class Source(_Configured):
     """Reads observations for one address scheme: `SCHEME:PATH[@key:value]...`."""
 
@@ -162,11 +173,10 @@ class Source(_Configured):
         Raise `ObservationError` with what is wrong and what there is instead. Called before any weight is loaded.
         """
 
-    def action_rows(self, address: str, domain: str) -> Iterator[np.ndarray]:
-        """Yield every true action behind `address`, `[T, D]` in the physical units of `domain`'s columns, in pieces.
+    def action_rows(self, address: str, domain: str) -> ActionRows:
+        """Return every true action behind `address` in the physical units of `domain`'s columns, piece by piece.
 
-        `strands-diffusers stats` reads a whole dataset through it and keeps one piece (an episode, a file) at a time.
-        Optional: a source without it cannot be asked for statistics.
+        `strands-diffusers stats` reads a whole dataset through it. Optional: a source without it has no statistics.
         """
         raise ObservationError(f"the source {self.name!r} has no dataset of actions: statistics need one.")
 

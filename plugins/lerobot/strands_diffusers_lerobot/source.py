@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from strands_diffusers import (
+    ActionRows,
     Observation,
     ObservationRequest,
     Source,
@@ -115,8 +116,8 @@ class LeRobotSource(Source):
             details=details,
         )
 
-    def action_rows(self, address: str, domain: str) -> Iterator[np.ndarray]:
-        """Yield the actions of every episode (or of `@episode:N`), physical units, `[T, D]`, gripper 1 = open."""
+    def action_rows(self, address: str, domain: str) -> ActionRows:
+        """Return the actions of every episode (or of `@episode:N`), which are read as they are iterated over."""
         parsed = split_address(address, OPTIONS)
         dataset = Dataset(Path(parsed.path).expanduser(), f"lerobot:{parsed.path}")
         mapping, why = self._mapping(dataset, parsed, ObservationRequest(domain=domain))
@@ -134,12 +135,7 @@ class LeRobotSource(Source):
         else:
             episodes = stream_rows(dataset, mapping.columns)
         held = bool(dataset.marker.get("last_row_repeats"))
-        for rows in episodes:
-            window = {name: values[::stride] for name, values in rows.items()}
-            if len(window["frame_index"]) < 2:
-                continue
-            actions_TD = mapping.physical(window, domain)
-            yield _open_is_1(actions_TD[:-1] if held else actions_TD, mapping, domain)
+        return ActionRows(_pieces(episodes, mapping, domain, stride, held), dataset.fps / stride)
 
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the dataset's folder absolute."""
@@ -235,6 +231,16 @@ def _one_step(dataset: Dataset, mapping: Mapping, stride: int) -> None:
             f"{dataset.name}: rows of skipped frames cannot be left out of {mapping.units.value} actions. "
             "Read every frame, map poses (@units:poses), or leave the actions out (@actions:none)."
         )
+
+
+def _pieces(episodes: Iterator[Rows], mapping: Mapping, domain: str, stride: int, held: bool) -> Iterator[np.ndarray]:
+    """The actions of each episode that has two frames at least, [T, D]; `held`: its last row repeats the one before."""
+    for rows in episodes:
+        window = {name: values[::stride] for name, values in rows.items()}
+        if len(window["frame_index"]) >= 2:
+            actions_TD = mapping.physical(window, domain)
+            actions.check_actions(actions_TD, domain, units="physical")
+            yield _open_is_1(actions_TD[:-1] if held else actions_TD, mapping, domain)
 
 
 def _open_is_1(actions_TD: np.ndarray, mapping: Mapping, domain: str) -> np.ndarray:

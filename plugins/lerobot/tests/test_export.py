@@ -165,8 +165,25 @@ def test_the_datasets_of_a_sweep_become_one(tmp_path, capsys):
         np.testing.assert_array_equal(seen.actions, rollout.action[0])
         np.testing.assert_array_equal(seen.frames, read_clip(film).frames_FHWC)
         assert seen.task == rollout.prompt
-    streamed = LeRobotSource().action_rows(f"{tmp_path / 'all'}@actions:action@units:physical", "bridge")
-    assert [len(rows) for rows in streamed] == [8, 8, 8]  # the repeated last row is no action
+
+
+def test_statistics_of_an_export_leave_the_repeated_row_out(tmp_path):
+    rollout = a_rollout()
+    physical = actions.to_physical(rollout.action[0], rollout.space)
+    physical[:, 3:9] = actions.matrix_to_rot6d(actions.rot6d_to_matrix(physical[:, 3:9]))
+    export(
+        a_rollout(action=np.float32(actions.to_model(physical, rollout.space))[None]),
+        tmp_path,
+        units=ExportUnits.physical,
+    )
+    export(rollout, tmp_path / "model")
+
+    found = LeRobotSource().action_rows(str(tmp_path / "lerobot"), "bridge")
+
+    assert found.fps == 5
+    np.testing.assert_allclose(np.concatenate(list(found.pieces)), physical, atol=1e-6)
+    with pytest.raises(ObservationError, match="holds actions in model space"):
+        LeRobotSource().action_rows(str(tmp_path / "model/lerobot"), "bridge")
 
 
 def test_only_datasets_of_one_kind_are_joined(tmp_path, capsys):

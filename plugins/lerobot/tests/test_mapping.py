@@ -95,7 +95,7 @@ def test_the_gripper_is_read_as_the_dataset_means_it(polarity, raw, tmp_path):
     seen = LeRobotSource().read(
         f"{root}@camera:top{mapped}", ObservationRequest(12, 10.0, BRIDGE, "policy", actions.space_of("bridge"))
     )
-    [streamed] = LeRobotSource().action_rows(f"{root}@episode:0{mapped}", "bridge")
+    [streamed] = LeRobotSource().action_rows(f"{root}@episode:0{mapped}", "bridge").pieces
 
     np.testing.assert_allclose(seen.actions, actions.to_model(physical, actions.space_of("bridge")), atol=1e-6)
     np.testing.assert_allclose(streamed, physical, atol=1e-9)
@@ -182,7 +182,7 @@ def test_the_real_droid_actions_fill_the_domain_s_quantiles(droid):
     options = compose.compose(["experiment=lerobot_droid", "observation=x.mp4", "prompt=a"]).source["lerobot"]
     source, statistics = LeRobotSource(options), actions.load_statistics("droid_lerobot", "droid")
 
-    [rows_TD] = source.action_rows(str(droid), "droid")
+    [rows_TD] = source.action_rows(str(droid), "droid").pieces
     window = source.read(f"{droid}@start:120", ObservationRequest(17, 15.0, "droid_lerobot", "forward_dynamics"))
 
     assert rows_TD.shape == (721, 10)
@@ -202,14 +202,14 @@ def test_a_dataset_larger_than_a_batch_streams_episode_by_episode(tmp_path):
     pq.write_table(pa.table(table), root / "data/chunk-000/file-000.parquet")
     (root / "data/chunk-000/file-001.parquet").unlink()
 
-    whole = list(LeRobotSource().action_rows(f"{root}@actions:action@units:physical", "pusht"))
+    whole = list(LeRobotSource().action_rows(f"{root}@actions:action@units:physical", "pusht").pieces)
 
     assert [len(rows) for rows in whole] == [length] * 3
     np.testing.assert_array_equal(np.concatenate(whole), values)
     info = json.loads((root / "meta/info.json").read_text()) | {"total_frames": count + 15}
     (root / "meta/info.json").write_text(json.dumps(info))
     with pytest.raises(ObservationError, match="should have 90015 rows and has 90000: data files are missing"):
-        list(LeRobotSource().action_rows(f"{root}@actions:action@units:physical", "pusht"))
+        list(LeRobotSource().action_rows(f"{root}@actions:action@units:physical", "pusht").pieces)
 
 
 def test_every_domain_with_poses_says_which_columns_it_takes():

@@ -1,0 +1,123 @@
+"""`strands-diffusers stats DATASET --domain NAME`: normaliser statistics of one's own data, and a domain that uses them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from strands_diffusers.errors import ActionError, ConfigError
+
+if TYPE_CHECKING:
+    from strands_diffusers.actions import Statistics
+    from strands_diffusers.domains import Domain
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def stats(arguments: list[str]) -> int:
+    """Statistics of one's own actions (q01, q99, min, max, mean, std per column), and a domain preset that uses them."""
+    parser = argparse.ArgumentParser(prog="strands-diffusers stats", description=stats.__doc__)
+    parser.add_argument(
+        "dataset", nargs="+",
+        help="lerobot:DIR[@actions:...@units:...], a folder of action files, or action files (.json, .npy, .npz) in the "
+        "physical units of the domain's columns",
+    )  # fmt: skip
+    parser.add_argument(
+        "--domain", required=True, help="the domain whose columns they are (see: strands-diffusers domains)"
+    )
+    parser.add_argument("--name", help="name of the new preset; default: my_DOMAIN")
+    parser.add_argument("--out", default="my_configs", help="folder for --config-dir; default: my_configs")
+    parser.add_argument("--fps", type=float, help="rate of the actions [Hz], where the dataset does not say")
+    parser.add_argument("--force", action="store_true", help="write over an earlier preset of that name")
+    options = parser.parse_args(arguments)
+    from strands_diffusers import actions, domains
+    from strands_diffusers.observations.resolve import read_action_rows
+    from strands_diffusers.plugin.manager import plugins
+
+    domain = domains.get(options.domain)
+    name = options.name or f"my_{domain.short}"
+    if not domain.width:
+        raise ConfigError(f"domain {domain.short} has no action width in diffusers: it has no columns to measure.")
+    statistics_file, preset = _targets(Path(options.out).expanduser().absolute(), name, options.force)
+    sources = {scheme: cls() for scheme, cls in plugins().classes("source").items()}
+    fit, rates = actions.Fit(domain.width), {options.fps}
+    for address in options.dataset:
+        found = read_action_rows(address, domain.name, sources)
+        rates.add(found.fps)
+        for piece in found.pieces:
+            fit.add(piece)
+    fps = _rate(rates - {None})
+    statistics = fit.statistics(domain.name, ", ".join(options.dataset))
+    quantiles = "exact" if fit.exact else "estimated: ranks within 0.01 percentage points"
+    actions.write_statistics(statistics_file, statistics, rows=fit.rows, fps=fps, quantiles=quantiles)
+    _write_preset(preset, statistics_file, domain, fps, shlex.join(["strands-diffusers", "stats", *arguments]))
+    _write(f"{fit.rows:,} rows in domain {domain.short}; quantiles {quantiles}")
+    _table(domain, statistics)
+    if fps is None:
+        _write(
+            f"The dataset names no rate: taken as the domain's {domain.fps:g} Hz. Say it with --fps."
+            if domain.fps
+            else ""
+        )
+    _write(f"{statistics_file}\n{preset}\nUse them: strands-diffusers --config-dir {options.out} domain={name} ...")
+    return 0
+
+
+def _targets(folder: Path, name: str, force: bool) -> tuple[Path, Path]:
+    """The statistics file and the preset to write, once the name is free."""
+    from strands_diffusers import domains
+
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"--name {name} must be of a-z, 0-9 and _, and begin with a letter. Type --name my_robot.")
+    if name in {known.short for known in domains.all_domains()}:
+        raise ConfigError(f"--name {name} is a built-in domain, which the preset would hide. Type --name my_{name}.")
+    preset = folder / "domain" / f"{name}.yaml"
+    if preset.exists() and not force:
+        raise ConfigError(f"{preset} exists. Type --force to write over it, or another --name.")
+    return folder / "statistics" / f"{name}.json", preset
+
+
+def _rate(rates: set[float | None]) -> float | None:
+    if len(rates) > 1:
+        shown = " and ".join(f"{rate:g}" for rate in sorted(rate for rate in rates if rate))
+        raise ActionError(
+            f"the actions come at {shown} Hz, and steps of different length have no common statistics. "
+            "Read one rate (lerobot:DIR@fps:F thins poses), or give --fps as the dataset has it."
+        )
+    return next(iter(rates), None)
+
+
+def _write_preset(path: Path, statistics: Path, domain: Domain, fps: float | None, command: str) -> None:
+    """A YAML preset on top of the built-in domain, by absolute path, so that it works from any folder."""
+    from omegaconf import OmegaConf
+
+    values: dict[str, object] = {"statistics": str(statistics)}
+    if fps is not None and fps != domain.fps:
+        values["fps"] = fps
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"# {command}", "defaults:", f"  - {domain.short}", "  - _self_", "", OmegaConf.to_yaml(values)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _table(domain: Domain, statistics: Statistics) -> None:
+    """One line a column: what it spans, and a warning where it spans nothing."""
+    keys = ("min", "q01", "mean", "q99", "max", "std")
+    columns = domain.columns
+    width = max(len(column.name) for column in columns)
+    _write("  ".join([" " * width, *(f"{key:>10}" for key in keys)]))
+    still = []
+    for index, column in enumerate(columns):
+        row = [float(getattr(statistics, key)[index]) for key in keys]
+        _write("  ".join([f"{column.name:<{width}}", *(f"{value:>10.5g}" for value in row), column.unit]).rstrip())
+        if row[1] == row[3]:
+            still.append(column.name)
+    if still:
+        _write(f"q01 = q99 in {', '.join(still)}: such a column can be decoded, and no action can be encoded with it.")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n" if text else "")
