@@ -1,0 +1,279 @@
+"""Keep workers busy with a sweep's jobs, replace those that die, and account for every job.
+
+One loop for every backend, so that a killed process and a killed actor mean the same: the job is recorded as lost,
+tried again as often as `sweep.retries` says, its worker is replaced, and the sweep goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.errors import SweepError
+from strands_diffusers.runner.manifest import FAILURE, read, record_lost_job
+from strands_diffusers.runner.progress import SweepProgress
+from strands_diffusers.runner.sweep import StopSweep, objective
+from strands_diffusers_launchers.messages import (
+    Backend,
+    Ended,
+    Gone,
+    Job,
+    Message,
+    Moved,
+    Said,
+    Stage,
+    Started,
+    Sweep,
+    Worker,
+)
+
+log = logging.getLogger(__name__)
+
+_STARTS = 3
+"""How often in a row a worker may die before it began a job: then it is not the job's fault, nor bad luck."""
+
+_INTERRUPT_S = 10.0
+"""How long an interrupted job may take to drop its files and close its tracker run [s]."""
+
+
+@dataclass
+class _Flight:
+    """A job in a worker's hands."""
+
+    job: Job
+    started: Started | None = None
+    directory: Path | None = None
+    stage: str = "start"
+    limit_began: float | None = None
+    """Since when the job's time limit runs [monotonic seconds]; None while the model loads."""
+    hung: str | None = None
+    """Why its worker is being killed."""
+
+    def deadline(self, grace_s: float) -> float | None:
+        """When the worker counts as hung [monotonic seconds]."""
+        if self.started is None or self.started.timeout_s is None or self.limit_began is None or self.hung:
+            return None
+        return self.limit_began + self.started.timeout_s + grace_s
+
+    def note(self, stage: Stage) -> None:
+        """The job got to a stage."""
+        self.stage = stage.name
+        if stage.loads:
+            self.limit_began = None
+        elif self.limit_began is None:
+            self.limit_began = time.monotonic()
+
+
+class Crew:
+    """Workers that stay warm from one batch of jobs to the next."""
+
+    def __init__(self, backend: Backend[Any], size: int, sweep: Sweep, grace_s: float) -> None:
+        self.size = size
+        self._backend, self._sweep, self._grace_s = backend, sweep, grace_s
+        self._idle: list[Worker] = []
+        self._flying: dict[Worker, _Flight] = {}
+        self._closed = False
+
+    def run(self, jobs: Sequence[Job], progress: SweepProgress | None = None) -> list[tuple[Job, Ended]]:
+        """Run all jobs and return how each ended, in the order given.
+
+        Raises: `StopSweep` at the first failure where the sweep wants that, once the jobs that run have ended;
+        `SweepError` where workers cannot start. Interrupted, it ends the workers and lets the exception through.
+        """
+        batch = _Batch(jobs, progress)
+        try:
+            while batch.todo or self._flying:
+                while batch.todo and not batch.stop and len(self._flying) < self.size:
+                    self._take_off(batch.todo.popleft())
+                if not self._flying:
+                    break
+                for worker, message in list(self._backend.wait(list(self._flying), self._patience())):
+                    self._hear(batch, worker, message)
+                self._kill_the_hung()
+        except BaseException:
+            self._abort()
+            raise
+        if batch.stop:
+            raise StopSweep(batch.stop)
+        return [(job, batch.ended[job.number]) for job in jobs]
+
+    def close(self) -> None:
+        """Let the workers end. Safe to call again."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._idle:
+            self._idle.pop().end()
+        self._backend.close()
+
+    def _take_off(self, job: Job) -> None:
+        taken = {worker.slot for worker in [*self._idle, *self._flying]}
+        free = next(slot for slot in range(self.size + 1) if slot not in taken)
+        worker = self._idle.pop() if self._idle else self._backend.start(free)
+        log.info("\t#%d : %s", job.number, " ".join(o for o in job.overrides if not o.startswith("hydra.")))
+        worker.give(job)
+        self._flying[worker] = _Flight(job)
+
+    def _hear(self, batch: _Batch, worker: Worker, message: Message) -> None:
+        flight = self._flying[worker]
+        match message:
+            case Started():
+                flight.started, flight.limit_began = message, time.monotonic()
+                flight.directory = Path(message.directory)
+                batch.false_starts = 0
+            case Moved(directory):
+                flight.directory = Path(directory)
+            case Said(line):
+                batch.says(line)
+            case Stage():
+                flight.note(message)
+                batch.shows(flight.job, message, len(self._flying))
+            case Ended():
+                self._idle.append(worker)
+                del self._flying[worker]
+                batch.ends(flight.job, message)
+            case Gone():
+                del self._flying[worker]
+                self._lose(batch, worker, flight, message)
+
+    def _lose(self, batch: _Batch, worker: Worker, flight: _Flight, gone: Gone) -> None:
+        job, started, log_file = flight.job, flight.started, self._sweep.log(worker.slot)
+        if started is None or flight.directory is None:
+            batch.starts_again(job, gone, log_file)
+            return
+        reason = f"its worker {flight.hung or gone.reason}"
+        lost = record_lost_job(
+            flight.directory, job.overrides, reason, stage=flight.stage, since=started.since, log=log_file,
+            output=_tail(log_file),
+        )  # fmt: skip
+        if not lost:
+            batch.ends(job, Ended("done", value=_objective_of(flight.directory)))
+            return
+        where = f"[{flight.directory / FAILURE}, log {log_file}]"
+        line = f"job {job.number} failed at {flight.stage}: {' '.join(job.overrides)}: {reason}  {where}"
+        batch.is_lost(job, started, Ended("failed", error=f"job {job.number}: {reason}", line=line))
+
+    def _patience(self) -> float | None:
+        """How long to wait for a message: until a worker counts as hung [s]."""
+        deadlines = [d for flight in self._flying.values() if (d := flight.deadline(self._grace_s)) is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _kill_the_hung(self) -> None:
+        for worker, flight in self._flying.items():
+            deadline = flight.deadline(self._grace_s)
+            if deadline is None or time.monotonic() < deadline:
+                continue
+            assert flight.started is not None
+            limit = flight.started.timeout_s
+            flight.hung = f"hung {self._grace_s:g} s beyond sweep.timeout_s={limit:g} and was killed"
+            worker.kill()
+
+    def _abort(self) -> None:
+        """End all workers now. A job that does not drop its files in time is killed and recorded."""
+        try:
+            for worker in self._flying:
+                worker.interrupt()
+            until = time.monotonic() + min(_INTERRUPT_S, self._grace_s)
+            while self._flying and (left := until - time.monotonic()) > 0:
+                for worker, message in list(self._backend.wait(list(self._flying), left)):
+                    match message:
+                        case Started():
+                            self._flying[worker].started = message
+                            self._flying[worker].directory = Path(message.directory)
+                        case Moved(directory):
+                            self._flying[worker].directory = Path(directory)
+                        case Gone():
+                            self._drop(self._flying.pop(worker), worker, message)
+        finally:
+            for worker, flight in self._flying.items():
+                worker.kill()
+                self._drop(flight, worker, Gone("was killed when the sweep was interrupted"))
+            self._flying.clear()
+            self.close()
+
+    def _drop(self, flight: _Flight, worker: Worker, gone: Gone) -> None:
+        if flight.started and flight.directory and not gone.recorded:
+            reason = f"its worker {gone.reason}"
+            record_lost_job(
+                flight.directory, flight.job.overrides, reason, stage=flight.stage, since=flight.started.since,
+                log=self._sweep.log(worker.slot),
+            )  # fmt: skip
+
+
+class _Batch:
+    """The jobs of one call, and what became of them."""
+
+    def __init__(self, jobs: Sequence[Job], progress: SweepProgress | None) -> None:
+        self.todo = deque(jobs)
+        self.ended: dict[int, Ended] = {}
+        self.stop: str | None = None
+        self.false_starts = 0
+        self._lost: dict[int, int] = {}
+        self._progress = progress
+
+    def shows(self, job: Job, stage: Stage, running: int) -> None:
+        """A job got to a stage."""
+        if self._progress:
+            self._progress.stage(f"{running} running, job {job.number} {stage.name}", stage.done, stage.total)
+
+    def says(self, line: str) -> None:
+        """A job has something to say."""
+        if self._progress:
+            self._progress.say(line)
+        else:
+            log.info(line)
+
+    def ends(self, job: Job, ended: Ended) -> None:
+        """A job is over."""
+        self.ended[job.number] = ended
+        if self._progress:
+            self._progress.finished(ended.status, ended.line)
+        elif ended.line:
+            log.error(ended.line)
+        if ended.stop:
+            self.stop = ended.error
+
+    def is_lost(self, job: Job, started: Started, ended: Ended) -> None:
+        """A job's worker died: the job is tried again at the end of the sweep, or has failed."""
+        self._lost[job.number] = times = self._lost.get(job.number, 0) + 1
+        if times <= started.retries and not self.stop:
+            self.says(f"{ended.line}; it is tried again, attempt {times + 1} of {started.retries + 1}")
+            self.todo.append(job)
+            return
+        self.ends(job, ended)
+        if started.fail_fast:
+            self.stop = f"stopped at the first failure (sweep.fail_fast=true): job {job.number}"
+
+    def starts_again(self, job: Job, gone: Gone, log_file: Path) -> None:
+        """A worker died before it began its job; another one gets the job."""
+        self.false_starts += 1
+        if self.false_starts >= _STARTS:
+            said = _tail(log_file, 1).strip() or "it said nothing"
+            text = (
+                f"workers cannot start: {self.false_starts} in a row ended before they began a job; the last one "
+                f"{gone.reason}: {said}  [log {log_file}]"
+            )
+            log.error(text)  # the command takes any error of a sweep for a failed job's, which was told already
+            raise SweepError(text)
+        self.todo.appendleft(job)
+
+
+def _tail(path: Path, lines: int = 60) -> str:
+    """The last lines of a file, or nothing where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - 20_000))
+            return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def _objective_of(directory: Path) -> float | None:
+    """What a job returned, from its manifest: its worker died after that was written."""
+    record = read(directory)
+    return None if record is None else objective(record["config"]["sweep"]["objective"], record["metrics"])

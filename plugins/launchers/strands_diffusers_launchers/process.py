@@ -1,0 +1,65 @@
+"""A worker process of the pool: `python -m strands_diffusers_launchers.process FD PARENT`, started by `pool`."""
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+INTERRUPTED = 143
+"""Exit status of a worker that dropped its job because it was told to."""
+
+
+def main() -> None:
+    """Run jobs until the parent hangs up."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    os.set_inheritable(descriptor, False)  # an encoder that outlives this process must not keep the line open
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, _interrupt)
+    faulthandler.enable()
+    connection = Connection(descriptor)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            _serve(connection)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+
+def _serve(connection: Connection) -> None:
+    content = connection.recv_bytes()  # before the slow imports: the parent waits until it is taken
+    from strands_diffusers_launchers.work import Bench
+
+    bench = Bench(content)
+    while (job := connection.recv()) is not None:
+        connection.send(bench.do(job, connection.send))
+
+
+def _interrupt(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: closing files must not be interrupted
+    raise KeyboardInterrupt
+
+
+def _die_with(parent: int) -> None:
+    """End with the parent, however it ends. On Linux the kernel sees to it; elsewhere a thread looks every second."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
