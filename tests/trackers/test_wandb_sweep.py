@@ -100,3 +100,18 @@ def test_a_film_that_is_gone_is_a_note_and_an_empty_cell(tmp_path, rows):
     films = [row[table["columns"].index("video")] for row in table["data"]]
     assert films[0] is None
     assert films[1]["_type"] == "video-file"
+
+
+def test_verdicts_and_tables_of_the_sweep_stand_in_its_summary_run(tmp_path, rows):
+    directory = tmp_path / "sweep"
+    directory.mkdir()
+    verdict = {"name": "seed_spread", "verdict": "seeds matter", "holds": None, "numbers": {"a": 1.5, "b": {"c": 2}}}
+    table = {"name": "evaluation: video", "columns": ["value", "mean"], "rows": [["psnr", 21.5]], "note": ""}
+    (directory / "sweep.json").write_text(json.dumps({"verdicts": [verdict], "tables": [table]}))
+
+    log_sweep(rows, directory, {})
+
+    [run] = read_runs(directory)
+    summary = {key: run.summary[f"verdict/seed_spread{key}"] for key in ("", "/a", "/b.c")}
+    assert summary == {"": "seeds matter", "/a": 1.5, "/b.c": 2}
+    assert run.summary["evaluation/video"]["_type"] == "table-file"
