@@ -183,7 +183,7 @@ def _finite(value: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ActionError(f"{name} is not a table of numbers: {' '.join(str(error).split())}.") from error
+        raise ActionError(f"{name} is not a table of numbers: {' '.join(str(error).split()).rstrip('.')}.") from error
     if array.size == 0 or array.ndim not in (1, 2, 3):
         raise ActionError(f"{name} has shape {list(array.shape)}; it must be [T, D] or [K, T, D].")
     if not np.isfinite(array).all():

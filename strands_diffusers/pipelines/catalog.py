@@ -66,13 +66,26 @@ def pipelines(root: Path | None = None) -> tuple[str, ...]:
 
 
 def models(root: Path | None = None) -> tuple[str, ...]:
-    """Names of all public model classes (transformers, autoencoders, controlnets, ...), sorted."""
-    return _group(_sources(root), "models")
+    """Names of all public model classes (transformers, autoencoders, controlnets, ...), sorted: whatever is a `ModelMixin`."""
+    sources = _sources(root)
+    found = []
+    for name, home in sources.public.items():
+        if (
+            home not in ("models", "pipelines")
+            or name.endswith(("Pipeline", "Mixin", "Output"))
+            or not name[0].isupper()
+        ):
+            continue
+        source = sources.locate(name)
+        if name == "AutoModel" or (source and sources.descends(source, "ModelMixin")):
+            found.append(name)
+    return tuple(sorted(found))
 
 
 def schedulers(root: Path | None = None) -> tuple[str, ...]:
     """Names of all public schedulers, sorted."""
-    return tuple(name for name in _group(_sources(root), "schedulers") if not name.endswith("Output"))
+    names = (name for name, home in _sources(root).public.items() if home == "schedulers")
+    return tuple(sorted(name for name in names if name.endswith("Scheduler")))
 
 
 def public_names(root: Path | None = None) -> dict[str, str]:
@@ -181,11 +194,6 @@ def _sources(root: Path | None) -> Sources:
 
 def _pipeline_names(sources: Sources) -> tuple[str, ...]:
     return tuple(sorted(name for name in sources.public if name.endswith("Pipeline")))
-
-
-def _group(sources: Sources, group: str) -> tuple[str, ...]:
-    names = (name for name, home in sources.public.items() if home == group)
-    return tuple(sorted(name for name in names if name[0].isupper() and not name.endswith("Mixin")))
 
 
 def _pipeline(sources: Sources, name: str) -> ClassSource:

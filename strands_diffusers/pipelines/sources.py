@@ -230,6 +230,13 @@ class Sources:
             None,
         )
 
+    def descends(self, source: ClassSource, base: str) -> bool:
+        """Whether a class of that name is among the bases of `source`, however far up."""
+        if base in source.bases:
+            return True
+        parents = (self.find(name, source.path) for name in source.bases)
+        return any(self.descends(parent, base) for parent in parents if parent and parent is not source)
+
     def fields(self, source: ClassSource) -> dict[str, str]:
         """Annotated fields of a dataclass and its bases: name -> annotation, in their order."""
         found: dict[str, str] = {}
