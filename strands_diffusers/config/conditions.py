@@ -1,0 +1,154 @@
+"""What the world model is conditioned on: one dataclass per mode, so that a wrong combination cannot be written."""
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from strands_diffusers.config.fields import Keep, Mode, Perturb, in_range, require
+from strands_diffusers.errors import ConfigError
+
+
+@dataclass
+class ConditionConfig:
+    """What the world model is conditioned on. One subclass per mode, with only that mode's fields."""
+
+    mode: Mode = MISSING
+    """Set by the subclass; choose it with `condition=`, never override it."""
+
+
+@dataclass
+class ActionConditionConfig(ConditionConfig):
+    """Common to the three action modes."""
+
+    chunk_size: int | None = None
+    """Action steps T of one chunk, a multiple of 4; the paired video has T + 1 frames. null: the domain's own."""
+
+    num_chunks: int = 1
+    """Chunks K in one rollout, each starting from the last frame of the one before; 1 and more."""
+
+    resolution_tier: int | None = None
+    """Canvas 256, 480, 704 or 720; null: the smallest that needs no downscaling, else 480."""
+
+    def __post_init__(self) -> None:
+        in_range("condition.chunk_size", self.chunk_size, 1, unit="steps")
+        if self.chunk_size is not None and self.chunk_size % 4:
+            below, above = self.chunk_size // 4 * 4, (self.chunk_size // 4 + 1) * 4
+            hint = f"{below} or {above}" if below else f"{above}"
+            raise ConfigError(
+                f"condition.chunk_size={self.chunk_size} is not a multiple of 4: the video autoencoder packs 4 frames into "
+                f"one, so the video would not be chunk_size + 1 frames long. Use condition.chunk_size={hint}."
+            )
+        in_range("condition.num_chunks", self.num_chunks, 1)
+        require(
+            self.resolution_tier in (None, 256, 480, 704, 720),
+            f"condition.resolution_tier={self.resolution_tier} is not a tier. Use 256, 480, 704, 720 or null.",
+        )
+
+
+@dataclass
+class PolicyConfig(ActionConditionConfig):
+    """First frame + task -> future video + action chunk."""
+
+    mode: Mode = Mode.policy
+
+
+@dataclass
+class ForwardDynamicsConfig(ActionConditionConfig):
+    """First frame + actions -> future video."""
+
+    mode: Mode = Mode.forward_dynamics
+
+    actions: str | None = None
+    """Action file (.json, .npy, .npz), [T, D] in model space; null: the observation's own actions."""
+
+    perturb: Perturb = Perturb.none
+    """Change them first: shuffled (steps in another, fixed order), zero (no motion), mirrored (motion negated)."""
+
+
+@dataclass
+class InverseDynamicsConfig(ActionConditionConfig):
+    """Observed video -> the actions between its frames."""
+
+    mode: Mode = Mode.inverse_dynamics
+
+
+@dataclass
+class WorldConditionConfig(ConditionConfig):
+    """Common to text, image and video to world."""
+
+    num_frames: int | None = None
+    """Frames to generate; 1 gives an image. null: the model's recommended number."""
+
+    height: int | None = None
+    """Canvas height [pixels]; null: the model's recommended value."""
+
+    width: int | None = None
+    """Canvas width [pixels]; null: the model's recommended value."""
+
+    fps: float | None = None
+    """Frame rate of the generated video [Hz], > 0; null: the model's recommended value."""
+
+    negative_prompt: str | None = None
+    """What the video should not show; null: the pipeline's own default."""
+
+    sound: bool = False
+    """Generate sound with the video, where the checkpoint can."""
+
+    system_prompt: bool | None = None
+    """Prepend the model's system prompt; null: the pipeline's own default."""
+
+    def __post_init__(self) -> None:
+        in_range("condition.num_frames", self.num_frames, 1, unit="frames")
+        in_range("condition.height", self.height, 16, unit="pixels")
+        in_range("condition.width", self.width, 16, unit="pixels")
+        require(
+            self.fps is None or self.fps > 0, f"condition.fps must be > 0 Hz, got {self.fps}. Type condition.fps=24."
+        )
+
+
+@dataclass
+class TextConfig(WorldConditionConfig):
+    """Text -> video (or an image with `num_frames=1`)."""
+
+    mode: Mode = Mode.text
+
+
+@dataclass
+class ImageConfig(WorldConditionConfig):
+    """Text + first frame -> video."""
+
+    mode: Mode = Mode.image
+
+
+@dataclass
+class VideoConfig(WorldConditionConfig):
+    """Text + a clip -> its continuation."""
+
+    mode: Mode = Mode.video
+
+    keep: Keep = Keep.first
+    """Which end of a longer clip conditions the rollout."""
+
+    condition_frames: list[int] = field(default_factory=lambda: [0, 1])
+    """Indexes of the latent frames that stay clean; latent frame k > 0 stands for 4 video frames."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            bool(self.condition_frames) and min(self.condition_frames) >= 0,
+            f"condition.condition_frames must be latent frame indexes >= 0, got {self.condition_frames}. Use [0,1].",
+        )
+
+
+CONDITIONS: dict[str, type[ConditionConfig]] = {
+    "policy": PolicyConfig,
+    "forward_dynamics": ForwardDynamicsConfig,
+    "inverse_dynamics": InverseDynamicsConfig,
+    "text": TextConfig,
+    "image": ImageConfig,
+    "video": VideoConfig,
+}
+"""The choices of the group `condition`."""
+
+ACTION_MODES = ("policy", "forward_dynamics", "inverse_dynamics")
+"""Modes that involve an action chunk."""

@@ -1,0 +1,78 @@
+"""How fast the pipeline runs."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+
+@dataclass
+class EngineConfig:
+    """How fast the pipeline runs, and whether its numbers are diffusers' own."""
+
+    name: str = MISSING
+    """auto, exact, eager, compiled, fp8 or cached; choose it with `engine=`."""
+
+
+@dataclass
+class AutoEngineConfig(EngineConfig):
+    """`exact` where it can hold, else `eager` with one line saying why; the manifest records which ran."""
+
+    name: str = "auto"
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device."""
+
+
+@dataclass
+class ExactEngineConfig(EngineConfig):
+    """The numbers of diffusers' own call with less work; refused where that cannot hold."""
+
+    name: str = "exact"
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device."""
+
+
+@dataclass
+class EagerEngineConfig(EngineConfig):
+    """diffusers' own call, untouched: the yardstick."""
+
+    name: str = "eager"
+
+
+@dataclass
+class CompiledEngineConfig(EngineConfig):
+    """`exact` with regional `torch.compile`: slow first rollout, then faster; rounding may differ. CUDA only."""
+
+    name: str = "compiled"
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device."""
+
+
+@dataclass
+class Fp8EngineConfig(EngineConfig):
+    """`exact` with 8-bit matrix products (torchao): less memory and time, not the same numbers. CUDA only."""
+
+    name: str = "fp8"
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device."""
+
+
+@dataclass
+class CachedEngineConfig(EngineConfig):
+    """diffusers' step cache: skips steps that change little. Not the same numbers; not for inverse dynamics."""
+
+    name: str = "cached"
+
+
+ENGINES: dict[str, type[EngineConfig]] = {
+    "auto": AutoEngineConfig,
+    "exact": ExactEngineConfig,
+    "eager": EagerEngineConfig,
+    "compiled": CompiledEngineConfig,
+    "fp8": Fp8EngineConfig,
+    "cached": CachedEngineConfig,
+}
+"""The choices of the group `engine`."""

@@ -1,0 +1,102 @@
+"""The enumerations that users type, and the checks that config fields share."""
+
+import math
+from enum import Enum
+
+from strands_diffusers.errors import ConfigError
+
+
+class Mode(str, Enum):
+    """What the world model is asked for. The first three match `CosmosActionCondition.mode` in diffusers."""
+
+    policy = "policy"
+    forward_dynamics = "forward_dynamics"
+    inverse_dynamics = "inverse_dynamics"
+    text = "text"
+    image = "image"
+    video = "video"
+
+
+class Dtype(str, Enum):
+    """Weight and compute precision. `auto`: bfloat16 on CUDA and for the embedded model, else float32."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Offload(str, Enum):
+    """How weights move between host and accelerator, in diffusers' own terms."""
+
+    none = "none"
+    model = "model"
+    sequential = "sequential"
+    group = "group"
+
+
+class ViewPoint(str, Enum):
+    """Camera label that diffusers turns into the framing sentence of the action caption."""
+
+    ego_view = "ego_view"
+    third_person_view = "third_person_view"
+    wrist_view = "wrist_view"
+    concat_view = "concat_view"
+
+
+class Normalization(str, Enum):
+    """Which map between physical units and model space the statistics stand for."""
+
+    quantile = "quantile"
+    min_max = "min_max"
+    mean_std = "mean_std"
+
+
+class Gripper(str, Enum):
+    """What a gripper value means to whoever reads physical actions."""
+
+    open_is_1 = "open_is_1"
+    closed_is_1 = "closed_is_1"
+    closed_is_minus_1 = "closed_is_minus_1"
+    open_is_minus_1 = "open_is_minus_1"
+
+
+class Keep(str, Enum):
+    """Which end of a longer clip conditions a video-to-world rollout."""
+
+    first = "first"
+    last = "last"
+
+
+class Perturb(str, Enum):
+    """How the given actions are changed before a forward-dynamics rollout: a test of whether the model obeys them."""
+
+    none = "none"
+    shuffled = "shuffled"
+    zero = "zero"
+    mirrored = "mirrored"
+
+
+class Verdict(str, Enum):
+    """Tests of the world model that a finished sweep can be judged by; each needs certain things to be swept."""
+
+    action_sensitivity = "action_sensitivity"
+    cycle_consistency = "cycle_consistency"
+    seed_spread = "seed_spread"
+    prompt_sensitivity = "prompt_sensitivity"
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise `ConfigError(message)` unless `holds`."""
+    if not holds:
+        raise ConfigError(message)
+
+
+def in_range(name: str, value: float | None, low: float, high: float = math.inf, unit: str = "") -> None:
+    """Refuse a number outside [low, high], NaN included; None passes."""
+    if value is None or low <= value <= high:
+        return
+    wanted = f">= {low:g}" if math.isinf(high) else f"from {low:g} to {high:,.0f}"
+    raise ConfigError(
+        f"{name} must be {wanted}{f' {unit}' if unit else ''}, got {value}. Type {name}={max(low, 1):g}, for example."
+    )
