@@ -11,15 +11,17 @@ import csv
 import io
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from strands_diffusers.lazy import np
+from strands_diffusers.outputs.horizon import MAX_CURVES, Curve
 from strands_diffusers.plugin.base import Measure
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.report.axes import axes
 from strands_diffusers.report.folder import Job
+from strands_diffusers.runner import futures
 
 BASELINES = ("repeat_first_frame", "no_motion", "mean_action")
 """How a metric names the baseline of a value: `psnr_repeat_first_frame` is that of `psnr`."""
@@ -37,7 +39,7 @@ _BLOCK = 500
 _SAME = ("observation", "seed", "sampler.num_samples")
 """What a row averages over."""
 
-CSV, MARKDOWN = "evaluation.csv", "evaluation.md"
+CSV, MARKDOWN, HORIZON = "evaluation.csv", "evaluation.md", "horizon.png"
 
 
 @dataclass
@@ -97,16 +99,14 @@ def lines(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Line]:
     sources = [str(record["rollout"]["observation"]["source"]) for _, record in measured]
     if len(set(sources)) < 2:
         return []
-    swept, _ = axes([Job(folder.name, "done", folder, record) for folder, record in measured])
-    others = [axis for axis in swept if axis.key not in _SAME]
+    groups = _groups(measured)
     declared = {
         (name, value): measure
         for name, metric in plugins().classes("metric").items()
         for value, measure in metric.measures.items()
     }
     found: dict[tuple[Any, ...], Line] = {}
-    for index, ((_, record), source) in enumerate(zip(measured, sources, strict=True)):
-        group = {axis.label: axis.values[axis.of_job[index]] for axis in others}
+    for (_, record), source, group in zip(measured, sources, groups, strict=True):
         for metric, values in record["metrics"].items():
             for value, number in values.items():
                 main, baseline = _split(value, values)
@@ -119,6 +119,48 @@ def lines(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Line]:
     order = {key: place for place, key in enumerate(declared)}
     rows = [line for line in found.values() if line.by_observation]
     return sorted(rows, key=lambda line: (line.metric, order.get((line.metric, line.value), len(order))))
+
+
+def _groups(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[dict[str, str]]:
+    """What was swept besides observation and seed, and each job's value of it."""
+    swept, _ = axes([Job(folder.name, "done", folder, record) for folder, record in jobs])
+    others = [axis for axis in swept if axis.key not in _SAME]
+    return [{axis.label: axis.values[axis.of_job[index]] for axis in others} for index in range(len(jobs))]
+
+
+def along_horizon(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Curve]:
+    """The error of predicted actions at each step, a curve for each group, and that of the true mean action last.
+
+    As in the tables, seeds are averaged first; bands are the 95 % intervals over observations, for up to three curves.
+    Empty where no job predicted actions whose truth is known. Every step that all observations of a curve reach counts.
+    """
+    labels = {folder.name: group for (folder, _), group in zip(jobs, _groups(jobs), strict=True)}
+    errors: dict[str, dict[str, list[np.ndarray]]] = {}
+    baseline: dict[str, list[np.ndarray]] = {}
+    for future in futures.read(jobs):
+        truth = future.entry.get("reference_action")
+        rows_TD = future.rows() if truth else None
+        if rows_TD is None:
+            continue
+        true_TD = np.concatenate(np.asarray(truth, np.float64))
+        group = labels[future.job]
+        label = " · ".join(group.values() if len(group) > 1 else map(" ".join, group.items())) or "predicted"
+        source = str(future.entry["observation"]["source"])
+        errors.setdefault(label, {}).setdefault(source, []).append(np.abs(rows_TD - true_TD).mean(axis=1))
+        baseline.setdefault(source, []).append(np.abs(true_TD.mean(axis=0) - true_TD).mean(axis=1))
+    if not errors or len(errors) >= MAX_CURVES:
+        return []
+    curves = [_curve(label, of, banded=len(errors) <= 3) for label, of in errors.items()]
+    return [*curves, replace(_curve("the true actions' own mean", baseline, banded=False), baseline=True)]
+
+
+def _curve(label: str, by_observation: Mapping[str, list[np.ndarray]], *, banded: bool) -> Curve:
+    steps = min(len(error_T) for errors in by_observation.values() for error_T in errors)
+    error_OT = np.stack([np.mean([e[:steps] for e in errors], axis=0) for errors in by_observation.values()])
+    band = None
+    if banded and len(error_OT) > 1:
+        band = np.array([interval(error_O) for error_O in error_OT.T], np.float64)
+    return Curve(label, error_OT.mean(axis=0), band)
 
 
 def tables(found: Sequence[Line], jobs: int, total: int) -> list[dict[str, Any]]:

@@ -83,6 +83,17 @@ def conclude(directory: Path, since: float, tracker: Tracker | None) -> tuple[li
     return found, notes
 
 
+def _draw_horizon(directory: Path, curves: Sequence[Any]) -> Path:
+    from strands_diffusers.outputs.horizon import draw_horizon
+    from strands_diffusers.runner import evaluation
+
+    line = "mean absolute error in model space, over observations"
+    line += "; bands: 95 % intervals" if any(curve.band_T2 is not None for curve in curves) else ""
+    return draw_horizon(
+        directory / evaluation.HORIZON, curves, "Error of the predicted actions along the horizon", line
+    )
+
+
 def _judged(directory: Path, total: int) -> tuple[dict[str, Any], list[str]]:
     """The sweep's verdicts and its tables over observations, for `sweep.json`; and their lines for the terminal."""
     from strands_diffusers.runner import evaluation, futures, verdicts
@@ -98,6 +109,8 @@ def _judged(directory: Path, total: int) -> tuple[dict[str, Any], list[str]]:
             extra["tables"] = evaluation.tables(lines, sum(1 for _, record in jobs if record["metrics"]), total)
             files = evaluation.write(directory, lines, extra["tables"])
             notes.append(f"tables over observations: {files[-1]}")
-    except OSError as error:
+            if curves := evaluation.along_horizon(jobs):
+                notes.append(f"error along the horizon: {_draw_horizon(directory, curves)}")
+    except (StrandsDiffusersError, OSError) as error:
         log.warning("the tables over observations could not be written: %s", one_line(error))
     return extra, notes

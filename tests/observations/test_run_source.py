@@ -61,6 +61,17 @@ def test_a_finished_run_gives_its_film_actions_task_domain_and_rate(tmp_path):
     assert seen.details["run_seed"] == 7
 
 
+def test_a_forward_dynamics_run_gives_the_actions_that_it_was_given(tmp_path):
+    given = np.random.default_rng(2).uniform(-1, 1, (2, 8, 2)).astype(np.float32)
+    made = rollout(action=None, given_action=given)
+
+    directory = finish(tmp_path, made, serializers=[VideoSerializer])
+
+    np.testing.assert_array_equal(read(directory).actions, given.reshape(16, 2))
+    shifted = read(f"{directory}@start:4", request("inverse_dynamics", 9, 10.0, "pusht"))
+    np.testing.assert_array_equal(shifted.actions, given.reshape(16, 2)[4:12])
+
+
 def test_a_start_shifts_film_and_actions_together(tmp_path):
     seen = read(f"{finish(tmp_path, rollout())}@start:4", request("policy", 9, 10.0, "pusht"))
 

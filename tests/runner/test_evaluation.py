@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from sweep_folder import job
 
+from strands_diffusers.outputs.horizon import Curve, draw_horizon
 from strands_diffusers.runner import evaluation, futures, summary
 
 PSNR = {"a": (12.0, 14.0), "b": (20.0, 22.0), "c": (16.0, 18.0)}
@@ -101,3 +103,49 @@ def test_a_finished_sweep_holds_its_tables_as_files_and_in_its_record(tmp_path):
     assert "| psnr | dB | higher | 3 | 17.0 |" in text
     assert any(str(tmp_path / "evaluation.md") in note for note in notes)
     assert "evaluation: video" in (tmp_path / "index.html").read_text()
+
+
+def chunks(sweep, action_of, steps=8):
+    """Two observations under two settings; the truth climbs from 0 to 1."""
+    truth = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None].repeat(2, axis=2)
+    for number, (name, count) in enumerate((n, c) for n in "ab" for c in (4, 8)):
+        job(
+            sweep, number, observation=f"sample:{name}", action=action_of(truth, name, count), reference_action=truth,
+            overrides=[f"observation=sample:{name}", f"sampler.num_inference_steps={count}"],
+            config={"sampler": {"num_inference_steps": count}}, metrics={"action": {"mse": 0.1}},
+        )  # fmt: skip
+    return evaluation.along_horizon(list(futures.finished(sweep)))
+
+
+def test_the_error_along_the_horizon_has_a_curve_for_each_setting_and_the_mean_action(tmp_path):
+    def drifts(truth, name, count):
+        slope = {"a": 1.0, "b": 3.0}[name] * (count / 4)
+        return (truth * (1 + slope)).astype(np.float32)
+
+    four, eight, mean = chunks(tmp_path, drifts)
+
+    time = np.linspace(0, 1, 8)
+    assert [c.label for c in (four, eight)] == ["num_inference_steps 4", "num_inference_steps 8"]
+    np.testing.assert_allclose(four.error_T, 2 * time, atol=1e-6)
+    np.testing.assert_allclose(eight.error_T, 4 * time, atol=1e-6)
+    np.testing.assert_allclose(four.band_T2, np.stack([time, 3 * time], axis=1), atol=1e-6)
+    np.testing.assert_allclose(mean.error_T, np.abs(time - 0.5), atol=1e-6)
+    assert mean.baseline
+
+
+def test_a_sweep_that_predicts_actions_ends_in_a_picture_of_the_horizon(tmp_path):
+    chunks(tmp_path, lambda truth, name, count: truth + np.float32(0.1))
+
+    _, notes = summary.conclude(tmp_path, 0.0, None)
+
+    with Image.open(tmp_path / "horizon.png") as picture:
+        assert picture.size == (1600, 720)
+    assert any(note.startswith("error along the horizon: ") for note in notes)
+
+
+def test_a_perfect_prediction_can_be_drawn(tmp_path):
+    curve = Curve("predicted", np.zeros(16))
+
+    draw_horizon(tmp_path / "horizon.png", [curve], "title", "facts")
+
+    assert (tmp_path / "horizon.png").stat().st_size > 1000
