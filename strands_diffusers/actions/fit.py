@@ -14,12 +14,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from strands_diffusers import domains
 from strands_diffusers.actions.poses import Array
 from strands_diffusers.actions.statistics import ARRAYS, Statistics
 from strands_diffusers.errors import ActionError
+from strands_diffusers.lazy import np
 
 EXACT_VALUES = 4_000_000
 """Numbers (rows times columns) that are kept as they are: 32 MB."""

@@ -168,7 +168,7 @@ from strands_diffusers.config import compose
 compose.compose(["seed=1"])
 from strands_diffusers.pipelines import catalog
 assert len(catalog.world_models()) > 5
-heavy = sorted({"torch", "diffusers", "transformers", "wandb", "matplotlib"} & set(sys.modules))
+heavy = sorted({"torch", "diffusers", "transformers", "wandb", "matplotlib", "numpy"} & set(sys.modules))
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
