@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,61 +49,73 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _hydra(arguments: list[str]) -> int:
-    """Compose and run through Hydra, with its errors as one line each."""
-    from strands_diffusers.config import compose
-    from strands_diffusers.config.explain import explain
+    """Answer one of Hydra's flags (`--cfg`, `--help`, completion, ...), or compose and run."""
+    from strands_diffusers.plugin.choices import prepare
     from strands_diffusers.plugin.manager import plugins
-    from strands_diffusers.runner import sweep
 
     for problem in plugins().problems:
         say(f"plugin {problem.plugin} was left out: {problem.message}")
-    sweep.prepare()
+    prepare()
 
-    import hydra
     from hydra._internal.utils import get_args_parser
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     arguments = [_resumed(a) for a in arguments]
     args = get_args_parser().parse_args(arguments)
-    runs = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
-    command = _Command(runs and args.multirun, args.overrides)
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        _call_hydra(lambda _: None, arguments, args.overrides)
+        return 0
+    return _run(arguments, args.overrides, args.multirun)
+
+
+def _call_hydra(task: Callable[[Any], Any], arguments: Sequence[str], overrides: Sequence[str]) -> None:
+    """Hand the command line to Hydra; its errors come back as `ConfigError`s of one line, ours as they are."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from strands_diffusers.config import compose
+    from strands_diffusers.config.explain import explain
+
     kept, sys.argv = sys.argv, [sys.argv[0] if sys.argv else "strands-diffusers", *arguments]
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions through, and we say them our way
     try:
-        with _terminated_as_interrupted():
-            hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name=compose.CONFIG_NAME)(
-                command
-            )()
-        if command.failure:
-            raise command.failure
-    except RequestError:
-        if sweep.Folders.latest and not args.multirun:
-            sweep.discard_if_empty(sweep.Folders.latest)
-        raise
+        hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name=compose.CONFIG_NAME)(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if (
-            isinstance(error, ValueError)
-            and "Config group override" not in str(error)
-            and not isinstance(error, OmegaConfBaseException)
-        ):
+        hydras_own = isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error)
+        if full_error == "1" or not hydras_own:
             raise
-        if full_error == "1":
-            raise
-        raise explain(error, args.overrides) from error
-    except sweep.StopSweep as stop:
-        say(str(stop))
-    except StrandsDiffusersError:
-        if not args.multirun:
-            raise
+        raise explain(error, overrides) from error
     finally:
         sys.argv = kept
         if full_error is None:
             os.environ.pop("HYDRA_FULL_ERROR", None)
         else:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-        status = command.conclude() if runs else 0
+
+
+def _run(arguments: Sequence[str], overrides: Sequence[str], multirun: bool) -> int:
+    """One rollout or a sweep, and what the person at the terminal sees of it."""
+    from strands_diffusers.runner import sweep
+
+    command = _Command(multirun, overrides)
+    status = 0
+    try:
+        with _terminated_as_interrupted():
+            _call_hydra(command, arguments, overrides)
+        if command.failure:
+            raise command.failure
+    except RequestError:
+        if sweep.Folders.latest and not multirun:
+            sweep.discard_if_empty(sweep.Folders.latest)
+        raise
+    except sweep.StopSweep as stop:
+        say(str(stop))
+    except StrandsDiffusersError:
+        if not multirun:
+            raise
+    finally:
+        status = command.conclude()
     return status
 
 

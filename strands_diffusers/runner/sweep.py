@@ -16,7 +16,7 @@ from strands_diffusers.config.explain import explain
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_line
 from strands_diffusers.plugin.base import Tracker
-from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.plugin.choices import prepare as prepare
 from strands_diffusers.runner import job, manifest, resume
 from strands_diffusers.runner.progress import SweepProgress, limited
 
@@ -27,14 +27,6 @@ Report = Callable[[job.JobResult], None]
 
 class StopSweep(BaseException):
     """Ends a sweep at its first failure (`sweep.fail_fast`): Hydra's launchers let only such exceptions through."""
-
-
-def prepare() -> None:
-    """Make Hydra know our choices in this process; launchers' workers call it before their first job."""
-    index = plugins()
-    groups = ("output", "visualizer", "metric", "tracker", "source")
-    choices = {group: {name: cls.Config for name, cls in index.classes(group).items()} for group in groups}
-    compose.register(choices, index.config_paths)
 
 
 def task(
