@@ -4,7 +4,6 @@ The command line maps them to exit statuses: a `RequestError` (the request was w
 `StrandsDiffusersError` (the request was fine, its execution failed) is 1.
 """
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -70,6 +69,8 @@ class SweepError(StrandsDiffusersError):
 
 def near_miss(value: str, allowed: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the closest allowed value, or an empty string where none is close."""
+    import difflib  # only a wrong value needs it
+
     close = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 

@@ -31,6 +31,9 @@ _NOT_CONTENT = frozenset({"adapter", "mask", "masked", "negative", "num", "noise
 _ENTRY = re.compile(
     r"^ +(\w+) \(`([^`]*)`(, \*optional\*)?(?:, defaults to ((?:[^()\n]|\([^()\n]*\))+))?\)", re.MULTILINE
 )
+FUTURES = (b"frames", b"video", b"action:", b"action (")
+"""A file without any of these cannot hold a pipeline of video or actions."""
+
 _NUMBER = re.compile(r"(?:Optional\[)?(?:int|float|bool)\]?(?: \| (?:int|float|bool|None))*")
 _CONDITION = re.compile(r"\b(\w+Condition)\b")
 
@@ -93,8 +96,9 @@ def family(sources: Sources, source: ClassSource) -> str:
 def speaks_of_futures(sources: Sources, source: ClassSource) -> bool:
     """False where neither the file nor its blocks ever speak of video, frames or actions: not worth a closer look."""
     blocks = _blocks(sources, source)
-    text = blocks.text if blocks else sources.text(source.path)
-    return any(word in text for word in ("frames", "video", "action:", "action ("))
+    if blocks is None:
+        return sources.mentions(source.path, FUTURES)
+    return any(word.decode() in blocks.text for word in FUTURES)
 
 
 def details(sources: Sources, source: ClassSource) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def _plain(sources: Sources, source: ClassSource) -> tuple[set[str], set[str]]:
         given = {"video"}
     if "video" in given and "text-to-image" in method:
         given.add("image")
-    if "mesh" in re.findall(r"[\"'](\w+)[\"']", method):
+    if '"mesh"' in method or "'mesh'" in method:
         given.add("mesh")
     return _taken(sources, owner, spec, method), given
 
@@ -174,13 +178,20 @@ def _output_fields(sources: Sources, source: ClassSource) -> dict[str, str]:
     if call is None:
         return {}
     owner, method = call
-    names = re.findall(r"\b(\w+Output)\(", method) or re.findall(r"\b(\w+Output)\b", method)
+    names = _ending(method, "Output(") or _ending(method, "Output")
     shared = sources.root / "pipelines" / "pipeline_utils.py"
     fields: dict[str, str] = {}
     for name in dict.fromkeys(names):
         output = sources.find(name, owner.path) or sources.find(name, shared)
         fields |= sources.fields(output) if output else {}
     return fields
+
+
+def _ending(text: str, tail: str) -> list[str]:
+    """The names in `text` that end in `tail`, without its bracket. Several times faster than the regular expression."""
+    pieces = text.split(tail)
+    starts = [re.search(r"\w*$", piece[-80:]) for piece in pieces[:-1]]
+    return [f"{start[0]}{tail.rstrip('(')}" for start in starts if start and start[0]]
 
 
 def _taken(sources: Sources, owner: ClassSource, spec: Iterable[Parameter], method: str) -> set[str]:
@@ -230,8 +241,11 @@ def _blocks(sources: Sources, source: ClassSource) -> ClassSource | None:
     name = source.constant("default_blocks_name")
     if name is None:
         return None
-    beside = (sources.find(name, path) for path in sorted(source.path.parent.glob("*.py")))
-    return sources.locate(name) or next(filter(None, beside), None)
+    found = sources.locate(name)
+    if found is None:
+        beside = (sources.find(name, path) for path in sorted(source.path.parent.glob("*.py")))
+        found = next(filter(None, beside), None)
+    return found
 
 
 def _named(sources: Sources, blocks: ClassSource, title: str, depth: int = 0) -> dict[str, str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from strands_diffusers.errors import MissingPackageError
@@ -21,6 +21,11 @@ _TOP_LEVEL = re.compile(r"\n(?=[^\s)\]}#])")
 _NAME = re.compile(r"\w+")
 _MEMBER = re.compile(r"\n    (?=[^\s)\]}#])")
 _SIGNATURE = re.compile(r"def \w+\((?:[^\n]*\)[^\n]*:|.*?\n\)[^\n]*:)[ \t]*(?:#[^\n]*)?\n", re.DOTALL)
+_LINE = re.compile(r"    (\*{0,2}\w+|\*|/)(?:: ([^=#]+?))?(?: ?= ?([^#]+?))?,(?:\s*#.*)?")
+_ENTRY = re.compile(
+    r"^ *_import_structure\[[\"']([\w.]+)[\"']\](?: = |\.extend\(|\.append\()\s*(\[[^\]\[]*\]|[\"']\w+[\"'])\)?$",
+    re.MULTILINE,
+)
 _IMPORT = re.compile(r"^from\s+(\.+|diffusers\b)\.?([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
@@ -90,6 +95,24 @@ def parameters(method: str) -> tuple[Parameter, ...]:
     """Parameters of a method's source in their order, without `self`, `*args` and `**kwargs`."""
     head = _SIGNATURE.match(method)
     text = head[0] + "    ..." if head else method
+    return (_one_a_line(head[0]) if head else None) or parsed_parameters(text, method)
+
+
+def _one_a_line(head: str) -> tuple[Parameter, ...] | None:
+    """The parameters of a signature that has each on a line of its own, as formatters write it; None for any other."""
+    found = []
+    for line in head.split("\n")[1:-2]:
+        match = _LINE.fullmatch(line)
+        if match is None or any(line.count(left) != line.count(right) for left, right in ("[]", "()", "{}")):
+            return None
+        name, annotation, default = match.groups()
+        if name not in ("self", "cls") and name[0] not in "*/":
+            found.append(Parameter(name, annotation, REQUIRED if default is None else default))
+    return tuple(found)
+
+
+def parsed_parameters(text: str, method: str) -> tuple[Parameter, ...]:
+    """The same by the parser, for signatures of any shape."""
     try:
         node = ast.parse(text).body[0]
     except SyntaxError:
@@ -125,9 +148,11 @@ class Sources:
     def __init__(self, root: Path | None = None) -> None:
         """Read the package at `root`; None: the diffusers that `import diffusers` would find."""
         self.root = installed() if root is None else Path(root)
+        self._bytes: dict[Path, bytes] = {}
         self._texts: dict[Path, str] = {}
         self._classes: dict[tuple[Path, str], ClassSource | None] = {}
         self._tables: dict[Path, dict[str, list[str]]] = {}
+        self._homes: dict[Path, Path | dict[str, str]] = {}
         self._methods: dict[tuple[Path, str, str], tuple[ClassSource, str] | None] = {}
         self._imported_names: dict[Path, list[tuple[str, str, frozenset[str]]]] = {}
 
@@ -140,20 +165,30 @@ class Sources:
     def text(self, path: Path) -> str:
         """The file's text; an empty string where there is no such file."""
         if path not in self._texts:
-            try:
-                self._texts[path] = path.read_bytes().decode("utf-8", "replace")
-            except OSError:
-                self._texts[path] = ""
+            self.mentions(path, ())
+            self._texts[path] = self._bytes[path].decode("utf-8", "replace")
         return self._texts[path]
+
+    def mentions(self, path: Path, words: tuple[bytes, ...]) -> bool:
+        """Whether the file has any of the words; most files are asked this once and never decoded."""
+        if path not in self._bytes:
+            try:
+                self._bytes[path] = path.read_bytes()
+            except OSError:
+                self._bytes[path] = b""
+        content = self._bytes[path]
+        return any(word in content for word in words)
 
     def table(self, init: Path) -> dict[str, list[str]]:
         """The literal part of `_import_structure` in an `__init__.py`: submodule -> public names of all branches."""
         if init not in self._tables:
             head, _, _ = self.text(init).partition("\nif TYPE_CHECKING")
+            entries = [(key, _NAME.findall(names)) for key, names in _ENTRY.findall(head)]
+            if head.count("_import_structure") != len(entries) + head.count("_import_structure = {}"):
+                entries = [entry for node in _statements(ast.parse(head).body) for entry in _entries(node)]
             found: dict[str, list[str]] = {}
-            for node in _statements(ast.parse(head).body):
-                for key, value in _entries(node):
-                    found.setdefault(key, []).extend(value)
+            for key, names in entries:
+                found.setdefault(key, []).extend(names)
             self._tables[init] = found
         return self._tables[init]
 
@@ -168,14 +203,35 @@ class Sources:
         group = self.public.get(name)
         return self._descend(self.root, group, name) if group else None
 
+    def file_of(self, name: str) -> Path | None:
+        """The file that the import tables lead to for a public name; None where they end in a package."""
+        group = self.public.get(name)
+        home = self._follow(self.root, group, name) if group else None
+        return home if isinstance(home, Path) and home.suffix else None
+
     def _descend(self, folder: Path, module: str, name: str) -> ClassSource | None:
+        """The class `name` that the package or file `module` of `folder` exports."""
+        place = self._follow(folder, module, name)
+        if place.suffix:
+            return self.find(name, place)
+        exported = self.find(name, place / "__init__.py")  # a package without a table imports its names plainly
+        return exported or next(filter(None, (self.find(name, path) for path in sorted(place.glob("*.py")))), None)
+
+    def _follow(self, folder: Path, module: str, name: str) -> Path:
+        """The file that exports `name`, or the package where the tables lose its track."""
         place = folder.joinpath(*module.split("."))
+        if place not in self._homes:
+            self._homes[place] = self._home(place)
+        home = self._homes[place]
+        if isinstance(home, Path):
+            return home
+        return self._follow(place, home[name], name) if name in home else place
+
+    def _home(self, place: Path) -> Path | dict[str, str]:
+        """The file of a module; of a package, which of its submodules exports each name."""
         if not place.is_dir():
-            return self.find(name, place.with_suffix(".py"))
-        for submodule, names in self.table(place / "__init__.py").items():
-            if name in names:
-                return self._descend(place, submodule, name)
-        return next(filter(None, (self.find(name, path) for path in sorted(place.glob("*.py")))), None)
+            return place.with_suffix(".py")
+        return {name: module for module, names in self.table(place / "__init__.py").items() for name in names}
 
     def find(self, name: str, path: Path) -> ClassSource | None:
         """The class `name` as the module at `path` defines or imports it; None where it does neither."""
@@ -199,7 +255,7 @@ class Sources:
             folder = self.root if dots == "diffusers" else path.parents[len(dots) - 1]
             place = folder.joinpath(*filter(None, module.split(".")))
             if place.is_dir():
-                return self._descend(place.parent, place.name, name) or self.find(name, place / "__init__.py")
+                return self._descend(place.parent, place.name, name)
             return self.find(name, place.with_suffix(".py"))
         return None
 
@@ -254,7 +310,7 @@ class Sources:
 
 def installed() -> Path:
     """Folder of the installed diffusers, found without importing it. Raises: `MissingPackageError`."""
-    spec = find_spec("diffusers")
+    spec = PathFinder.find_spec("diffusers")
     if spec is None or not spec.submodule_search_locations:
         raise MissingPackageError("diffusers is not installed. Type: pip install 'diffusers>=0.42'.")
     return Path(next(iter(spec.submodule_search_locations)))

@@ -1,5 +1,7 @@
+import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from strands_diffusers.errors import ModelError
 from strands_diffusers.pipelines import catalog
-from strands_diffusers.pipelines.sources import Sources, installed, parameters
+from strands_diffusers.pipelines.sources import Sources, _entries, _statements, installed, parameters, parsed_parameters
 
 WORLDS = {info.name: info for info in catalog.world_models()}
 
@@ -274,6 +276,26 @@ def test_signatures_on_one_line_and_over_several_are_read() -> None:
     assert [(item.name, item.annotation, item.default) for item in parameters(several)] == [
         ("a", "dict[str, int]", "{'é': 1}")
     ]
+
+
+def test_the_quick_reading_of_tables_and_signatures_is_the_parsers() -> None:
+    quick, slow = Sources(), Sources()
+    for name in catalog.pipelines():
+        call = quick.inherited(quick.locate(name), "__call__")
+        if call:
+            ours, parsed = parameters(call[1]), parsed_parameters(call[1], call[1])
+            assert [each.name for each in ours] == [each.name for each in parsed], name
+            for one, other in zip(ours, parsed, strict=True):
+                assert [re.sub("[\"' ]", "", str(text)) for text in vars(one).values()] == [
+                    re.sub("[\"' ]", "", str(text)) for text in vars(other).values()
+                ], (name, one, other)
+    for init, table in quick._tables.items():
+        head, _, _ = slow.text(init).partition("\nif TYPE_CHECKING")
+        parsed = {}
+        for node in _statements(ast.parse(head).body):
+            for key, names in _entries(node):
+                parsed.setdefault(key, []).extend(names)
+        assert table == parsed, init
 
 
 def test_every_public_pipeline_class_is_found_in_its_file() -> None:
