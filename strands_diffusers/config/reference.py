@@ -58,6 +58,9 @@ def _default(item: "dataclasses.Field[Any]") -> str:
 
 
 def _type(kind: Any) -> str:
+    members = [member for member in getattr(kind, "__args__", ()) if member is not type(None)]
+    if len(members) == 1 and isinstance(members[0], type) and issubclass(members[0], Enum):
+        return f"{_type(members[0])} \\| null"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return " \\| ".join(m.value for m in kind)
     text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
