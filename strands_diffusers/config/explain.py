@@ -50,6 +50,15 @@ def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
     return f"Hydra cannot read {one_line(ValueError(override), 120)!r}. Quote the value for Hydra and for the shell: {quoted(override)}"
 
 
+_LAUNCHERS = {
+    "pool": "pip install -e plugins/launchers",
+    "ray": "pip install -e 'plugins/launchers[ray]'",
+    "submitit_slurm": "pip install hydra-submitit-launcher",
+    "submitit_local": "pip install hydra-submitit-launcher",
+}
+"""Launchers outside the core, and what installs them."""
+
+
 def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> str:
     match = re.search(r"Could not find '([^']*)/([^'/]*)'.*?Available options in '[^']*':\s*(.*)", text, re.DOTALL)
     if not match:
@@ -57,6 +66,8 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
         if not match:
             return ""
     group, name = match[1], match[2]
+    if group == "hydra/launcher" and name in _LAUNCHERS:
+        return f"{group}={name} is in a package that is not installed: {_LAUNCHERS[name]}"
     options = [o for o in match[3].split() if o] if match.lastindex == 3 else _choices(group)
     hint = near_miss(name, options)
     if group == "domain" and (known := _domain(name)):

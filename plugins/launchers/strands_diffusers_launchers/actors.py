@@ -18,7 +18,7 @@ from strands_diffusers.errors import ConfigError, MissingPackageError, SweepErro
 from strands_diffusers.runner.sweep import IN_WORKER
 from strands_diffusers_launchers.config import AUTO, RayConfig
 from strands_diffusers_launchers.messages import Ended, Gone, Job, Message, Stage, Sweep
-from strands_diffusers_launchers.pool import cores, threads
+from strands_diffusers_launchers.pool import threads
 
 _STORE_BYTES = 100_000_000
 """Ray's object store: configs and numbers pass through it, never frames."""
@@ -51,7 +51,7 @@ def open_actors(settings: RayConfig, sweep: Sweep, jobs: int) -> tuple[Actors, i
     else:
         workers = int(there["CPU"] // cpus) if settings.cpus_per_worker else 1
     workers = max(1, min(workers, jobs))
-    share = cpus if settings.cpus_per_worker else cores() / workers
+    share = cpus if settings.cpus_per_worker else there.get("CPU", 1.0) / workers
     resources = {"num_cpus": cpus, "num_gpus": gpus}
     return Actors(ray, sweep, resources, threads(settings.threads_per_worker, share), own=own), workers
 

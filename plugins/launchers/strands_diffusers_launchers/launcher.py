@@ -47,7 +47,7 @@ class CrewLauncher(Launcher):
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         jobs = [Job(initial_job_idx + i, tuple(o)) for i, o in enumerate(job_overrides)]
         crew = self._crew or self._open(len(jobs))
-        log.info("Launching %d jobs on %d workers", len(jobs), crew.size)
+        log.info("Launching %d jobs, %d at a time", len(jobs), crew.size)
         try:
             ended = crew.run(jobs, self._progress)
         except BaseException:
