@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import time
 from pathlib import Path
+from typing import Any
 
 from . import jobs, sheet, table
 
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--unseen", type=int, default=16, help="starts asked in wordings never trained on")
     parser.add_argument("--steps", type=int, default=8, help="denoising steps")
     parser.add_argument("--guidance", type=float, default=6.0, help="guidance scale of the policy")
+    parser.add_argument("--beside", type=Path, help="another evaluation's folder, shown in a column for the same jobs")
     parser.add_argument("--procs", type=int, default=2)
     parser.add_argument("--films", action=argparse.BooleanOptionalAction, default=True, help="keep every film")
     options = parser.parse_args()
@@ -32,7 +34,7 @@ def main() -> None:
     if films:
         films.mkdir(exist_ok=True)
     log = options.out / "results.jsonl"
-    results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    results = _read(log)
     done = {(r["kind"], r["index"], r["task"]) for r in results}
     todo = [job for job in jobs.plan(options.clips, options.starts, options.unseen) if job not in done]
     begin = last = time.monotonic()
@@ -48,11 +50,16 @@ def main() -> None:
                 left = spent * (len(todo) - count) / count
                 print(f"{count}/{len(todo)} | {spent:.1f} min, {left:.1f} min left", flush=True)
     title = f"{options.model.name}, {options.steps} steps, guidance {options.guidance:g}"
-    text = table.markdown(results, title)
+    beside = _read(options.beside / "results.jsonl") if options.beside else None
+    text = table.markdown(results, title, beside)
     (options.out / "table.md").write_text(text)
     print(text)
     if films:
         sheet.draw(films, options.out / "sheet.png")
+
+
+def _read(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 if __name__ == "__main__":

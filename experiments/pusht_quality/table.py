@@ -48,19 +48,30 @@ def _ratio(rows: Rows) -> str:
     return f"{film.sum() / real.sum():.2f}x ({low:.2f} to {high:.2f})"
 
 
-def markdown(results: Rows, title: str) -> str:
-    """The whole table. Baselines: repeat the first frame; the mean action; the scripted expert."""
+def markdown(results: Rows, title: str, beside: Rows | None = None) -> str:
+    """The whole table. `beside`: another model's values, of which the same jobs are shown in a column of their own."""
+    lines = _lines(results)
+    columns = ["mode", "measure", "mean (95 % interval)", "baseline", "must", "aim"]
+    if beside is not None:
+        jobs = {(row["kind"], row["index"], row["task"]) for row in results}
+        others = _lines([row for row in beside if (row["kind"], row["index"], row["task"]) in jobs])
+        lines = [(*line[:3], other[2], *line[3:]) for line, other in zip(lines, others, strict=True)]
+        columns.insert(3, "the other model")
+    counts = {kind: sum(row["kind"] == kind for row in results) for kind in ("video", "inverse", "policy", "unseen")}
+    seconds = np.median([row["seconds"] for row in results])
+    text = [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *lines)), ""]
+    done = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return "\n".join([*text, f"Rollouts: {done}. Median {seconds:.2f} s a call, one thread."]) + "\n"
+
+
+def _lines(results: Rows) -> list[tuple[str, ...]]:
+    """Mode, measure, value, baseline, must, aim. Baselines: repeat the first frame; the mean action; the expert."""
     by_kind = {kind: [r for r in results if r["kind"] == kind] for kind in ("video", "inverse", "policy", "unseen")}
     video, inverse, policy = by_kind["video"], by_kind["inverse"], by_kind["policy"]
-    lines = [
-        f"# {title}",
-        "",
-        "| mode | measure | mean (95 % interval) | baseline | must | aim |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines: list[tuple[str, ...]] = []
 
     def add(mode: str, measure: str, value: str, baseline: str, must: str, aim: str) -> None:
-        lines.append(f"| {mode} | {measure} | {value} | {baseline} | {must} | {aim} |")
+        lines.append((mode, measure, value, baseline, must, aim))
 
     if video:
         add("autoencoder", "PSNR, 17-frame clips [dB]", _cell(video, "vae_psnr", ".1f"), "", "35", "38")
@@ -139,7 +150,4 @@ def markdown(results: Rows, title: str) -> str:
                 "",
                 "",
             )
-    counts = ", ".join(f"{len(rows)} {kind}" for kind, rows in by_kind.items() if rows)
-    seconds = np.median([r["seconds"] for r in results])
-    lines += ["", f"Rollouts: {counts}. Median {seconds:.2f} s a call, one thread."]
-    return "\n".join(lines) + "\n"
+    return lines
