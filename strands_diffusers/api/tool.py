@@ -88,17 +88,17 @@ def perform(
     label: str,
 ) -> Reply:
     """Do one verb with the caller's rights. Errors are data: nothing is ever raised."""
-    from strands_diffusers.api.verbs import VERBS
+    from strands_diffusers.api import verbs
 
     try:
-        _check(action, fps, VERBS)
+        _check(action, fps, verbs.VERBS)
         request = Request(
             action, pipeline, model, inputs, target, parameters_of(parameters), cache_key, device, dtype,
             bool(save_artifacts), float(fps), label, access,
         )  # fmt: skip
         if label:
             log.info("%s: %s", action, label)
-        return VERBS[action](request)
+        return verbs.find(action)(request)
     except StrandsDiffusersError as error:
         log.debug("use_diffusers(action=%r) was refused", action, exc_info=True)
         return failed(one_line(error, 1200), type(error).__name__)

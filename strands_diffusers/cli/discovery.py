@@ -1,7 +1,5 @@
 """`wfm`, `pipelines`, `info` and `visualize`: what diffusers has, and what an action chunk looks like."""
 
-import argparse
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +25,8 @@ def pipelines(arguments: list[str]) -> int:
 
 def info(arguments: list[str]) -> int:
     """One pipeline, or any other public name of diffusers: parameters with defaults, components, outputs."""
+    import argparse
+
     from strands_diffusers.pipelines import catalog
 
     parser = argparse.ArgumentParser(prog="strands-diffusers info", description=info.__doc__)
@@ -36,6 +36,8 @@ def info(arguments: list[str]) -> int:
     is_pipeline = options.name in catalog.pipelines()
     found = catalog.pipeline_info(options.name) if is_pipeline else catalog.describe_name(options.name)
     if options.json:
+        import json
+
         _write(json.dumps(found, indent=2))
         return 0
     _write(f"{found['name']}  ({found['module']})")
@@ -55,6 +57,8 @@ def info(arguments: list[str]) -> int:
 
 def visualize(arguments: list[str]) -> int:
     """Draw an action chunk: timeseries.png, trajectory.png and animation.mp4."""
+    import argparse
+
     parser = argparse.ArgumentParser(prog="strands-diffusers visualize", description=visualize.__doc__)
     parser.add_argument(
         "action", help="action file (.json, .npy, .npz); a manifest.json beside it gives domain and fps"
@@ -82,7 +86,9 @@ def _show(found: Iterable[object], as_json: bool) -> int:
 
     rows = [each for each in found if isinstance(each, PipelineInfo)]
     if as_json:
-        _write(json.dumps([{**vars(each), "modality": each.modality} for each in rows], indent=2))
+        import json
+
+        _write(json.dumps([{**each._asdict(), "modality": each.modality} for each in rows], indent=2))
         return 0
     head = ("pipeline", "takes", "gives", "")
     lines = [
@@ -93,6 +99,10 @@ def _show(found: Iterable[object], as_json: bool) -> int:
 
 
 def _json_flag(verb: str, summary: str | None, arguments: list[str]) -> bool:
+    if not arguments:
+        return False
+    import argparse
+
     parser = argparse.ArgumentParser(prog=f"strands-diffusers {verb}", description=summary)
     parser.add_argument("--json", action="store_true", help="as JSON")
     return bool(parser.parse_args(arguments).json)

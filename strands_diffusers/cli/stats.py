@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import sys
@@ -20,6 +19,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 def stats(arguments: list[str]) -> int:
     """Statistics of one's own actions (q01, q99, min, max, mean, std per column), and a domain preset that uses them."""
+    import argparse  # a quarter of the start of a verb without options
+
     parser = argparse.ArgumentParser(prog="strands-diffusers stats", description=stats.__doc__)
     parser.add_argument(
         "dataset", nargs="+",

@@ -1,12 +1,15 @@
 """The plain verbs of the command line. Each takes its arguments and returns an exit status."""
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from strands_diffusers.cli import discovery
 from strands_diffusers.cli.stats import stats
 from strands_diffusers.errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def _write(text: str) -> None:
@@ -23,7 +26,9 @@ def _columns(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _parser(verb: str, summary: str) -> argparse.ArgumentParser:
+def _parser(verb: str, summary: str) -> "argparse.ArgumentParser":
+    import argparse
+
     return argparse.ArgumentParser(prog=f"strands-diffusers {verb}", description=summary)
 
 

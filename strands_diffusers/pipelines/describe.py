@@ -7,8 +7,7 @@ modular one takes and gives what its blocks document. No family is known by name
 import ast
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from strands_diffusers.pipelines.sources import REQUIRED, ClassSource, Parameter, Sources, parameters
 
@@ -38,8 +37,7 @@ _NUMBER = re.compile(r"(?:Optional\[)?(?:int|float|bool)\]?(?: \| (?:int|float|b
 _CONDITION = re.compile(r"\b(\w+Condition)\b")
 
 
-@dataclass(frozen=True)
-class PipelineInfo:
+class PipelineInfo(NamedTuple):  # a dataclass would cost the listing a tenth more time
     """One public pipeline class, as its sources describe it."""
 
     name: str

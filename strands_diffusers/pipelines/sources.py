@@ -7,10 +7,10 @@ import table, a call signature, a dataclass) goes through `ast`.
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import NamedTuple
 
 from strands_diffusers.errors import MissingPackageError
 
@@ -29,8 +29,7 @@ _ENTRY = re.compile(
 _IMPORT = re.compile(r"^from\s+(\.+|diffusers\b)\.?([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One parameter of a call, as its source spells it."""
 
     name: str
@@ -39,13 +38,13 @@ class Parameter:
     """Source text of the default, or `REQUIRED`."""
 
 
-@dataclass(frozen=True)
 class ClassSource:
     """A class as text: where it is, and the lines from `class` to the end of its body."""
 
-    name: str
-    path: Path
-    text: str
+    def __init__(self, name: str, path: Path, text: str) -> None:
+        self.name = name
+        self.path = path
+        self.text = text
 
     @cached_property
     def bases(self) -> tuple[str, ...]:

@@ -1,24 +1,30 @@
-"""The verbs of `use_diffusers`, one module per family, in one table."""
+"""The verbs of `use_diffusers`, one module per family, in one table. Each is imported when it is first asked for."""
 
+import importlib
 from collections.abc import Callable
 
 from strands_diffusers.api.request import Reply, Request
-from strands_diffusers.api.verbs import cache, call, discovery, rollout, run, visualize
 
-VERBS: dict[str, Callable[[Request], Reply]] = {
-    "call": call.call,
-    "run": run.run,
-    "rollout": rollout.rollout,
-    "visualize": visualize.visualize,
-    "wfm": discovery.wfm,
-    "pipelines": discovery.pipelines,
-    "models": discovery.models,
-    "schedulers": discovery.schedulers,
-    "tasks": discovery.tasks,
-    "modalities": discovery.modalities,
-    "pipeline_info": discovery.pipeline_info,
-    "inspect": discovery.inspect,
-    "cache": cache.cache,
-    "clear_cache": cache.clear_cache,
+VERBS = {
+    "call": "call",
+    "run": "run",
+    "rollout": "rollout",
+    "visualize": "visualize",
+    "wfm": "discovery",
+    "pipelines": "discovery",
+    "models": "discovery",
+    "schedulers": "discovery",
+    "tasks": "discovery",
+    "modalities": "discovery",
+    "pipeline_info": "discovery",
+    "inspect": "discovery",
+    "cache": "cache",
+    "clear_cache": "cache",
 }
-"""`action=` -> what it does."""
+"""`action=` -> the module here that holds the function of that name."""
+
+
+def find(action: str) -> Callable[[Request], Reply]:
+    """The function that serves a verb of the table."""
+    module = importlib.import_module(f"{__name__}.{VERBS[action]}")
+    return getattr(module, action)  # type: ignore[no-any-return]
