@@ -1,6 +1,7 @@
 """From overrides to one validated `RunConfig`, the same way for the command line, a sweep and Python."""
 
 import contextlib
+import copy
 import dataclasses
 import datetime
 import os
@@ -12,7 +13,9 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
@@ -111,6 +114,41 @@ def compose(overrides: Sequence[str], cwd: Path | None = None) -> RunConfig:
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise explain(error, overrides) from error
     return to_run_config(node, overrides, cwd)
+
+
+_PLAIN = re.compile(r"[a-z_]+(\.[A-Za-z_0-9]+)*=.*", re.DOTALL)
+
+
+class Composer:
+    """Composes the jobs of a sweep: what they share once, then each job's own values on a copy.
+
+    Hydra takes a tenth of a second to compose, and a sweep over seeds differs in one number. Group choices (and
+    anything unusual: appended, deleted or unknown keys) go through Hydra; plain values of known keys are set on a copy.
+    """
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, overrides: Sequence[str]) -> RunConfig:
+        """The same as `compose(overrides)`."""
+        values = {o for o in overrides if _PLAIN.fullmatch(o) and not self._is_group(o.partition("=")[0])}
+        shared = tuple(o for o in overrides if o not in values)
+        try:
+            if shared not in self._bases:
+                with _own_hydra():
+                    self._bases[shared] = hydra_compose(CONFIG_NAME, overrides=list(shared))
+            node = copy.deepcopy(self._bases[shared])
+            for parsed in OverridesParser.create().parse_overrides([o for o in overrides if o in values]):
+                if OmegaConf.is_config(OmegaConf.select(node, parsed.key_or_group, throw_on_missing=False)):
+                    return compose(overrides)
+                OmegaConf.update(node, parsed.key_or_group, parsed.value(), merge=True)
+        except (HydraException, OmegaConfBaseException, ValueError, AttributeError):
+            return compose(overrides)  # says what is wrong
+        return to_run_config(node, overrides)
+
+    @staticmethod
+    def _is_group(key: str) -> bool:
+        return key == "experiment" or key in ConfigStore.instance().repo or (conf_dir() / key).is_dir()
 
 
 def to_run_config(node: DictConfig, overrides: Sequence[str] = (), cwd: Path | None = None) -> RunConfig:

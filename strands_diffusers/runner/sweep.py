@@ -17,7 +17,7 @@ from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_line
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.choices import prepare as prepare
-from strands_diffusers.runner import job, manifest, resume
+from strands_diffusers.runner import job, manifest, resume, verdicts
 from strands_diffusers.runner.progress import SweepProgress, limited
 
 log = logging.getLogger(__name__)
@@ -161,13 +161,16 @@ def validate(overrides: Sequence[str]) -> tuple[int, Tracker]:
             jobs = [combination for batch in BasicSweeper.split_arguments(parsed, None) for combination in batch]
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error, overrides) from error
-    trackers = []
+    configs, trackers = [], []
+    composed = compose.Composer()
     for number, combination in enumerate(jobs):
         mine = [o for o in combination if not o.startswith("hydra")]
         try:
-            trackers.append(job.check(compose.compose(mine)).tracker)
+            configs.append(composed(mine))
+            trackers.append(job.check(configs[-1]).tracker)
         except RequestError as error:
             raise type(error)(f"job {number} of {len(jobs)} ({' '.join(mine)}): {error}") from error
+    verdicts.check_varied(configs)
     return len(jobs), trackers[0]
 
 

@@ -118,6 +118,35 @@ def test_the_droid_policy_checkpoint_is_no_drop_in():
         compose.compose(overrides)
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seed=3", "sampler.guidance_scale=2"],
+        ["condition=forward_dynamics", "seed=1", "condition.perturb=zero"],
+        ["model=cosmos3_nano", "domain=bridge", 'prompt="Put, the pot: left."', "observation=a.png", "seed=2"],
+        ["visualizer=[]", "output=[action]", "condition.chunk_size=null", "sampler={num_inference_steps:3}"],
+        ["experiment=pusht_gallery_2", "seed=5", "output.video.crf=20"],
+    ],
+)
+def test_a_sweeps_composer_gives_what_hydra_gives(overrides):
+    composer = compose.Composer()
+
+    assert composer(["seed=9"]).seed == 9
+    assert composer(overrides) == compose.compose(overrides)
+    assert composer(overrides) == compose.compose(overrides)
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=abc", "sede=1", "condition.resolution_tier=3", "sampler.num_inference_steps=-1"]
+)
+def test_a_sweeps_composer_refuses_as_hydra_does(override):
+    with pytest.raises(ConfigError) as theirs:
+        compose.compose([override])
+    with pytest.raises(ConfigError) as ours:
+        compose.Composer()([override])
+    assert str(ours.value) == str(theirs.value)
+
+
 def test_composing_works_inside_another_hydra_application_and_leaves_it_untouched(tmp_path):
     from hydra import compose as other_compose
     from hydra import initialize_config_dir
