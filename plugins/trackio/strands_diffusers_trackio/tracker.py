@@ -42,7 +42,7 @@ _OWN_TYPES = ("video", "sound", "action", "image", "mesh")
 
 
 class TrackioTracker(Tracker):
-    """Log each job as a run of a Trackio dashboard on this machine: no account, no server, nothing leaves it."""
+    """Log each job as a run of a Trackio dashboard on this machine: no account, no server, no upload."""
 
     name = "trackio"
 
