@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.api import tool
-from strands_diffusers.api.access import Access, artifacts_folder
+from strands_diffusers.api.access import Access, artifacts_folder, max_uri_bytes
 from strands_diffusers.api.request import DEFAULT_FPS
 from strands_diffusers.errors import AccessError, MissingPackageError, StrandsDiffusersError
 
@@ -54,7 +54,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from error
     if options.http:
         sys.stderr.write(f"serving use_diffusers at http://{HOST}:{options.port}/mcp (Ctrl-C stops)\n")
-        app.run("streamable-http", host=HOST, port=options.port, stateless_http=options.stateless)
+        largest = int(1.4 * max_uri_bytes()) + 1_000_000  # a data URI in base64, and the rest of the request
+        app.run(
+            "streamable-http",
+            host=HOST,
+            port=options.port,
+            stateless_http=options.stateless,
+            max_request_body_size=largest,
+        )
     else:
         app.run("stdio")
 

@@ -41,9 +41,7 @@ def coerce(parameters: Mapping[str, Any], wishes: Mapping[str, Wish], access: Ac
     Raises: `ObservationError`, `ActionError` or `ConfigError` for a file or value that cannot become what is wanted;
         `AccessError` for a file that is not open to the caller.
     """
-    return {
-        name: _value(value, name, wishes.get(name) or wants.wish(name), access) for name, value in parameters.items()
-    }
+    return {name: _value(value, name, wants.of_name(name, wishes), access) for name, value in parameters.items()}
 
 
 def _value(value: Any, name: str, wish: Wish, access: Access) -> Any:

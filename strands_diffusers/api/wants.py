@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ TENSOR, GENERATOR, DTYPE, TEXT, PATH, NAME, ANY = "tensor", "generator", "dtype"
 _PLACES = frozenset(
     {"path", "paths", "dir", "directory", "folder", "file", "filename", "output", "save", "out", "prefix"}
 )
-_WRITTEN = frozenset({"output", "save", "out", "prefix"})
+_WRITTEN = frozenset({"output", "save", "out", "prefix", "cache", "offload"})
+_WRITERS = ("save", "export", "encode", "to_json", "write")
 _TAILS = frozenset({"reference", "references", "2", "3"})
 _PICTURES = re.compile(r"PipelineImageInput|\bImage\b|PIL\.")
 _ONLY_TEXT = re.compile(r"(?:Optional\[)?str\]?(?: \| None)?")
@@ -98,6 +99,16 @@ def wish(name: str, annotation: str = "", documentation: str = "") -> Wish:
     if "Tensor" in annotation:
         return Wish(frozenset({TENSOR}), annotation)
     return Wish(frozenset({ANY}), annotation)
+
+
+def of_name(name: str, wishes: Mapping[str, Wish]) -> Wish:
+    """The wish of a parameter, judged by its name alone where the signature does not list it."""
+    return wishes.get(name) or wish(name)
+
+
+def writes(function_name: str) -> bool:
+    """Whether a function by its name writes files, so that every path it is given is a place to write to."""
+    return function_name.rpartition(".")[2].startswith(_WRITERS)
 
 
 def is_output(name: str) -> bool:

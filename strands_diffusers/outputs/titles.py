@@ -19,6 +19,7 @@ _MODES = {
     "text": "Text to world",
     "image": "Image to world",
     "video": "Video to world",
+    "action_chunk": "Action chunk",
 }
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusers import UniPCMultistepScheduler
 
 from strands_diffusers.api import media, wants
 from strands_diffusers.api.access import Access
 from strands_diffusers.api.store import STORE
+from strands_diffusers.api.tool import perform
 from strands_diffusers.errors import AccessError, ActionError, ConfigError, ObservationError
 from strands_diffusers.observations.images import read_image
 
@@ -261,3 +263,22 @@ def test_the_environment_confines_plain_calls_too(monkeypatch, refused, first_fr
     parameters = {"mode": "policy", "chunk_size": 4, "domain_name": "umi", "image": str(first_frame)}
     assert "no leave to read" in refused("call", target="CosmosActionCondition", parameters=parameters, cache_key="c")
     assert STORE.find("c") is None
+
+
+def test_a_function_that_writes_gets_no_path_of_a_readable_root(
+    confined: Access, tmp_path: Path, artifacts: Path
+) -> None:
+    def call(target: str, **parameters):
+        return perform(confined, "call", None, None, None, target, parameters, None, None, None, True, 24.0, "")
+
+    STORE.put("scheduler", UniPCMultistepScheduler())
+    for target, name in (
+        ("save_config", "save_directory"),
+        ("to_json_file", "json_file_path"),
+        ("save_pretrained", "save_directory"),
+    ):
+        reply = call(f"cached:scheduler.{target}", **{name: str(tmp_path / "open" / "written")})
+        assert reply["data"] == {"error": "AccessError"}, target
+        assert not (tmp_path / "open" / "written").exists()
+    assert call("cached:scheduler.save_config", save_directory=str(artifacts / "kept"))["status"] == "success"
+    assert "off this machine" in call("cached:scheduler.push_to_hub", repo_id="a/b")["content"][0]["text"]

@@ -28,6 +28,10 @@ def call(request: Request) -> Reply:
     function = target.function
     arguments = values.resolve(request.parameters)
     wishes = wants.of_call(function)
+    if not request.access.is_open and wants.writes(name):
+        for each, value in arguments.items():
+            if {wants.PATH, wants.NAME} & wants.of_name(each, wishes).kinds and isinstance(value, str):
+                request.access.writable(Path(value), each)
     arguments = media.coerce(arguments, wishes, request.access) | _placement(request, name)
     positional = _positional(request, wishes)
     names.check_arguments(function, name, positional, arguments)
