@@ -222,4 +222,4 @@ def _why(error: Exception) -> str:
         r"(?:exit_detail|Worker exit detail): ?(.*)|The actor died because of (.*)|(was killed .*)", str(error)
     )
     text = next((group for group in found.groups() if group), "") if found else ""
-    return one_line(SweepError(text or str(error)), 200)
+    return one_line(SweepError((text or str(error)).split("Some common causes")[0]), 200)

@@ -8,6 +8,7 @@ search path and overrides.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import os
@@ -29,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from strands_diffusers.errors import one_line
 from strands_diffusers.runner import sweep
+from strands_diffusers.runner.manifest import write_failure
 from strands_diffusers.runner.progress import SweepProgress
 from strands_diffusers_launchers.messages import Ended, Job, Message, Moved, Said, Stage, Started
 
@@ -99,7 +101,8 @@ class Bench:
             config = self._compose(job)
         except (HydraException, OmegaConfBaseException) as error:
             return _failed(job, error)
-        sys.stderr.write(f"-- job {job.number}: {' '.join(job.overrides)}\n")
+        with contextlib.suppress(OSError):  # the log's disk is full
+            sys.stderr.write(f"-- job {job.number}: {' '.join(job.overrides)}\n")
         say(started := _started(config))
         assert self._context is not None
         relay = _Relay(say, None if started.timeout_s is None else started.timeout_s + 0.9 * self._recipe.grace_s)
@@ -113,7 +116,8 @@ class Bench:
             )
         except sweep.StopSweep as stop:
             return Ended("failed", error=str(stop), line=relay.line, stop=True)
-        except OSError as error:  # Hydra could not make the job's folder
+        except OSError as error:  # Hydra could not write into the job's folder
+            write_failure(Path(started.directory), error, "start", job.overrides)
             return _failed(job, error)
         finally:
             faulthandler.cancel_dump_traceback_later()
