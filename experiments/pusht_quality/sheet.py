@@ -30,4 +30,4 @@ def draw(films: Path, path: Path, clips: int = 4, starts: int = 1, first: int = 
         pen.text((6, y * _CELL_PX + 36), label, fill="black")
         for x, frame in enumerate(_COLUMNS):
             sheet.paste(Image.fromarray(film[frame]), (_LABEL_PX + x * _CELL_PX, y * _CELL_PX))
-    sheet.save(path)
+    sheet.quantize(256, method=Image.Quantize.FASTOCTREE).save(path, optimize=True)

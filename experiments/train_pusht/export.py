@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,10 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial, safe_serialization=True)
+    config_file = partial / "vae" / "config.json"  # which records the folder of `vae_init`: nobody else's business
+    facts = json.loads(config_file.read_text())
+    facts.pop("_name_or_path", None)
+    config_file.write_text(json.dumps(facts, indent=2) + "\n")
     files = sorted(path for path in partial.rglob("*") if path.is_file())
     size = sum(path.stat().st_size for path in files)
     for path in files:
