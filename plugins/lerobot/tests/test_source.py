@@ -211,6 +211,19 @@ def test_paths_that_lead_out_of_the_dataset_are_refused(copy):
         read(f"{copy}@camera:top")
 
 
+def test_a_snapshot_in_the_hub_s_cache_is_links_to_blobs(dataset, tmp_path):
+    snapshot = tmp_path / "snapshots" / "abc"
+    for number, file in enumerate(sorted(p for p in dataset.rglob("*") if p.is_file())):
+        blob = tmp_path / "blobs" / str(number)
+        blob.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, blob)
+        link = snapshot / file.relative_to(dataset)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blob)
+
+    assert toy.shown(read(f"{snapshot}@episode:2@start:9@camera:top").frames, 2) == [9, 10, 11, 12, 13]
+
+
 def test_pictures_inside_the_rows_are_a_camera_too(copy):
     info = json.loads((copy / "meta/info.json").read_text())
     info["features"]["observation.images.snap"] = {"dtype": "image", "shape": [4, 6, 3]}
