@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _WHERE = {
+    "Address": "observations.address",
     "Artifact": "results",
     "ActionRows": "plugin.base",
     "ActionSpace": "results",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from strands_diffusers import errors as errors
     from strands_diffusers.api.public import use_diffusers as use_diffusers
     from strands_diffusers.domains import Domain as Domain
+    from strands_diffusers.observations.address import Address as Address
     from strands_diffusers.observations.address import split_address as split_address
     from strands_diffusers.observations.media import read_clip as read_clip
     from strands_diffusers.observations.window import usable_frames as usable_frames

@@ -10,40 +10,11 @@ import re
 from collections.abc import Mapping as MappingType
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 import numpy as np
 
 from strands_diffusers import ActionSpace, actions, domains, errors
-
-
-class Units(str, Enum):
-    """What the mapped columns hold."""
-
-    model = "model"
-    physical = "physical"
-    poses = "poses"
-
-
-class Rotation(str, Enum):
-    """How a pose column writes its rotation."""
-
-    euler_xyz = "euler_xyz"
-    rotvec = "rotvec"
-    quat_xyzw = "quat_xyzw"
-    quat_wxyz = "quat_wxyz"
-    rot6d = "rot6d"
-    matrix = "matrix"
-
-
-class Polarity(str, Enum):
-    """What a gripper value means in the dataset."""
-
-    open_is_1 = "open_is_1"
-    closed_is_1 = "closed_is_1"
-    closed_is_minus_1 = "closed_is_minus_1"
-    open_is_minus_1 = "open_is_minus_1"
-
+from strands_diffusers_lerobot.choices import Polarity, Rotation, Units
 
 _NUMBERS = {"euler_xyz": 3, "rotvec": 3, "quat_xyzw": 4, "quat_wxyz": 4, "rot6d": 6, "matrix": 9}
 """Numbers that each rotation takes, after the three of the position."""
@@ -194,7 +165,7 @@ def _matrices(rows_FW: np.ndarray, rotation: Rotation) -> np.ndarray:
 
 def _rotations(values: np.ndarray, rotation: Rotation) -> np.ndarray:
     if rotation is Rotation.euler_xyz:  # about the fixed axes x, then y, then z: roll, pitch, yaw
-        return _about(2, values[:, 2]) @ _about(1, values[:, 1]) @ _about(0, values[:, 0])
+        return np.asarray(_about(2, values[:, 2]) @ _about(1, values[:, 1]) @ _about(0, values[:, 0]))
     if rotation is Rotation.rot6d:
         return np.asarray(actions.rot6d_to_matrix(values))
     if rotation is Rotation.matrix:  # row by row

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from strands_diffusers import Artifact, Rollout, Serializer, actions, domains, errors
-from strands_diffusers_lerobot.writer import EpisodeData, write_dataset
-
-WORLD, REFERENCE = "observation.images.world", "observation.images.reference"
-FOLDER = "lerobot"
-
-
-class ExportUnits(str, Enum):
-    """What the exported action column holds."""
-
-    model = "model"
-    physical = "physical"
+from strands_diffusers import Artifact, Rollout, Serializer, errors
+from strands_diffusers_lerobot.choices import ExportUnits
 
 
 class LeRobotSerializer(Serializer):
@@ -61,59 +46,6 @@ class LeRobotSerializer(Serializer):
 
     def save(self, rollout: Rollout, directory: Path) -> list[Artifact]:
         """Write the folder `lerobot/`: meta/, data/, videos/."""
-        if rollout.video is None or rollout.fps is None:
-            raise errors.OutputError(
-                "output=[lerobot] needs a film with a rate; this rollout has none. Leave lerobot out."
-            )
-        root = directory / FOLDER
-        shutil.rmtree(root, ignore_errors=True)
-        action_KTD = rollout.action if rollout.action is not None else rollout.given_action
-        columns: dict[str, np.ndarray] = {}
-        names: dict[str, list[str]] = {}
-        marker: dict[str, Any] = {"mode": rollout.mode, "seed": rollout.seed}
-        length = len(rollout.video)
-        if action_KTD is not None and rollout.space is not None:
-            rows_ND, facts = self._rows(action_KTD, rollout)
-            if len(rows_ND) + 1 != length:
-                raise errors.OutputError(
-                    f"{length} frames and {len(rows_ND)} actions do not make an episode: there must be one frame more."
-                )
-            if self.config.last_frame:
-                rows_ND = np.concatenate([rows_ND, rows_ND[-1:]])
-            else:
-                length -= 1
-            columns["action"] = rows_ND
-            names["action"] = [column.name for column in domains.get(rollout.space.domain).columns]
-            marker |= {**facts, "last_row_repeats": self.config.last_frame}
-        columns["next.done"] = np.arange(length) == length - 1
-        films: dict[str, np.ndarray | Path] = {WORLD: rollout.video[:length]}
-        if rollout.reference_video is not None and len(rollout.reference_video) >= length > 1:
-            films[REFERENCE] = rollout.reference_video[:length]
-        episode = EpisodeData(rollout.prompt or rollout.observation.task or "", films, columns)
-        robot = domains.short_name(rollout.space.domain) if rollout.space else "world_model"
-        try:
-            files = write_dataset(
-                root, [episode], rollout.fps, names=names, robot_type=robot, marker=marker, crf=self.config.crf
-            )
-        except BaseException:
-            shutil.rmtree(root, ignore_errors=True)
-            raise
-        return [Artifact(path, FOLDER, {"frames": length} if path.suffix == ".mp4" else {}) for path in files]
+        from strands_diffusers_lerobot.export import export
 
-    def _rows(self, action_KTD: np.ndarray, rollout: Rollout) -> tuple[np.ndarray, dict[str, Any]]:
-        """The actions as exported, float32 [N, D], and what the marker says of them."""
-        assert rollout.space is not None
-        space = rollout.space
-        facts: dict[str, Any] = {"domain": space.domain, "units": self.config.units.value}
-        rows_ND = action_KTD.reshape(-1, action_KTD.shape[-1])
-        if not np.isfinite(rows_ND).all():
-            raise errors.OutputError("the actions hold NaN or inf; no dataset was written.")
-        if self.config.units is ExportUnits.physical:
-            if not actions.decodable(space):
-                raise errors.OutputError(
-                    f"domain {domains.short_name(space.domain)} has no statistics here: its actions have no physical units. "
-                    "Type output.lerobot.units=model."
-                )
-            rows_ND = actions.to_physical(rows_ND, space)
-            facts |= {"gripper": space.gripper, "statistics": space.statistics, "normalization": space.normalization}
-        return rows_ND.astype(np.float32), facts
+        return export(rollout, directory, self.config)

@@ -3,13 +3,15 @@
 import json
 import os
 import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from strands_diffusers_lerobot import LeRobotSerializer, LeRobotSource
 from strands_diffusers_lerobot.__main__ import main
-from strands_diffusers_lerobot.serializer import REFERENCE, WORLD, ExportUnits
+from strands_diffusers_lerobot.choices import ExportUnits
+from strands_diffusers_lerobot.export import REFERENCE, WORLD
 
 from strands_diffusers import ActionSpace, Observation, ObservationRequest, Rollout, actions, read_clip
 from strands_diffusers.config import compose
@@ -208,6 +210,12 @@ def test_its_choices_are_typed_hydra_options():
     assert config.source["lerobot"].rotation.value == "rotvec"
     with pytest.raises(ConfigError, match=r"output\.lerobot\.crf must be 1 to 51, got 60"):
         compose.compose(["output=[lerobot]", "output.lerobot.crf=60"])
+
+
+def test_loading_the_plugin_loads_neither_numpy_nor_pyarrow():
+    program = "import sys, strands_diffusers_lerobot; sys.exit(bool({'numpy', 'pyarrow', 'PIL'} & set(sys.modules)))"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 READ_BACK = """

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import toy
-from strands_diffusers_lerobot.mapping import Mapping, Polarity, Rotation, Units, pieces
+from strands_diffusers_lerobot.choices import Polarity, Rotation, Units
+from strands_diffusers_lerobot.mapping import Mapping, pieces
 from strands_diffusers_lerobot.rows import BATCH_ROWS
 from strands_diffusers_lerobot.source import LeRobotSource
 

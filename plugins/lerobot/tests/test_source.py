@@ -12,7 +12,7 @@ import pytest
 import toy
 from PIL import Image
 from strands_diffusers_lerobot.cameras import concat_view
-from strands_diffusers_lerobot.mapping import Units
+from strands_diffusers_lerobot.choices import Units
 from strands_diffusers_lerobot.source import LeRobotSource
 
 from strands_diffusers import ObservationRequest, read_clip

@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from strands_diffusers import Artifact, Rollout, RunInfo, Tracker, domains, errors
 
 DEFAULT_PROJECT = "strands-diffusers"
@@ -194,7 +192,7 @@ def _curves(rollout: Rollout) -> Iterator[dict[str, float]]:
     chunks = {
         "action": rollout.action, "given_action": rollout.given_action, "reference_action": rollout.reference_action,
     }  # fmt: skip
-    rows = {name: np.reshape(c, (-1, c.shape[-1])) for name, c in chunks.items() if c is not None}
+    rows = {name: c.reshape(-1, c.shape[-1]) for name, c in chunks.items() if c is not None}
     for step in range(max(map(len, rows.values()), default=0)):
         yield {
             f"{name}/{column}": float(value)
