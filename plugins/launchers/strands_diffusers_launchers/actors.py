@@ -19,6 +19,7 @@ from strands_diffusers.runner.sweep import IN_WORKER
 from strands_diffusers_launchers.config import AUTO, RayConfig
 from strands_diffusers_launchers.messages import Ended, Gone, Job, Message, Stage, Sweep
 from strands_diffusers_launchers.pool import threads
+from strands_diffusers_launchers.process import watch
 
 _STORE_BYTES = 100_000_000
 """Ray's object store: configs and numbers pass through it, never frames."""
@@ -114,6 +115,7 @@ class Actor:
         with sweep.log(slot).open("ab", buffering=0) as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+        watch(os.getppid())  # Ray's own process on this machine, which ends with the sweep: a busy actor notices late
         from strands_diffusers_launchers.work import Bench
 
         self._bench = Bench(sweep.payload)

@@ -73,24 +73,26 @@ def test_fail_fast_starts_no_job_after_a_lost_one(sweep):
     assert "stopped at the first failure" in done.err
 
 
-@pytest.mark.timeout(240)
-def test_a_sweep_that_is_ended_leaves_no_process_and_a_folder_that_resumes(sweep, tmp_path):
-    jobs = ("pool", "seed=1,2,3", "hydra.launcher.workers=2")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_sweep_that_is_ended_leaves_no_process_and_a_folder_that_resumes(sweep, tmp_path, launcher):
+    jobs = (launcher, "seed=1,2,3", "hydra.launcher.workers=2")
     for number, place in ((signal.SIGINT, "output_dir"), (signal.SIGTERM, "resume"), (signal.SIGKILL, "resume")):
         running = sweep(*jobs, f"{place}=sweep", plan={1: "early-hang", 2: "early-hang"}, wait=False)
         started = [tmp_path / "hangs-1", tmp_path / "hangs-2"]
         until = time.monotonic() + 60
         while not all(p.exists() for p in started) and time.monotonic() < until:
             time.sleep(0.1)
-        assert len(running.processes()) == 3
+        assert len(running.processes()) >= 3
 
         os.kill(running.process.pid, number)
         status = running.wait(15)
 
         assert status == (-9 if number is signal.SIGKILL else 130), running.err
-        assert not running.orphans(2)
+        assert not running.orphans()
         if number is not signal.SIGKILL:
-            assert "KeyboardInterrupt" in running.jobs("failure")["0"]["error"]
+            reason = {"pool": "KeyboardInterrupt", "ray": "its worker died"}[launcher]
+            assert reason in running.jobs("failure")["0"]["error"]
         assert not running.jobs("manifest")
         for path in started:
             path.unlink()

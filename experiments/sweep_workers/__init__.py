@@ -1,0 +1,1 @@
+"""Do two workers do twice the jobs of one?"""
