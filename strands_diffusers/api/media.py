@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -16,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from strands_diffusers.api import wants
+from strands_diffusers.api import arrays, wants
 from strands_diffusers.api.access import Access, max_uri_bytes
+from strands_diffusers.api.arrays import local_file
 from strands_diffusers.api.wants import Wish
 from strands_diffusers.errors import ActionError, ConfigError, ObservationError
-from strands_diffusers.observations.action_files import ACTION_SUFFIXES, read_actions
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
 
@@ -64,7 +63,7 @@ def _value(value: Any, name: str, wish: Wish, access: Access) -> Any:
     if wants.ACTION in kinds:
         return _actions(value, name, access)
     if wants.TENSOR in kinds:
-        return _tensor(value, name, access)
+        return arrays.tensor(value, name, access)
     if wants.SOUND in kinds:
         return _sound(value, name, wish, access) if isinstance(value, str | Path) else value
     if {wants.IMAGE, wants.VIDEO} & kinds:
@@ -91,7 +90,7 @@ def _picture(value: Any, name: str, wish: Wish, access: Access) -> Any:
         with tempfile.TemporaryDirectory(prefix="strands_diffusers_") as folder:
             return _read_picture(_uri_file(value, name, Path(folder)), name, wish)
     if isinstance(value, str | Path):
-        return _read_picture(_file(value, name, access), name, wish)
+        return _read_picture(local_file(value, name, access), name, wish)
     return value
 
 
@@ -122,7 +121,7 @@ def _actions(value: Any, name: str, access: Access) -> Any:
 
     if value is None or isinstance(value, torch.Tensor):
         return value if value is None else _one_chunk(value.float(), name)
-    return torch.from_numpy(_one_chunk(action_array(value, name, access), name))
+    return torch.from_numpy(_one_chunk(arrays.action_array(value, name, access), name))
 
 
 def _one_chunk(array: Any, name: str) -> Any:
@@ -132,90 +131,6 @@ def _one_chunk(array: Any, name: str) -> Any:
     if array.ndim != 2:
         raise ActionError(f"{name} has shape {list(array.shape)}; it must be [T, D], or one chunk [1, T, D].")
     return array
-
-
-def action_array(value: Any, name: str, access: Access) -> np.ndarray:
-    """float32 array of an action in any of its spellings: nested lists, an array, `{"data": ...}`, JSON text, a file.
-
-    Raises: `ActionError` for values that are ragged, empty, not numbers, NaN or infinite.
-    """
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise ActionError(
-                f"{name} is a string that is not JSON ({error}). Write nested lists [[...], ...]."
-            ) from error
-    if isinstance(value, str | Path):
-        path = _file(value, name, access)
-        if path.suffix.lower() not in ACTION_SUFFIXES:
-            raise ActionError(f"{name}: {path.name} is not an action file; it may end in {', '.join(ACTION_SUFFIXES)}.")
-        return _chunks_of(path, name)
-    if isinstance(value, Mapping):
-        if "data" not in value:
-            raise ActionError(f"{name} is an object without 'data'; give the action entry of a run, or nested lists.")
-        return action_array(value["data"], f"{name}.data", access)
-    if isinstance(value, list | tuple) and value and all(hasattr(item, "detach") for item in value):
-        value = [numbers(item) for item in value]
-    array = _finite(numbers(value) if hasattr(value, "detach") else value, name)
-    return array[None] if array.ndim == 1 else array
-
-
-def _chunks_of(path: Path, name: str) -> np.ndarray:
-    """The file's chunks [K, T, D]; `read_actions` checks its values and lays them one after the other."""
-    rows_TD = read_actions(path, f"{name}={path.name}")
-    shape = _nesting(path)
-    return rows_TD.reshape(shape) if len(shape) == 3 else rows_TD
-
-
-def _nesting(path: Path) -> tuple[int, ...]:
-    if path.suffix.lower() == ".npy":
-        return tuple(np.load(path, mmap_mode="r").shape)
-    if path.suffix.lower() == ".json":
-        value = json.loads(path.read_text())
-        return tuple(np.shape(value["data"] if isinstance(value, dict) else value))
-    return ()
-
-
-def _finite(value: Any, name: str) -> np.ndarray:
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ActionError(f"{name} is not a table of numbers: {' '.join(str(error).split()).rstrip('.')}.") from error
-    if array.size == 0 or array.ndim not in (1, 2, 3):
-        raise ActionError(f"{name} has shape {list(array.shape)}; it must be [T, D] or [K, T, D].")
-    if not np.isfinite(array).all():
-        raise ActionError(f"{name} holds NaN or inf; every action must be a finite number.")
-    return array.astype(np.float32)
-
-
-def numbers(tensor: Any) -> np.ndarray:
-    """A torch tensor as numpy on the host, bfloat16 and float16 upcast to float32."""
-    tensor = tensor.detach().cpu()
-    return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
-
-
-def _tensor(value: Any, name: str, access: Access) -> Any:
-    """A tensor from nested lists of numbers or a .npy file; anything else is handed on."""
-    import torch
-
-    if isinstance(value, str | Path):
-        path = _file(value, name, access)
-        if path.suffix.lower() != ".npy":
-            raise ObservationError(f"{name} wants a tensor; {path.name} is no .npy file.")
-        try:
-            return torch.from_numpy(np.load(path, allow_pickle=False))
-        except (OSError, ValueError, TypeError) as error:
-            raise ObservationError(f"{name}: {path.name} holds no array of numbers.") from error
-    if isinstance(value, list) and value and _is_table(value):
-        return torch.tensor(value)
-    return value
-
-
-def _is_table(value: Any) -> bool:
-    if isinstance(value, list):
-        return bool(value) and all(_is_table(item) for item in value)
-    return isinstance(value, int | float)
 
 
 def _generator(value: Any, name: str) -> Any:
@@ -250,25 +165,13 @@ def _sound(value: str | Path, name: str, wish: Wish, access: Access) -> Any:
 
     with tempfile.TemporaryDirectory(prefix="strands_diffusers_") as folder:
         is_uri = isinstance(value, str) and value.startswith("data:")
-        path = _uri_file(str(value), name, Path(folder)) if is_uri else _file(value, name, access)
+        path = _uri_file(str(value), name, Path(folder)) if is_uri else local_file(value, name, access)
         try:
             samples_NC, _ = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
             raise ObservationError(f"{name}: {path.name} is not a sound file ({error}).") from error
     samples_CN = torch.from_numpy(np.ascontiguousarray(samples_NC.T))
     return samples_CN[None] if wish.batched else samples_CN
-
-
-def _file(value: str | Path, name: str, access: Access) -> Path:
-    """An existing file that the caller may read."""
-    text = str(value)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
-        raise ObservationError(f"{name}: {text.split('?')[0]} is not fetched. Download it and give the file.")
-    path = access.readable(Path(text), name)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise ObservationError(f"{name}: {text} {what}.")
-    return path
 
 
 def _uri_file(uri: str, name: str, folder: Path) -> Path:

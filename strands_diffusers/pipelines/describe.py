@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from strands_diffusers.pipelines.sources import REQUIRED, ClassSource, Parameter, Sources, parameters
+from strands_diffusers.pipelines import blocks
+from strands_diffusers.pipelines.signatures import Parameter, parameters
+from strands_diffusers.pipelines.sources import ClassSource, Sources
 
 MODALITIES = ("text", "image", "video", "sound", "action", "mesh")
 """What pipelines take and give, in the order in which tables list it."""
@@ -27,9 +29,6 @@ WORDS = {
 _NOT_CONTENT = frozenset({"adapter", "mask", "masked", "negative", "num", "noise"})
 """A name with one of these words is a knob, an add-on or a counter-example, not what the pipeline is about."""
 
-_ENTRY = re.compile(
-    r"^ +(\w+) \(`([^`]*)`(, \*optional\*)?(?:, defaults to ((?:[^()\n]|\([^()\n]*\))+))?\)", re.MULTILINE
-)
 FUTURES = (b"frames", b"video", b"action:", b"action (")
 """A file without any of these cannot hold a pipeline of video or actions."""
 
@@ -93,10 +92,10 @@ def family(sources: Sources, source: ClassSource) -> str:
 
 def speaks_of_futures(sources: Sources, source: ClassSource) -> bool:
     """False where neither the file nor its blocks ever speak of video, frames or actions: not worth a closer look."""
-    blocks = _blocks(sources, source)
-    if blocks is None:
+    made_of = blocks.of_pipeline(sources, source)
+    if made_of is None:
         return sources.mentions(source.path, FUTURES)
-    return any(word.decode() in blocks.text for word in FUTURES)
+    return any(word.decode() in made_of.text for word in FUTURES)
 
 
 def details(sources: Sources, source: ClassSource) -> dict[str, Any]:
@@ -114,16 +113,16 @@ def details(sources: Sources, source: ClassSource) -> dict[str, Any]:
         "doc": ast.get_docstring(source.tree) or "",
     }
     if known.modular:
-        blocks = _blocks(sources, source)
-        doc = (ast.get_docstring(blocks.tree) if blocks else None) or ""
+        made_of = blocks.of_pipeline(sources, source)
+        doc = (ast.get_docstring(made_of.tree) if made_of else None) or ""
         return found | {
-            "blocks": blocks.name if blocks else None,
+            "blocks": made_of.name if made_of else None,
             "call_params": {
-                name: {"default": default, "annotation": kind} for name, kind, default in _listed(doc, "Inputs")
+                name: {"default": default, "annotation": kind} for name, kind, default in blocks.listed(doc, "Inputs")
             },
             "call_doc": doc,
-            "components": dict(re.findall(r"(\w+)\s+\(`(\w+)`\)", _section(doc, "Components"))),
-            "output_fields": {name: kind for name, kind, _ in _listed(doc, "Outputs")},
+            "components": dict(re.findall(r"(\w+)\s+\(`(\w+)`\)", blocks.section(doc, "Components"))),
+            "output_fields": {name: kind for name, kind, _ in blocks.listed(doc, "Outputs")},
         }
     call = sources.inherited(source, "__call__")
     build = sources.inherited(source, "__init__")
@@ -138,10 +137,10 @@ def details(sources: Sources, source: ClassSource) -> dict[str, Any]:
 
 def rate(sources: Sources, source: ClassSource) -> float | None:
     """Frame rate [Hz] that a pipeline states: a parameter's default, else that of the example in its file."""
-    blocks = _blocks(sources, source)
+    made_of = blocks.of_pipeline(sources, source)
     call = sources.inherited(source, "__call__")
-    if blocks:
-        spec = {name: default for name, _, default in _listed(blocks.text, "Inputs")}
+    if made_of:
+        spec = {name: default for name, _, default in blocks.listed(made_of.text, "Inputs")}
     else:
         spec = {item.name: item.default for item in parameters(call[1])} if call else {}
     for name in ("fps", "frame_rate"):
@@ -221,55 +220,17 @@ def _is_modular(source: ClassSource) -> bool:
 
 
 def _modular(sources: Sources, source: ClassSource) -> tuple[set[str], set[str]]:
-    blocks = _blocks(sources, source)
-    if blocks is None:
+    made_of = blocks.of_pipeline(sources, source)
+    if made_of is None:
         return set(), set()
-    inputs, outputs = _named(sources, blocks, "Inputs"), _named(sources, blocks, "Outputs")
+    inputs, outputs = blocks.named(sources, made_of, "Inputs"), blocks.named(sources, made_of, "Outputs")
     taken, given = _kinds(inputs), _kinds(outputs)
     for condition in _CONDITION.findall(" ".join(inputs.values())):
         bundle = sources.locate(condition)
         taken |= _kinds(sources.fields(bundle)) if bundle else set()
-    if "video" in given and "text2image" in blocks.text:
+    if "video" in given and "text2image" in made_of.text:
         given.add("image")
     return taken, given
-
-
-def _blocks(sources: Sources, source: ClassSource) -> ClassSource | None:
-    """The class of the blocks that a modular pipeline is made of by default; None for a plain pipeline."""
-    name = source.constant("default_blocks_name")
-    if name is None:
-        return None
-    found = sources.locate(name)
-    if found is None:
-        beside = (sources.find(name, path) for path in sorted(source.path.parent.glob("*.py")))
-        found = next(filter(None, beside), None)
-    return found
-
-
-def _named(sources: Sources, blocks: ClassSource, title: str, depth: int = 0) -> dict[str, str]:
-    """Inputs or outputs of modular blocks: as their docstring lists them, else those of the blocks inside."""
-    found = {name: kind for name, kind, _ in _listed(blocks.text, title)}
-    if found or depth > 6:
-        return found
-    declared = {"Inputs": "InputParam", "Outputs": "OutputParam"}[title]
-    found = dict.fromkeys(re.findall(rf"\b{declared}(?:\.template)?\(\s*(?:name=)?[\"'](\w+)[\"']", blocks.text), "")
-    inner = re.search(r"^    block_classes\s*=\s*\[([^\]]*)\]", blocks.text, re.MULTILINE)
-    for name in re.findall(r"\w+", inner[1]) if inner else []:
-        block = sources.find(name, blocks.path)
-        found |= _named(sources, block, title, depth + 1) if block else {}
-    return found
-
-
-def _section(doc: str, title: str) -> str:
-    """The indented part of a blocks docstring under `title:`."""
-    found = re.search(rf"^( *){title}:\n((?:\1 +.*\n|\s*\n)+)", doc + "\n", re.MULTILINE)
-    return found[2] if found else ""
-
-
-def _listed(doc: str, title: str) -> list[tuple[str, str, str]]:
-    """Entries of a section: name, type, default (`REQUIRED` where none is given)."""
-    entries = _ENTRY.findall(_section(doc, title))
-    return [(name, kind, default or ("None" if optional else REQUIRED)) for name, kind, optional, default in entries]
 
 
 # ------------------------------------------------------------------------------------------------------------ words

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.pipelines.sources import ClassSource, Sources, parameters
+from strands_diffusers.pipelines.signatures import parameters
+from strands_diffusers.pipelines.sources import ClassSource, Sources
 
 
 def class_details(sources: Sources, source: ClassSource) -> dict[str, Any]:

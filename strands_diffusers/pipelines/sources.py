@@ -6,36 +6,17 @@ import table, a call signature, a dataclass) goes through `ast`.
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cached_property
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import NamedTuple
 
 from strands_diffusers.errors import MissingPackageError
-
-REQUIRED = "REQUIRED"
-"""Stands for the default of a parameter that has none."""
+from strands_diffusers.pipelines import import_tables
 
 _TOP_LEVEL = re.compile(r"\n(?=[^\s)\]}#])")
 _NAME = re.compile(r"\w+")
 _MEMBER = re.compile(r"\n    (?=[^\s)\]}#])")
-_SIGNATURE = re.compile(r"def \w+\((?:[^\n]*\)[^\n]*:|.*?\n\)[^\n]*:)[ \t]*(?:#[^\n]*)?\n", re.DOTALL)
-_LINE = re.compile(r"    (\*{0,2}\w+|\*|/)(?:: ([^=#]+?))?(?: ?= ?([^#]+?))?,(?:\s*#.*)?")
-_ENTRY = re.compile(
-    r"^ *_import_structure\[[\"']([\w.]+)[\"']\](?: = |\.extend\(|\.append\()\s*(\[[^\]\[]*\]|[\"']\w+[\"'])\)?$",
-    re.MULTILINE,
-)
 _IMPORT = re.compile(r"^from\s+(\.+|diffusers\b)\.?([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
-
-
-class Parameter(NamedTuple):
-    """One parameter of a call, as its source spells it."""
-
-    name: str
-    annotation: str | None
-    default: str
-    """Source text of the default, or `REQUIRED`."""
 
 
 class ClassSource:
@@ -90,57 +71,6 @@ def _block(text: str, start: int, border: re.Pattern[str]) -> str:
     return text[start:]
 
 
-def parameters(method: str) -> tuple[Parameter, ...]:
-    """Parameters of a method's source in their order, without `self`, `*args` and `**kwargs`."""
-    head = _SIGNATURE.match(method)
-    text = head[0] + "    ..." if head else method
-    return (_one_a_line(head[0]) if head else None) or parsed_parameters(text, method)
-
-
-def _one_a_line(head: str) -> tuple[Parameter, ...] | None:
-    """The parameters of a signature that has each on a line of its own, as formatters write it; None for any other."""
-    found = []
-    for line in head.split("\n")[1:-2]:
-        match = _LINE.fullmatch(line)
-        if match is None or any(line.count(left) != line.count(right) for left, right in ("[]", "()", "{}")):
-            return None
-        name, annotation, default = match.groups()
-        if name not in ("self", "cls") and name[0] not in "*/":
-            found.append(Parameter(name, annotation, REQUIRED if default is None else default))
-    return tuple(found)
-
-
-def parsed_parameters(text: str, method: str) -> tuple[Parameter, ...]:
-    """The same by the parser, for signatures of any shape."""
-    try:
-        node = ast.parse(text).body[0]
-    except SyntaxError:
-        text = method
-        node = ast.parse(text).body[0]
-    assert isinstance(node, ast.FunctionDef)
-    spec, lines = node.args, text.splitlines(keepends=True)
-    plain = [*spec.posonlyargs, *spec.args]
-    defaults = [None] * (len(plain) - len(spec.defaults)) + list(spec.defaults)
-    pairs = [*zip(plain, defaults, strict=True), *zip(spec.kwonlyargs, spec.kw_defaults, strict=True)]
-    return tuple(
-        Parameter(
-            arg.arg,
-            _segment(lines, arg.annotation) if arg.annotation else None,
-            REQUIRED if default is None else _segment(lines, default),
-        )
-        for arg, default in pairs
-        if arg.arg not in ("self", "cls")
-    )
-
-
-def _segment(lines: list[str], node: ast.expr) -> str:
-    """The source of a node on one line; much faster than `ast.unparse`, and it keeps the author's spelling."""
-    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-    if first == last and lines[first].isascii():
-        return lines[first][node.col_offset : node.end_col_offset]
-    return ast.unparse(node)
-
-
 class Sources:
     """The tree of one diffusers package. Reads each file once; holds no state that outlives its files."""
 
@@ -181,14 +111,7 @@ class Sources:
     def table(self, init: Path) -> dict[str, list[str]]:
         """The literal part of `_import_structure` in an `__init__.py`: submodule -> public names of all branches."""
         if init not in self._tables:
-            head, _, _ = self.text(init).partition("\nif TYPE_CHECKING")
-            entries = [(key, _NAME.findall(names)) for key, names in _ENTRY.findall(head)]
-            if head.count("_import_structure") != len(entries) + head.count("_import_structure = {}"):
-                entries = [entry for node in _statements(ast.parse(head).body) for entry in _entries(node)]
-            found: dict[str, list[str]] = {}
-            for key, names in entries:
-                found.setdefault(key, []).extend(names)
-            self._tables[init] = found
+            self._tables[init] = import_tables.read(self.text(init))
         return self._tables[init]
 
     @cached_property
@@ -313,45 +236,3 @@ def installed() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingPackageError("diffusers is not installed. Type: pip install 'diffusers>=0.42'.")
     return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a module, those in the branches of `try` and `if` included."""
-    for node in body:
-        if isinstance(node, ast.Try | ast.If):
-            inner = [*node.body, *node.orelse]
-            yield from _statements(
-                [*inner, *(each for handler in getattr(node, "handlers", []) for each in handler.body)]
-            )
-        else:
-            yield node
-
-
-def _entries(node: ast.AST) -> list[tuple[str, list[str]]]:
-    """What one statement adds to `_import_structure`: an assignment of it or of a key, an extend or an append."""
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        target, value = node.targets[0], node.value
-        if isinstance(target, ast.Name) and target.id == "_import_structure" and isinstance(value, ast.Dict):
-            return [(_text(key), _texts(item)) for key, item in zip(value.keys, value.values, strict=True)]
-        if _is_table(target):
-            assert isinstance(target, ast.Subscript)
-            return [(_text(target.slice), _texts(value))]
-    node = node.value if isinstance(node, ast.Expr) else node
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_table(node.func.value):
-        assert isinstance(node.func.value, ast.Subscript)
-        return [(_text(node.func.value.slice), [name for arg in node.args for name in _texts(arg)])]
-    return []
-
-
-def _is_table(node: ast.AST) -> bool:
-    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "_import_structure"
-
-
-def _text(node: ast.AST | None) -> str:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
-
-
-def _texts(node: ast.AST) -> list[str]:
-    """The strings of a literal list, or of one literal string; anything computed gives none."""
-    items = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
-    return [text for text in map(_text, items) if text]

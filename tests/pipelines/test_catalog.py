@@ -1,4 +1,3 @@
-import ast
 import inspect
 import json
 import re
@@ -9,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from strands_diffusers.errors import ModelError
-from strands_diffusers.pipelines import catalog
-from strands_diffusers.pipelines.sources import Sources, _entries, _statements, installed, parameters, parsed_parameters
+from strands_diffusers.pipelines import catalog, import_tables
+from strands_diffusers.pipelines.signatures import parameters, parsed_parameters
+from strands_diffusers.pipelines.sources import Sources, installed
 
 WORLDS = {info.name: info for info in catalog.world_models()}
 
@@ -292,9 +292,8 @@ def test_the_quick_reading_of_tables_and_signatures_is_the_parsers() -> None:
     for init, table in quick._tables.items():
         head, _, _ = slow.text(init).partition("\nif TYPE_CHECKING")
         parsed = {}
-        for node in _statements(ast.parse(head).body):
-            for key, names in _entries(node):
-                parsed.setdefault(key, []).extend(names)
+        for key, names in import_tables.parsed(head):
+            parsed.setdefault(key, []).extend(names)
         assert table == parsed, init
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from strands_diffusers import actions, domains
-from strands_diffusers.api import files, media, values
+from strands_diffusers.api import arrays, files, values
 from strands_diffusers.api.access import Access
 from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, preview
 from strands_diffusers.api.store import PREFIX
@@ -91,7 +91,7 @@ def _action(given: Any, access: Access) -> tuple[np.ndarray, Found]:
         found = _manifest(access.readable(Path(given), "inputs"))
     if isinstance(value, dict) and isinstance(value.get("domain"), str):
         found = Found(actions.space_of(value["domain"]), _number(value.get("fps")))
-    array = media.action_array(value, "inputs", access)
+    array = arrays.action_array(value, "inputs", access)
     return np.ascontiguousarray(array if array.ndim == 3 else array[None]), found
 
 
