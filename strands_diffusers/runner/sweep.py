@@ -17,7 +17,7 @@ from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_line
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.choices import prepare as prepare
-from strands_diffusers.runner import job, manifest, resume, verdicts
+from strands_diffusers.runner import job, manifest, resume
 from strands_diffusers.runner.progress import SweepProgress, limited
 
 log = logging.getLogger(__name__)
@@ -148,6 +148,8 @@ def validate(overrides: Sequence[str]) -> tuple[int, Tracker]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+
+    from strands_diffusers.runner import verdicts
 
     with compose._own_hydra():
         loader = GlobalHydra.instance().config_loader()
