@@ -193,7 +193,8 @@ def test_auto_pipelines_find_the_class_by_themselves(use, tiny) -> None:
         assert reply["data"]["__type__"] == "StableDiffusionPipelineOutput"
 
 
-def test_two_threads_share_one_pipeline(run) -> None:
+def test_two_threads_share_one_pipeline(run, tiny) -> None:
+    tiny("StableDiffusionPipeline")  # built once, outside the threads
     replies: list[dict] = []
     threads = [
         threading.Thread(target=lambda: replies.append(run("StableDiffusionPipeline", parameters={"generator": 3})))
