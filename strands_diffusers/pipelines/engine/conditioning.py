@@ -51,7 +51,7 @@ class Condition:
 def prepare(pipe: Any, request: Any, device: Any, memory: Memory) -> Condition:
     """Work out what `request`, the pipeline's arguments with their defaults, conditions on."""
     if request.action is not None:
-        return _prepare_action(pipe, request.action, device, memory)
+        return _prepare_action(pipe, request, device, memory)
     num_frames, height, width = request.num_frames, request.height, request.width
     if num_frames > 1 and request.video is not None:
         clean = tuple(sorted({int(index) for index in request.condition_frame_indexes_vision}))
@@ -64,15 +64,16 @@ def prepare(pipe: Any, request: Any, device: Any, memory: Memory) -> Condition:
         settings = (num_frames, height, width, clean, keep_last, request.video is None)
         encode = partial(_encode_world, pipe, request, source, clean, device)
         frames = _remembered(pipe, memory, device, source, settings, encode)
-    sound = _sound_frames(pipe, num_frames, request.fps) if request.enable_sound else 0
+    sound = _sound_frames(pipe, request, num_frames)
     latent = (int(pipe.vae.config.z_dim), wan.latent_frames(num_frames), *wan.cells(pipe.vae, height, width))
     layout = Layout(latent, int(pipe.transformer.config.latent_patch_size), clean, sound_frames=sound)
     return Condition(layout, frames, num_frames, None, None, None, device)
 
 
-def _prepare_action(pipe: Any, action: Any, device: Any, memory: Memory) -> Condition:
+def _prepare_action(pipe: Any, request: Any, device: Any, memory: Memory) -> Condition:
     from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _EMBODIMENT_TO_DOMAIN_ID
 
+    action = request.action
     num_frames, model_width = action.chunk_size + 1, int(pipe.transformer.action_dim)
     if action.raw_action_dim is not None and action.raw_action_dim > model_width:
         raise ValueError(
@@ -92,6 +93,7 @@ def _prepare_action(pipe: Any, action: Any, device: Any, memory: Memory) -> Cond
         (channels, count, height, width),
         int(pipe.transformer.config.latent_patch_size),
         clean,
+        sound_frames=_sound_frames(pipe, request, num_frames),
         action_steps=action.chunk_size,
         actions_given=given,
     )
@@ -159,10 +161,12 @@ def leading(clip: Any, count: int, *, from_end: bool = False) -> Any:
     return clip
 
 
-def _sound_frames(pipe: Any, num_frames: int, fps: float) -> int:
-    """Sound tokens that cover the video."""
+def _sound_frames(pipe: Any, request: Any, num_frames: int) -> int:
+    """Sound tokens that cover the video; none where no sound is asked for."""
+    if not request.enable_sound:
+        return 0
     hop = int(pipe.sound_tokenizer._hop_size)
-    samples = int(num_frames / fps * pipe.sound_tokenizer.config.sampling_rate)
+    samples = int(num_frames / request.fps * pipe.sound_tokenizer.config.sampling_rate)
     return (samples + hop - 1) // hop
 
 

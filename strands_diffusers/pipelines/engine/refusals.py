@@ -34,7 +34,21 @@ def refuse_exact(pipe: Any, call: Call) -> str | None:
         first, *more = (path.partition(":")[2] for path in seams.changed())
         also = f" and {len(more)} more" if more else ""
         return f"diffusers {diffusers.__version__} changed {first}{also}, which this version was not tested against."
-    return _refuse_transformer(pipe.transformer) or _refuse_vae(pipe.vae) or _refuse_call(pipe, call)
+    return (
+        _refuse_transformer(pipe.transformer)
+        or _refuse_vae(pipe.vae)
+        or _refuse_replaced(pipe, pipe.transformer, pipe.vae)
+        or _refuse_call(pipe, call)
+    )
+
+
+def _refuse_replaced(*parts: Any) -> str | None:
+    """Name a method that somebody replaced on the instance: diffusers would call it, the engine would not."""
+    for part in parts:
+        replaced = seams.mirrored_names(type(part)) & set(vars(part))
+        if replaced:
+            return f"{type(part).__name__}.{min(replaced)} was replaced on this pipeline."
+    return None
 
 
 def _refuse_call(pipe: Any, call: Call) -> str | None:
@@ -105,10 +119,8 @@ def _refuse_vae(vae: Any) -> str | None:
         return f"the VAE is a {type(vae).__name__}, not diffusers' AutoencoderKLWan."
     if sum(vae.config.temperal_downsample) != 2 or int(vae.config.scale_factor_temporal) != 4:
         return "the VAE does not compress time by 4."
-    for name, module in vae.named_modules():
+    for module in vae.modules():
         hooks = getattr(vars(module).get("_diffusers_hook"), "hooks", None)
         if hooks:
             return f"diffusers hooks are active on the VAE ({', '.join(sorted(hooks))})."
-        if module is vae and "forward" in vars(vae) and "_hf_hook" not in vars(vae):
-            return f"the forward of {name or 'the VAE'} was replaced."
     return None

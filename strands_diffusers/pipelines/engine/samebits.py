@@ -1,8 +1,8 @@
 """The same numbers, bit for bit, from quicker code on a CPU. Found by measuring where the time goes.
 
 Whether two ways to the same sum agree in the last bit depends on the order in which kernels add: on how PyTorch was
-compiled, the machine, the number of threads and the layout of the tensors, but never on the values. So the first tensors
-of a layout go both ways, and the quick way is taken from then on only if every bit agreed.
+compiled, the machine, the number of threads, the layout of the tensors and the place of a row in them, but never on the
+values. So the first tensors of a layout go both ways, and the quick way is taken from then on only if every bit agreed.
 """
 
 import ctypes

@@ -99,6 +99,12 @@ def fingerprint(function: Any) -> str:
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
+def mirrored_names(owner: type) -> set[str]:
+    """Return the methods of `owner` that the engine repeats, besides `forward`, which accelerate may have wrapped."""
+    names = {path.rpartition(".")[2] for path in MIRRORED if path.partition(":")[2].startswith(f"{owner.__name__}.")}
+    return (names | {"encode", "decode"} if owner.__name__ == "AutoencoderKLWan" else names) - {"forward"}
+
+
 @functools.cache
 def changed() -> tuple[str, ...]:
     """Return the names that are gone or are not what the engine was tested against, in the installed diffusers."""

@@ -74,6 +74,17 @@ def test_what_sits_around_a_part_of_the_transformer_is_named(change, says, fresh
     assert says in refusal(pipe, Call(ask("policy"), WANTED))
 
 
+def test_a_replaced_method_is_named(fresh, ask):
+    pipe = fresh(vae="wan22")
+    pipe._encode_video = type(pipe)._encode_video.__get__(pipe)
+    assert "Cosmos3OmniPipeline._encode_video was replaced on this pipeline." in refusal(
+        pipe, Call(ask("policy"), WANTED)
+    )
+    del pipe._encode_video
+    pipe.vae.decode = type(pipe.vae).decode.__get__(pipe.vae)
+    assert "AutoencoderKLWan.decode was replaced on this pipeline." in refusal(pipe, Call(ask("policy"), WANTED))
+
+
 def sea_cache():
     from diffusers import SeaCacheConfig
 

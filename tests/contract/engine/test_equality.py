@@ -38,7 +38,7 @@ def test_every_condition_of_every_layout_gives_the_bits_of_diffusers(
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("condition", ["text", "image", "video"])
+@pytest.mark.parametrize("condition", ["policy", "forward_dynamics", "inverse_dynamics", "text", "image", "video"])
 def test_sound_is_denoised_with_the_video_bit_for_bit(condition, guidance, tiny, ask, difference):
     eager, exact = both(tiny("nano"), ask(condition, guidance_scale=guidance, enable_sound=True))
 
