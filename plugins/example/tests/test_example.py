@@ -17,7 +17,7 @@ def test_the_csv_has_one_named_column_a_dimension(tmp_path):
 
     [artifact] = CsvSerializer().save(Rollout("policy", action=action_KTD, space=ActionSpace("pusht")), tmp_path)
 
-    header, *rows = csv.reader(artifact.path.open())
+    header, *rows = csv.reader(artifact.path.read_text().splitlines())
     assert header == ["target_x", "target_y"]
     np.testing.assert_array_equal(np.float32(rows), action_KTD[0])
 
