@@ -1,56 +1,79 @@
-"""How much faster are two warm workers than one? Usage: python -m experiments.sweep_workers.run [launcher] [jobs] [rounds]
+"""Do two workers do twice the jobs of one? Usage: python -m experiments.sweep_workers.run [pool|ray] [rounds]
 
-Runs the same sweep with one and with two workers, in turn, and compares warm jobs a second: from the moment when every
-worker has done its first job (which pays the load) to the end of the last. Times are those of the manifests.
+Starts two warm workers of one CPU thread each, then gives them batches of eight jobs (the embedded model's default policy
+rollout, video and actions written), in turn to one of them and to both, and compares jobs a second. The turns are short
+so that whatever else the machine does weighs on both alike; loads are paid before the clock starts.
 """
 
-import json
+import logging
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-COMMON = ("tracker=none", "visualizer=[]", "metric=[]", "output=[video,action]", "hydra.launcher.threads_per_worker=1")
+from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import HydraContext
+from strands_diffusers_launchers.actors import open_actors
+from strands_diffusers_launchers.config import PoolConfig, RayConfig
+from strands_diffusers_launchers.crew import Crew
+from strands_diffusers_launchers.messages import Job, Sweep
+from strands_diffusers_launchers.pool import open_pool
+from strands_diffusers_launchers.work import payload
+
+from strands_diffusers.config.compose import conf_dir
+from strands_diffusers.runner.sweep import prepare
+
+JOB = ("tracker=none", "visualizer=[]", "metric=[]", "output=[video,action]")
+BATCH = 8
 
 
-def sweep(launcher: str, workers: int, jobs: int) -> dict[str, float]:
-    """Warm jobs a second of one sweep, its wall time, and how many loads it paid."""
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = (f"seed=range({jobs})", f"output_dir={folder}", f"hydra.launcher.workers={workers}")
-        command = [sys.executable, "-m", "strands_diffusers", "-m", f"hydra/launcher={launcher}", *COMMON, *overrides]
-        started = time.time()
-        subprocess.run(command, check=True, capture_output=True)
-        wall = time.time() - started
-        found = [
-            (p.stat().st_mtime, json.loads(p.read_text())["model"]["warm"]) for p in Path(folder).glob("*/man*.json")
-        ]
-    assert len(found) == jobs
-    begin = max(at for at, warm in found if not warm)
-    after = [at for at, _ in found if at > begin]
-    return {
-        "rate": len(after) / (max(after) - begin), "wall": wall, "loads": sum(not warm for _, warm in found),
-    }  # fmt: skip
+def open_crew(launcher: str, folder: Path) -> Crew:
+    """Two workers of one thread each, as the launcher would start them."""
+    prepare()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("run", ["hydra.mode=MULTIRUN"], return_hydra_config=True)
+        loader = GlobalHydra.instance().config_loader()
+        sweep = Sweep(payload(HydraContext(loader, Callbacks()), config, folder, 60.0), folder)
+    if launcher == "ray":
+        backend, size = open_actors(RayConfig(workers=2, threads_per_worker=1), sweep, 2)
+    else:
+        backend, size = open_pool(PoolConfig(workers=2, threads_per_worker=1), sweep, 2)
+    return Crew(backend, size, sweep, 60.0)
 
 
 def main() -> None:
     """Print one row a round and the ratio of the medians."""
-    launcher = sys.argv[1] if len(sys.argv) > 1 else "pool"
-    jobs, rounds = int(sys.argv[2] if len(sys.argv) > 2 else 16), int(sys.argv[3] if len(sys.argv) > 3 else 2)
+    logging.disable(logging.INFO)
+    launcher, rounds = (sys.argv[1:2] or ["pool"])[0], int((sys.argv[2:3] or ["4"])[0])
     rates: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(rounds):
-        for workers in (1, 2):
-            found = sweep(launcher, workers, jobs)
-            rates[workers].append(found["rate"])
-            text = ", ".join(f"{k} {v:.2f}" for k, v in found.items())
-            print(
-                f"{launcher} {workers} worker(s), {jobs} jobs: {text}  load average {os.getloadavg()[0]:.1f}",
-                flush=True,
-            )
+    number = 0
+    with tempfile.TemporaryDirectory() as folder:
+        crew = open_crew(launcher, Path(folder))
+
+        def batch(workers: int, jobs: int) -> float:
+            nonlocal number
+            crew.size = workers
+            numbers = range(number, number + jobs)
+            number += jobs
+            started = time.perf_counter()
+            ended = crew.run([Job(n, (*JOB, f"seed={n}")) for n in numbers])
+            assert all(end.status == "done" for _, end in ended), ended
+            return jobs / (time.perf_counter() - started)
+
+        batch(2, 4)  # the loads
+        for turn in range(rounds):
+            for workers in (1, 2) if turn % 2 else (2, 1):
+                rates[workers].append(batch(workers, BATCH))
+            text = ", ".join(f"{w}: {rates[w][-1]:.2f} jobs/s" for w in rates)
+            print(f"{launcher} {text}  load average {os.getloadavg()[0]:.1f}", flush=True)
+        crew.close()
     ratio = statistics.median(rates[2]) / statistics.median(rates[1])
-    print(f"two workers do {ratio:.2f} times the warm jobs of one")
+    best = max(rates[2]) / max(rates[1])
+    print(f"{launcher}: two workers do {ratio:.2f} times the jobs of one (best turns: {best:.2f})")
 
 
 if __name__ == "__main__":

@@ -112,9 +112,11 @@ class Crew:
         self._backend.close()
 
     def _take_off(self, job: Job) -> None:
-        taken = {worker.slot for worker in [*self._idle, *self._flying]}
-        free = next(slot for slot in range(self.size + 1) if slot not in taken)
-        worker = self._idle.pop() if self._idle else self._backend.start(free)
+        if self._idle:
+            worker = self._idle.pop()
+        else:
+            taken = {worker.slot for worker in self._flying}
+            worker = self._backend.start(next(slot for slot in range(self.size) if slot not in taken))
         log.info("\t#%d : %s", job.number, " ".join(o for o in job.overrides if not o.startswith("hydra.")))
         worker.give(job)
         self._flying[worker] = _Flight(job)
