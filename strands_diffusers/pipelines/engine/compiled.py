@@ -77,8 +77,11 @@ def refuse_hooks(transformer: Any) -> str | None:
 
 @functools.cache
 def compiled_layer() -> LayerFunction:
-    """Return `generation_layer`, compiled: once per process, since the weights are inputs."""
-    function: LayerFunction = torch.compile(generation_layer, fullgraph=True)
+    """Return `generation_layer`, compiled: once per process, since the weights are inputs.
+
+    PyTorch compiles anew for new sizes, up to its own limit, after which it logs so and runs the layer as it is.
+    """
+    function: LayerFunction = torch.compile(generation_layer)
     return function
 
 
