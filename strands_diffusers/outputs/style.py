@@ -61,6 +61,18 @@ def time_colours(count: int) -> np.ndarray:
     return np.asarray(mpl.colormaps[TIME_MAP](np.linspace(0.0, 0.92, count)))
 
 
+def load_matplotlib() -> None:
+    """Import what the pictures need of matplotlib, in one thread.
+
+    Its packages import each other in circles: two threads that enter by different doors stop with a deadlock.
+    """
+    import matplotlib.backends.backend_agg
+    import matplotlib.collections
+    import matplotlib.figure
+    import matplotlib.font_manager
+    import matplotlib.lines  # noqa: F401
+
+
 def new_figure(width: int, height: int) -> Figure:
     """Return an empty white figure of `width` x `height` pixels with an Agg canvas of its own."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

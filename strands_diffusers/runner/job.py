@@ -17,6 +17,7 @@ from strands_diffusers.config.compose import to_tree
 from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, Tree
 from strands_diffusers.errors import EngineError, OutputError, StrandsDiffusersError, one_line
 from strands_diffusers.observations import resolve
+from strands_diffusers.outputs.style import load_matplotlib
 from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, Visualizer
 from strands_diffusers.plugin.manager import PluginIndex, plugins
 from strands_diffusers.results import OUTPUT_TYPES, Artifact, Observation, Rollout, RunInfo
@@ -235,6 +236,8 @@ def _write(rollout: Rollout, private: Path, job: Job) -> tuple[list[Artifact], M
     """Files, pictures and numbers of one sample, side by side in threads: most of the time goes to encoders."""
     folder = private if rollout.sample is None else private / f"sample_{rollout.sample:02d}"
     folder.mkdir(exist_ok=True)
+    if job.visualizers:
+        load_matplotlib()
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="outputs") as pool:
         files = [pool.submit(s.save, rollout, folder) for s in job.serializers if _reads(s, rollout)]
         files += [pool.submit(v.draw, rollout, folder) for v in job.visualizers if _reads(v, rollout)]

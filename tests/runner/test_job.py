@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,29 @@ def test_the_folder_holds_what_a_person_can_watch(policy):
         "video.mp4", "action.json", "action_physical.json", "timeseries.png", "trajectory.png", "animation.mp4",
         "comparison.mp4", "manifest.json",
     }  # fmt: skip
+
+
+def test_the_pictures_library_is_imported_by_one_thread(tmp_path):
+    """Its packages import each other in circles: imported by two threads at once, a first run ended with a deadlock."""
+    probe = """
+import builtins, sys, threading
+
+seen, original = set(), builtins.__import__
+
+def spy(name, globals=None, *rest, **options):
+    fresh = name.split(".")[0] == "matplotlib" and name not in sys.modules
+    if fresh and (globals or {}).get("__name__", "").startswith("strands_diffusers"):
+        seen.add(threading.current_thread().name)
+    return original(name, globals, *rest, **options)
+
+builtins.__import__ = spy
+from strands_diffusers import rollout
+rollout("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "tracker=none", output_dir=sys.argv[1])
+print(sorted(seen))
+"""
+    done = subprocess.run([sys.executable, "-c", probe, str(tmp_path)], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "['MainThread']"
 
 
 def test_the_stored_actions_are_the_rollouts_own(policy):
