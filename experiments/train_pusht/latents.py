@@ -36,11 +36,14 @@ class LatentsConfig:
 
 def load_vae(work: Path, device: str, init: str = "", checkpoint: str = "") -> torch.nn.Module:
     """The autoencoder's averaged weights, from its cool-down where there is one; without a run of `vae`, `init`'s."""
-    vae = build(init)
     cooled = work / "vae_cooled.pt"
     newest = Path(checkpoint) if checkpoint else cooled if cooled.exists() else work / "vae.pt"
-    if newest.exists() or not init:
-        vae.load_state_dict(torch.load(newest, map_location="cpu", weights_only=False)["average"])
+    if init and not newest.exists():
+        vae = build(init)
+    else:
+        state = torch.load(newest, map_location="cpu", weights_only=False)["average"]
+        vae = build(init, decoder_base_dim=state["decoder.conv_out.weight"].shape[1])
+        vae.load_state_dict(state)
     return vae.to(device).requires_grad_(False).eval()
 
 

@@ -78,17 +78,53 @@ class VaeConfig:
     init: str = ""
     """A `save_pretrained` pipeline folder whose `vae` to start from; empty: from nothing."""
 
+    decoder_base_dim: int = 0
+    """Width of the decoder's last stage; 0: that of `init`. A wider one begins by decoding just as `init` does."""
 
-def build(init: str = "") -> AutoencoderKLWan:
+
+def build(init: str = "", decoder_base_dim: int = 0) -> AutoencoderKLWan:
     """The autoencoder, its encoder's attention held at zero so that the canvas' border cannot reach the content."""
     torch.manual_seed(0)
     vae = AutoencoderKLWan.from_pretrained(init, subfolder="vae") if init else AutoencoderKLWan(**ARCHITECTURE)
     vae = vae.float()
+    if decoder_base_dim not in (0, vae.config.decoder_base_dim):
+        vae = widened(vae, decoder_base_dim)
     for attention in vae.encoder.mid_block.attentions:
         torch.nn.init.zeros_(attention.proj.weight)
         torch.nn.init.zeros_(attention.proj.bias)
         attention.requires_grad_(False)
     return vae
+
+
+@torch.no_grad()
+def widened(vae: AutoencoderKLWan, decoder_base_dim: int) -> AutoencoderKLWan:
+    """The same autoencoder with more channels in its decoder, which decodes as before.
+
+    The old channels come first. What makes a new channel is zero and what reads one keeps its random beginning, so that
+    nothing changes yet and gradients reach both. The norms divide by the root mean square over channels: their gains
+    make up for the zeros.
+    """
+    wide = AutoencoderKLWan.from_config({**vae.config, "decoder_base_dim": decoder_base_dim})
+    wide.load_state_dict({k: v for k, v in vae.state_dict().items() if not k.startswith("decoder.")}, strict=False)
+    new = wide.decoder.state_dict()
+    for name, old in vae.decoder.state_dict().items():
+        value = new[name]
+        if value.shape == old.shape:
+            value.copy_(old)
+        elif name.endswith("gamma"):
+            value.fill_(1.0)
+            value[: len(old)] = old * (len(old) / len(value)) ** 0.5
+        else:
+            # Queries, keys and values, and the two frames of `time_conv`, lie behind each other in one tensor.
+            parts = 3 if "to_qkv" in name else 2 if "time_conv" in name else 1
+            for into, part in zip(value.chunk(parts), old.chunk(parts), strict=True):
+                fresh = into[: len(part)].clone()
+                into.zero_()
+                into[: len(part)] = fresh if part.ndim > 1 else 0
+                into[(slice(len(part)), slice(part.shape[1]) if part.ndim > 1 else ...)] = part
+        if "to_qkv" in name:  # attention divides by the root of the width
+            value[: len(value) // 3] *= (value.shape[0] / old.shape[0]) ** 0.5
+    return wide
 
 
 def encode(vae: AutoencoderKLWan, clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,7 +201,7 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
     validation = validation[pick.choice(len(validation), 12, replace=False)]
     clips = to_clip(np.stack([held_out.clip(s, f, NUM_FRAMES) for s, f, _, _ in validation]))
 
-    model = build(config.init).to(ranks.device)
+    model = build(config.init, config.decoder_base_dim).to(ranks.device)
     if not config.train_encoder:
         model.encoder.requires_grad_(False)
         model.quant_conv.requires_grad_(False)
