@@ -121,10 +121,10 @@ def _run(arguments: Sequence[str], overrides: Sequence[str], multirun: bool) -> 
 
 def _resumed(argument: str) -> str:
     """`resume=last` as the folder it means now, so that every job and worker goes on in the same one."""
-    from strands_diffusers.runner import resume
-
     if not argument.startswith("resume=") or argument == "resume=null":
         return argument
+    from strands_diffusers.runner import resume
+
     return f"resume={resume.sweep_folder(argument.removeprefix('resume='), Path.cwd())}"
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
+from omegaconf import OmegaConf
 
 from strands_diffusers import domains
 from strands_diffusers.config import schema
@@ -13,28 +14,46 @@ MULTI_SELECT = ("output", "visualizer", "metric")
 """Groups of which several choices live side by side: `output=[video,action]`."""
 
 
+class _Choice(ConfigNode):
+    """A choice that is turned into a node when Hydra opens it: of some fifty, a command opens a dozen."""
+
+    def __init__(self, name: str, content: Any, group: str | None = None, package: str | None = None) -> None:
+        self.name, self.content, self.group, self.package, self.provider = name, content, group, package, PROVIDER
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "node":
+            raise AttributeError(name)
+        return OmegaConf.structured(self.content)
+
+
 def register(choices: Mapping[str, Mapping[str, type]]) -> None:
     """Store every choice. `choices[group][name]` is the `Config` class of what a plugin registered under that name.
 
     Classes are stored wherever they hold required fields: an instance would run its checks here, before any override.
     """
-    store = ConfigStore.instance()
-    store.store(name="schema", node=schema.RunConfig, provider=PROVIDER)
-    store.store(name="model_schema", node=schema.ModelConfig, provider=PROVIDER)
-    store.store(name="domain_schema", node=schema.DomainConfig, provider=PROVIDER)
+    _store("schema", schema.RunConfig)
+    _store("model_schema", schema.ModelConfig)
+    _store("domain_schema", schema.DomainConfig)
     for name, condition in schema.CONDITIONS.items():
-        store.store(group="condition", name=name, node=condition, provider=PROVIDER)
+        _store(name, condition, "condition")
     for name, engine in schema.ENGINES.items():
-        store.store(group="engine", name=name, node=engine, provider=PROVIDER)
+        _store(name, engine, "engine")
     for domain in domains.all_domains():
         if domain.width is not None:
-            store.store(group="domain", name=domain.short, node=_domain_node(domain), provider=PROVIDER)
+            _store(domain.short, _domain_node(domain), "domain")
     for group in MULTI_SELECT:
         for name, config in choices[group].items():
-            store.store(group=group, name=name, node=config, package=f"{group}.{name}", provider=PROVIDER)
+            _store(name, config, group, f"{group}.{name}")
     for name, config in choices["tracker"].items():
-        store.store(group="tracker", name=name, node=config, provider=PROVIDER)
-    store.store(name="sources", node={"source": dict(choices["source"])}, provider=PROVIDER)
+        _store(name, config, "tracker")
+    _store("sources", {"source": dict(choices["source"])})
+
+
+def _store(name: str, content: Any, group: str | None = None, package: str | None = None) -> None:
+    """What `ConfigStore.store` does, without making a node yet. All our groups are one word."""
+    repo = ConfigStore.instance().repo
+    folder = repo if group is None else repo.setdefault(group, {})
+    folder[f"{name}.yaml"] = _Choice(f"{name}.yaml", content, group, package)
 
 
 def _domain_node(domain: domains.Domain) -> dict[str, Any]:
