@@ -77,6 +77,12 @@ class Perturb(str, Enum):
     mirrored = "mirrored"
 
 
+class Scene(str, Enum):
+    """Scenes that a model of one narrow world can be trained on; `observations.scenes` knows how each looks."""
+
+    pusht = "pusht"
+
+
 class Verdict(str, Enum):
     """Tests of the world model that a finished sweep can be judged by; each needs certain things to be swept."""
 

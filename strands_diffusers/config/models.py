@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from strands_diffusers.config.fields import Dtype, Gripper, Normalization, Offload, ViewPoint, in_range, require
+from strands_diffusers.config.fields import Dtype, Gripper, Normalization, Offload, Scene, ViewPoint, in_range, require
 
 
 @dataclass
@@ -101,6 +101,9 @@ class ModelConfig:
 
     chunk_sizes: list[int] | None = None
     """Chunk sizes that the model was trained on [steps]; null: any multiple of 4."""
+
+    scene: Scene | None = None
+    """The one scene that the model was trained on: an observation that does not look like it is warned about; null: any."""
 
     recommended: dict[str, Recommended] = field(default_factory=dict)
     """Defaults per condition: policy, forward_dynamics, inverse_dynamics, text, text_to_image, image, video."""

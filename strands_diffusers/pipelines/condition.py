@@ -10,7 +10,7 @@ Letters: K chunks, T steps of a chunk, D action width, F frames, H height, W wid
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from strands_diffusers.config.schema import (
     WorldConditionConfig,
 )
 from strands_diffusers.errors import ActionError, ConfigError, ModelError, ObservationError
-from strands_diffusers.observations import action_files
+from strands_diffusers.observations import action_files, scenes
 from strands_diffusers.pipelines import checkpoint
 from strands_diffusers.results import ActionSpace, Observation, ObservationRequest
 
@@ -58,6 +58,8 @@ class Prepared:
     """The true actions: of the observation; in forward dynamics those before the perturbation, where there is one."""
     frames_FHWC: np.ndarray | None = None
     """The frames that the condition and its reference use, at most K*T + 1 in the action modes."""
+    notes: tuple[str, ...] = ()
+    """What speaks against the request without ruling it out, a line each: said before it runs, kept in the record."""
 
 
 def observation_request(config: RunConfig) -> ObservationRequest:
@@ -93,7 +95,27 @@ def prepare(config: RunConfig, observation: Observation) -> Prepared:
     _check_checkpoint(config, mode)
     prompt = config.prompt if config.prompt is not None else observation.task or ""
     if isinstance(condition, WorldConditionConfig):
-        return _prepare_world(condition, mode, prompt, observation)
+        return _with_notes(config, _prepare_world(condition, mode, prompt, observation))
+    return _with_notes(config, _prepare_action(config, mode, prompt, observation))
+
+
+def _with_notes(config: RunConfig, prepared: Prepared) -> Prepared:
+    """Add a note where the first frame does not look like the scene that the model was trained on."""
+    frames, scene = prepared.frames_FHWC, config.model.scene
+    words = None if frames is None or scene is None else scenes.doubt(scene, frames[0])
+    if words is None:
+        return prepared
+    source = prepared.observation.source
+    what = f"observation {source}" if source else "the observation"
+    note = (
+        f"{what} does not look like what model={config.model.name} was trained on ({words}): "
+        "its future will mean little. Use observation=sample:push_left, or another model=."
+    )
+    return replace(prepared, notes=(*prepared.notes, note))
+
+
+def _prepare_action(config: RunConfig, mode: str, prompt: str, observation: Observation) -> Prepared:
+    condition = config.condition
     assert isinstance(condition, ActionConditionConfig)
     if mode == "policy" and not prompt.strip():
         raise ConfigError(

@@ -40,6 +40,10 @@ def content(folder: Folder) -> Json:
         found["facts"] = [[key, value] for key, value in facts[index].items() if key not in common]
         found["differs"] = [[key, values[index]] for key, values in differing.items()]
         entries.append(found)
+        notes += [
+            f"{'The rollout' if folder.single else f'Job {job.number}'}: {note}"
+            for note in (job.manifest or {}).get("notes", ())
+        ]
     started, elapsed = _time(jobs)
     return {
         "title": _title(folder, swept, shared),

@@ -148,11 +148,15 @@ def run_job(
     group: str | None = None,
     tags: Sequence[str] = (),
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> JobResult:
     """Run one checked job in `directory` and return its rollouts and manifest.
 
+    What speaks against the request is said first, by `say` or as a logged warning.
     A failure leaves `failure.json` and no manifest, and closes the tracker run as failed.
     """
+    for note in job.prepared.notes:
+        (say or log.warning)(f"warning: {note}")
     clock = Clock(progress)
     clock.seconds["check"] = job.seconds
     started = manifest.now()
@@ -195,6 +199,8 @@ def _run(job: Job, directory: Path, clock: Clock, tracker: _SafeTracker, progres
     wanted = wanted_types(job.prepared.mode, job.serializers, [*job.visualizers, *job.metrics])
     with clock("generate"):
         rollouts = generate.generate(model, config, job.prepared, wanted, progress)
+    if noted := list(job.prepared.notes):
+        rollouts = [replace(r, details={**r.details, "notes": noted}) for r in rollouts]
     notes = [
         f"engine: {reason}" for reason in {r.details.get("engine", {}).get("reason") for r in rollouts[:1]} - {None}
     ]
@@ -301,6 +307,7 @@ def _record(
         "seed": job.config.seed,
         "model": result.model,
         "guardrail": result.model.get("guardrail"),
+        "notes": list(job.prepared.notes),
         "engine": first.details.get("engine", {}),
         "rollout": manifest.rollout_entry(first),
         "samples": [manifest.rollout_entry(r) for r in result.rollouts] if len(result.rollouts) > 1 else [],

@@ -57,7 +57,9 @@ def identity(config: RunConfig, tree: Tree, content: dict[str, str | None], engi
     outputs count too: a job that is asked for more files is not done.
     """
     found: dict[str, Any] = {k: v for k, v in tree.items() if k not in _NOT_IDENTITY}
-    found["model"] = {k: v for k, v in found["model"].items() if k not in ("repo", "revision", "name", "recommended")}
+    found["model"] = {
+        k: v for k, v in found["model"].items() if k not in ("repo", "revision", "name", "recommended", "scene")
+    }
     found["engine"] = {"name": engine}
     if isinstance(config.condition, ActionConditionConfig):
         found["condition"] = {k: v for k, v in found["condition"].items() if k != "actions"}

@@ -66,7 +66,9 @@ def task(
             if sweep:
                 sweep.begins(directory)
         group = _group_name(Path(hydra.sweep.dir)) if multirun else None
-        result = _with_retries(checked, directory, overrides, group, sweep.stage if sweep else progress)
+        result = _with_retries(
+            checked, directory, overrides, group, sweep.stage if sweep else progress, sweep.say if sweep else None
+        )
     except Exception as error:
         if multirun:
             if manifest.read_failure(directory) is None:
@@ -83,7 +85,12 @@ def task(
 
 
 def _with_retries(
-    checked: job.Job, directory: Path, overrides: Sequence[str], group: str | None, progress: job.Progress | None
+    checked: job.Job,
+    directory: Path,
+    overrides: Sequence[str],
+    group: str | None,
+    progress: job.Progress | None,
+    say: Callable[[str], None] | None,
 ) -> job.JobResult:
     """Run a job, again after a failure as often as `sweep.retries` says; wrong requests are not tried again."""
     from strands_diffusers.pipelines import loader
@@ -92,7 +99,7 @@ def _with_retries(
     for attempt in range(settings.retries + 1):
         try:
             step = limited(progress, settings.timeout_s)
-            return job.run_job(checked, directory, overrides=overrides, group=group, progress=step)
+            return job.run_job(checked, directory, overrides=overrides, group=group, progress=step, say=say)
         except RequestError:
             raise
         except Exception as error:

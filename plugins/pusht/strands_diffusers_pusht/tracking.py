@@ -50,10 +50,3 @@ def overlap(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Intersection over union of masks [..., H, W]: 1 where they are the same, 0 where they are apart."""
     union = (mask | truth).sum((-2, -1))
     return (mask & truth).sum((-2, -1)) / np.maximum(union, 1)
-
-
-def is_pusht(frame: np.ndarray) -> bool:
-    """Whether a frame [H, W, 3] looks like this table: one pusher, one block, and mostly white."""
-    white = (frame.min(-1) > 235).mean()
-    share = block_mask(frame).mean()
-    return bool(white > 0.5 and 0.008 < share < 0.06 and np.isfinite(pusher_px(frame)).all())

@@ -55,6 +55,7 @@ def rollout(request: Request) -> Reply:
     lines = [
         f"{data['mode']} rollout in {result.directory}",
         *(f"  {path}" for path in paths),
+        *(f"warning: {note}" for note in record["notes"]),
         *result.notes,
         preview(data),
     ]
