@@ -9,7 +9,7 @@ from strands_diffusers.report.axes import Axis, axes, config_of, counted, differ
 from strands_diffusers.report.drawing import Drawings
 from strands_diffusers.report.entries import entry
 from strands_diffusers.report.folder import Folder, Job
-from strands_diffusers.report.numbers import metric_columns, metrics_of, tables, verdicts
+from strands_diffusers.report.numbers import metric_columns, metrics_of, pictures, tables, verdicts
 
 _FACTS = (
     "seed", "model", "engine", "guardrail", "peak_memory_mb", "versions", "git", "command", "hash", "started", "finished",
@@ -59,6 +59,7 @@ def content(folder: Folder) -> Json:
         "differences": [{"key": key, "values": counted(values)} for key, values in differing.items()],
         "verdicts": verdicts(folder.sweep, notes),
         "tables": tables(folder.sweep, notes),
+        "pictures": pictures(folder.sweep, folder.directory, notes),
         "layouts": drawings.layouts,
         "jobs": entries,
         "notes": notes,

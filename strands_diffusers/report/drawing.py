@@ -28,14 +28,26 @@ class Drawings:
     in model space stand for."""
 
     def add(self, path: Path, space: Mapping[str, Any] | None, notes: list[str]) -> dict[str, Any] | None:
-        """Return `{layout, values, beyond}` of an `action.json`: values `[curves][S]` in the order of the layout,
-        beyond `[curve, step]` of every value outside -1 to 1 in model space. None, said in `notes`, where the file is
-        not an action chunk.
-        """
+        """Return the curves of an `action.json`, see `add_rows`. None, said in `notes`, where it is no action chunk."""
         where = f"{path.parent.name}/{path.name}"
         try:
-            action_KTD = np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float32)
-        except (OSError, ValueError, TypeError) as error:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            notes.append(f"{where} cannot be read ({type(error).__name__}): its curves are not drawn.")
+            return None
+        return self.add_rows(rows, space, where, notes)
+
+    def add_rows(
+        self, rows: Any, space: Mapping[str, Any] | None, where: str, notes: list[str], *, given: bool = False
+    ) -> dict[str, Any] | None:
+        """Return `{layout, values, beyond, given}` of nested lists `[K][T][D]` in model space: values `[curves][S]` in the
+        order of the layout, beyond `[curve, step]` of every value outside -1 to 1 in model space; `given` marks what
+        drove the film, where other curves are what a model predicted. None, said in `notes`, where they are no action
+        chunk; `where` names them there.
+        """
+        try:
+            action_KTD = np.array(rows, dtype=np.float32)
+        except (ValueError, TypeError) as error:
             notes.append(f"{where} cannot be read ({type(error).__name__}): its curves are not drawn.")
             return None
         rollout = Rollout("", action=action_KTD, space=ActionSpace(**space) if space else None)
@@ -48,7 +60,7 @@ class Drawings:
         curves = [curve for panel in panels for curve in panel.curves]
         beyond = [[row, int(step)] for row, curve in enumerate(curves) for step in np.flatnonzero(curve.beyond_S)]
         values = [[_rounded(value) for value in curve.values_S] for curve in curves]
-        return {"layout": self.layouts.index(layout), "values": values, "beyond": beyond}
+        return {"layout": self.layouts.index(layout), "values": values, "beyond": beyond, "given": given}
 
     def _panels(self, rollout: Rollout, where: str, notes: list[str]) -> list[Panel] | None:
         """The panels; in model space where what decodes them is not here any more (statistics of one's own)."""

@@ -63,7 +63,7 @@ def address(path: Path, start: Path) -> str:
 def _take(
     rollout: Mapping[str, Any], artifacts: Sequence[Json], job: Job, start: Path, drawings: Drawings, notes: list[str]
 ) -> Json:
-    """One sample: its files, and its action curves where it has any."""
+    """One sample: its files, and the curves of the actions that it predicted, or else was given."""
     assert job.directory is not None
     sample = rollout["sample"]
     prefix = "" if sample is None else f"sample_{sample:02d}/"
@@ -78,6 +78,9 @@ def _take(
     for artifact in own:
         if artifact["type"] == "action" and Path(artifact["path"]).name == "action.json":
             take["curves"] = drawings.add(job.directory / artifact["path"], rollout["space"], notes)
+    if take["curves"] is None and rollout.get("given_action") is not None:
+        where = f"{job.number}/{MANIFEST}: given_action"
+        take["curves"] = drawings.add_rows(rollout["given_action"], rollout["space"], where, notes, given=True)
     return take
 
 

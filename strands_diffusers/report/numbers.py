@@ -1,11 +1,13 @@
 """The numbers of the page: metrics with their directions, and what an evaluation left in `sweep.json`."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from strands_diffusers.plugin.base import Measure
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.report.axes import flat, text
+from strands_diffusers.report.entries import address
 from strands_diffusers.report.folder import Job
 
 Json = dict[str, Any]
@@ -84,6 +86,22 @@ def tables(sweep: Mapping[str, Any], notes: list[str]) -> list[Json]:
             )
         except (KeyError, TypeError, AttributeError):
             notes.append("sweep.json holds a table that is not {name, columns, rows}: left out.")
+    return found
+
+
+def pictures(sweep: Mapping[str, Any], directory: Path, notes: list[str]) -> list[Json]:
+    """Return `sweep.json`'s `pictures` of the whole, `[{name, path}]` with paths inside `directory`, as `{name, href}`."""
+    found = []
+    for item in sweep.get("pictures") or ():
+        try:
+            path = directory / item["path"]
+            inside = path.resolve().is_relative_to(directory.resolve())
+            if inside and path.is_file():
+                found.append({"name": str(item["name"]), "href": address(path, directory)})
+            else:
+                notes.append(f"{item['path']}, a picture that sweep.json names, is not in its folder: left out.")
+        except (KeyError, TypeError):
+            notes.append("sweep.json holds a picture that is not {name, path}: left out.")
     return found
 
 

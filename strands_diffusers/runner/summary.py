@@ -95,7 +95,7 @@ def _draw_horizon(directory: Path, curves: Sequence[Any]) -> Path:
 
 
 def _judged(directory: Path, total: int) -> tuple[dict[str, Any], list[str]]:
-    """The sweep's verdicts and its tables over observations, for `sweep.json`; and their lines for the terminal."""
+    """The sweep's verdicts, its tables over observations and their picture, for `sweep.json`; and their lines for the terminal."""
     from strands_diffusers.runner import evaluation, futures, verdicts
 
     extra: dict[str, Any] = {}
@@ -110,7 +110,9 @@ def _judged(directory: Path, total: int) -> tuple[dict[str, Any], list[str]]:
             files = evaluation.write(directory, lines, extra["tables"])
             notes.append(f"tables over observations: {files[-1]}")
             if curves := evaluation.along_horizon(jobs):
-                notes.append(f"error along the horizon: {_draw_horizon(directory, curves)}")
+                picture = _draw_horizon(directory, curves)
+                extra["pictures"] = [{"name": "error along the horizon", "path": picture.name}]
+                notes.append(f"error along the horizon: {picture}")
     except (StrandsDiffusersError, OSError) as error:
         log.warning("the tables over observations could not be written: %s", one_line(error))
     return extra, notes

@@ -150,6 +150,13 @@ class WandbTracker(Tracker):
         with self._noting(f"could not log {key}"):
             self._log_table(key, columns, [[self._cell(column, row.get(column)) for column in columns] for row in rows])
 
+    def log_pictures(self, pictures: Mapping[str, Path]) -> None:
+        """Log files, each under its key, as the picture or film that they are."""
+        for key, path in pictures.items():
+            if self._run is not None:
+                with self._noting(f"could not show {key}"):
+                    self._run.log({key: media(path)})
+
     def finish(self, status: str, error: str | None = None, details: Mapping[str, Any] | None = None) -> None:
         """Close the run: `status` and `error` into its summary, exit code 1 unless `status` is `done`.
 

@@ -89,7 +89,8 @@ def log_sweep(
     `directory` is the sweep's folder: the run and copies of the table's media lie in its `wandb` folder. `config` is
     what the jobs share. `group` is the jobs' own group (default: the folder's name). The summary counts the jobs by
     status as `jobs/<status>`, and holds what `sweep.json` says of the whole: each verdict's line as `verdict/<name>`, its
-    numbers as `verdict/<name>/<number>`; its tables are logged under their own names. Never raises: what goes wrong is
+    numbers as `verdict/<name>/<number>`; its tables are logged under their own names, its pictures
+    as `plots/<file>` (`plots/horizon`). Never raises: what goes wrong is
     in the notes.
     """
     log = WandbTracker(tracker)
@@ -101,6 +102,9 @@ def log_sweep(
         log.log_rows(
             table["name"].replace(": ", "/"), [dict(zip(table["columns"], r, strict=True)) for r in table["rows"]]
         )
+    log.log_pictures(
+        {f"plots/{Path(each['path']).stem}": directory / each["path"] for each in whole.get("pictures") or ()}
+    )
     count = Counter(row.status for row in rows)
     failed = count["failed"]
     log.finish(

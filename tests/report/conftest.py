@@ -22,6 +22,16 @@ def real_job(tmp_path_factory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def driven(tmp_path_factory) -> Path:
+    """The folder of a real forward-dynamics job: its actions were given."""
+    from strands_diffusers import rollout
+
+    directory = tmp_path_factory.mktemp("driven") / "job"
+    rollout("condition=forward_dynamics", "sampler.num_inference_steps=1", "tracker=none", output_dir=directory)
+    return directory
+
+
 def copy_job(source: Path, directory: Path, seed: int, prompt: str | None = None, **config) -> None:
     """A job like `source` with another seed, prompt and config; metrics vary with the seed."""
     directory.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import re
 import time
 
 import pytest
+from PIL import Image
 
 from strands_diffusers.report import write_report
 
@@ -335,3 +336,26 @@ def test_verdicts_and_tables_of_an_evaluation_stand_on_the_page(page, sweep):
 
     assert page.one(".verdict").text.splitlines() == ["seed spread", "Seeds agree.", "spread px", "12.25"]
     assert page.one("#tables tbody").text.split() == ["policy", "21.5"]
+
+
+def test_a_picture_of_the_whole_sweep_stands_below_its_tables(page, sweep):
+    directory = sweep(3)
+    Image.new("RGB", (1600, 720), "white").save(directory / "horizon.png")
+    record = {"schema_version": 1, "jobs": [], "pictures": [{"name": "error along the horizon", "path": "horizon.png"}]}
+    (directory / "sweep.json").write_text(json.dumps(record))
+
+    page.open(write_report(directory))
+    page.run("document.querySelector('.picture').scrollIntoView()")
+
+    page.until("document.querySelector('.picture img').naturalWidth === 1600")
+    assert page.texts("#tables h2") == ["error along the horizon"]
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_actions_that_drove_a_film_are_drawn_below_it_and_called_given(page, driven):
+    page.open(write_report(driven))
+
+    page.until("document.querySelector('.panel polyline')")
+
+    assert page.texts(".panel figcaption small") == [" px · given"]
+    assert page.texts(".legend b") == ["x", "y"]

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from strands_diffusers.errors import OutputError, ReportError, RequestError
@@ -68,6 +69,31 @@ def test_curves_are_those_of_the_action_file_in_named_columns_and_physical_units
     assert [curve["label"] for curve in panel["curves"]] == ["x", "y"]
     assert take["curves"]["values"][0] == pytest.approx([row[0] for row in physical], rel=1e-3)
     assert take["curves"]["values"][1] == pytest.approx([row[1] for row in physical], rel=1e-3)
+
+
+def test_the_actions_that_were_given_have_curves_too(driven, job):
+    curves = data_of(write_report(driven))["jobs"][0]["takes"][0]["curves"]
+
+    record = json.loads((driven / "manifest.json").read_text())
+    pixels = 256 * (np.array(record["rollout"]["given_action"])[0] + 1)
+    np.testing.assert_allclose(curves["values"], pixels.T, rtol=1e-3)
+    assert curves["given"]
+    assert not data_of(write_report(job))["jobs"][0]["takes"][0]["curves"]["given"]
+
+
+def test_a_picture_that_is_gone_or_lies_elsewhere_is_named_and_left_out(sweep):
+    directory = sweep(3)
+    (directory / "horizon.png").write_bytes(b"png")
+    (directory.parent / "other.png").write_bytes(b"png")
+    pictures = [{"name": "error", "path": path} for path in ("horizon.png", "gone.png", "../other.png")]
+    (directory / "sweep.json").write_text(
+        json.dumps({"schema_version": 1, "jobs": [], "pictures": [*pictures, "what"]})
+    )
+
+    data = data_of(write_report(directory))
+
+    assert data["pictures"] == [{"name": "error", "href": "./horizon.png"}]
+    assert len(data["notes"]) == 3
 
 
 def test_metrics_carry_the_direction_and_unit_that_their_classes_declare(job):

@@ -141,6 +141,7 @@ def test_a_sweep_that_predicts_actions_ends_in_a_picture_of_the_horizon(tmp_path
     with Image.open(tmp_path / "horizon.png") as picture:
         assert picture.size == (1600, 720)
     assert any(note.startswith("error along the horizon: ") for note in notes)
+    assert '"href":"./horizon.png"' in (tmp_path / "index.html").read_text()
 
 
 def test_a_perfect_prediction_can_be_drawn(tmp_path):

@@ -107,7 +107,9 @@ def test_verdicts_and_tables_of_the_sweep_stand_in_its_summary_run(tmp_path, row
     directory.mkdir()
     verdict = {"name": "seed_spread", "verdict": "seeds matter", "holds": None, "numbers": {"a": 1.5, "b": {"c": 2}}}
     table = {"name": "evaluation: video", "columns": ["value", "mean"], "rows": [["psnr", 21.5]], "note": ""}
-    (directory / "sweep.json").write_text(json.dumps({"verdicts": [verdict], "tables": [table]}))
+    Image.new("RGB", (40, 30), "teal").save(directory / "horizon.png")
+    picture = {"name": "error along the horizon", "path": "horizon.png"}
+    (directory / "sweep.json").write_text(json.dumps({"verdicts": [verdict], "tables": [table], "pictures": [picture]}))
 
     log_sweep(rows, directory, {})
 
@@ -115,3 +117,6 @@ def test_verdicts_and_tables_of_the_sweep_stand_in_its_summary_run(tmp_path, row
     summary = {key: run.summary[f"verdict/seed_spread{key}"] for key in ("", "/a", "/b.c")}
     assert summary == {"": "seeds matter", "/a": 1.5, "/b.c": 2}
     assert run.summary["evaluation/video"]["_type"] == "table-file"
+    shown = run.summary["plots/horizon"]
+    assert shown["_type"] == "image-file"
+    assert (run.directory / "files" / shown["path"]).read_bytes() == (directory / "horizon.png").read_bytes()

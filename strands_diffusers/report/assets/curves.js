@@ -51,7 +51,7 @@ function showTip(take, step, element, x) {
     row.cells.push(el('span', {'--c': curve.colour}, el('b', {}, curve.label), ` ${reading(values[step])}`));
   }
   const tip = place('tip');
-  tip.replaceChildren(el('p.when', {}, `step ${step} `, take.fps ? el('small', {}, `${((step + 0.5) / take.fps).toFixed(2)}\u202fs`) : ''),
+  tip.replaceChildren(el('p.when', {}, `step ${step} `, take.curves.given ? 'given ' : '', take.fps ? el('small', {}, `${((step + 0.5) / take.fps).toFixed(2)}\u202fs`) : ''),
     ...rows.map(({panel, cells}) => el('p', {}, el('small', {}, `${panel.title} · ${panel.unit}`), el('span.cells', {}, cells))));
   tip.hidden = false;
   const box = element.getBoundingClientRect();
@@ -119,7 +119,7 @@ function drawPanel(panel, lines, {take, steps, chunk, beyond, width}) {
   });
   drawing.addEventListener('pointerleave', () => { pointed = null; move(shownTime()); });
   drawing.addEventListener('click', () => { if (pointed !== null && take.fps) { play(false); seek(pointed / take.fps); } });
-  const node = el('figure.panel', {}, el('figcaption', {}, el('span', {}, panel.title, el('small', {}, ` ${panel.unit}`)),
+  const node = el('figure.panel', {}, el('figcaption', {}, el('span', {}, panel.title, el('small', {}, ` ${panel.unit}${take.curves.given ? ' · given' : ''}`)),
     el('span.legend', {}, readings.map((reading, index) => el('span', {}, reading, numbers[index])))), drawing);
   return {node, move};
 }

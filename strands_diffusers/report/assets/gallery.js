@@ -73,7 +73,7 @@ function card(job, take) {
   const self = {job, take, node, frame, open, metric, strip: null, visible: false};
   node.near = (visible) => { self.visible = visible; draw(self); };
   if (take && take.curves) {
-    self.strip = el('div.strip');
+    self.strip = el('div.strip', {title: take.curves.given ? 'The actions that were given' : false});
     self.strip.addEventListener('pointermove', (event) => pointAt(self, event));
     self.strip.addEventListener('pointerleave', () => { hideTip(); if (self.cross) self.cross.hidden = true; });
     self.strip.addEventListener('click', () => openDetail(job, take));

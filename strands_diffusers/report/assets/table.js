@@ -71,14 +71,18 @@ function columnMenu() {
   return menu('Columns', body, 'Which metrics the table shows');
 }
 
-// Tables and verdicts of sweep.json.
+// Tables, pictures and verdicts of sweep.json.
 function drawTables() {
-  place('tables').hidden = !DATA.tables.length;
+  place('tables').hidden = !DATA.tables.length && !DATA.pictures.length;
+  const body = (rows) => el('tbody', {}, rows.map((row) => el('tr', {}, row.map((value) => (isNumber(value) ? el('td.num', {title: String(value)}, number(value)) : el('td', {}, value))))));
   place('tables').replaceChildren(...DATA.tables.map(({name, columns, rows, note}) => el('div', {},
     el('div.heading', {}, el('h2', {}, words(name)), note ? el('small', {}, note) : ''),
     el('div.scroll', {tabindex: '0', role: 'region', 'aria-label': name}, el('table', {},
       el('thead', {}, el('tr', {}, columns.map((column, index) => el(rows.some((row) => isNumber(row[index])) ? 'th.num' : 'th', {scope: 'col'}, words(column))))),
-      el('tbody', {}, rows.map((row) => el('tr', {}, row.map((value) => (isNumber(value) ? el('td.num', {title: String(value)}, number(value)) : el('td', {}, value)))))))))));
+      body(rows))))),
+  ...DATA.pictures.map(({name, href}) => el('div', {},
+    el('div.heading', {}, el('h2', {}, words(name))),
+    el('a.picture', {href, title: 'Open the picture'}, el('img', {src: href, alt: name, loading: 'lazy'})))));
   place('verdicts').hidden = !DATA.verdicts.length;
   place('verdicts').replaceChildren(...DATA.verdicts.map(({name, verdict, numbers}) => el('div.verdict', {},
     el('h2', {}, words(name)), el('p', {}, verdict),
