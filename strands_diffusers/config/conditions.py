@@ -24,7 +24,7 @@ class ActionConditionConfig(ConditionConfig):
     """Action steps T of one chunk, a multiple of 4; the paired video has T + 1 frames. null: the domain's own."""
 
     num_chunks: int = 1
-    """Chunks K in one rollout, each starting from the last frame of the one before; 1 and more."""
+    """Chunks K in one rollout, each starting from the last frame of the one before; 1 and more. Cut off, it goes on in its folder."""
 
     resolution_tier: int | None = None
     """Canvas 256, 480, 704 or 720; null: the smallest that needs no downscaling, else 480."""

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,20 +25,35 @@ Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) while a rollout runs."""
 
 
+class Kept(Protocol):
+    """Where the finished chunks of a long rollout survive the process, for the same request to go on from."""
+
+    def read(self, chunk: int, wanted: frozenset[str]) -> tuple[list[Sample], dict[str, Any]] | None:
+        """The samples of a chunk that was finished before, and the facts of the engine; None where there are none."""
+
+    def write(self, chunk: int, wanted: frozenset[str], samples: list[Sample], engine: dict[str, Any]) -> None:
+        """Keep a chunk that was just finished."""
+
+
 def generate(
-    model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None = None
+    model: WorldModel,
+    config: RunConfig,
+    prepared: Prepared,
+    wanted: frozenset[str],
+    progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> list[Rollout]:
     """Produce `sampler.num_samples` futures of one prepared request.
 
     `wanted` holds the output types that some serializer, visualizer or metric needs; nothing else is computed where
-    the engine can help it.
+    the engine can help it. Rollouts of several chunks go on from those that `kept` has.
 
     Raises: `EngineError` where the chosen engine cannot hold, `RolloutError` where the pipeline call fails.
     """
     with model.lock, _scheduler(model, config):
         _reset_peak()
         if isinstance(config.condition, ActionConditionConfig):
-            rollouts = _action_rollouts(model, config, prepared, wanted, progress)
+            rollouts = _action_rollouts(model, config, prepared, wanted, progress, kept)
         else:
             rollouts = _world_rollouts(model, config, prepared, wanted, progress)
     peak = _peak_memory()
@@ -80,36 +95,45 @@ def _run(
 
 
 def _action_rollouts(
-    model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None
+    model: WorldModel,
+    config: RunConfig,
+    prepared: Prepared,
+    wanted: frozenset[str],
+    progress: Progress | None,
+    kept: Kept | None,
 ) -> list[Rollout]:
     """Action modes: K chunks one after the other, each starting from the last frame of the one before."""
     assert prepared.frames_FHWC is not None
-    seeds, chained = _seeds(config), prepared.num_chunks > 1 and prepared.mode != "inverse_dynamics"
+    seeds, long = _seeds(config), prepared.num_chunks > 1
+    chained = long and prepared.mode != "inverse_dynamics"
     chunk_wanted = wanted & {"video", "action"} | ({"video"} if chained else frozenset())
+    kept = kept if long else None
     done: list[list[Sample]] = [[] for _ in seeds]
-    facts: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     built: Built | None = None
     for k in range(prepared.num_chunks):
-        if k == 0 or prepared.mode == "inverse_dynamics":
-            built = condition.build_chunk(config, prepared, model, k, None)
-            samples, facts = _run(model, config, built, chunk_wanted, seeds, progress)
-        else:  # each sample goes on from its own last frame
-            samples = []
-            for i, seed in enumerate(seeds):
-                last = done[i][-1].video
-                assert last is not None
-                built = condition.build_chunk(config, prepared, model, k, last[-1])
-                one, facts = _run(model, config, built, chunk_wanted, (seed + 1_000_003 * k,), progress)
-                samples += one
+        # Each sample of a chained rollout goes on from its own last frame, so that it takes a call of its own.
+        calls = [(seed + 1_000_003 * k,) for seed in seeds] if chained and k else [seeds]
+        before = kept.read(k, chunk_wanted) if kept else None
+        samples: list[Sample] = []
+        for i, call_seeds in enumerate(calls):
+            last = done[i][-1].video if chained and k else None
+            built = condition.build_chunk(config, prepared, model, k, None if last is None else last[-1])
+            if before is None:
+                drawn, details["engine"] = _run(model, config, built, chunk_wanted, call_seeds, progress)
+                samples += drawn
+        if before is not None:
+            samples, details["engine"] = before
+            details["chunks_kept"] = k + 1
+        elif kept:
+            kept.write(k, chunk_wanted, samples, details["engine"])
         for i, sample in enumerate(samples):
             done[i].append(sample)
     assert built is not None
     assert built.canvas is not None
+    details["resolved"] = built.resolved
     reference = _reference(model, prepared, built) if len(prepared.frames_FHWC) > 1 else None
-    return [
-        _action_rollout(config, prepared, chunks, reference, {"engine": facts, "resolved": built.resolved}, i)
-        for i, chunks in enumerate(done)
-    ]
+    return [_action_rollout(config, prepared, chunks, reference, details, i) for i, chunks in enumerate(done)]
 
 
 def _reference(model: WorldModel, prepared: Prepared, built: Built) -> np.ndarray:

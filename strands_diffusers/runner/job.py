@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers import domains
 from strands_diffusers.config.checks import GIVES
@@ -22,6 +22,9 @@ from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, V
 from strands_diffusers.plugin.manager import PluginIndex, plugins
 from strands_diffusers.results import OUTPUT_TYPES, Artifact, Observation, Rollout, RunInfo
 from strands_diffusers.runner import manifest, provenance
+
+if TYPE_CHECKING:
+    from strands_diffusers.runner.chunks import FinishedChunks
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -171,6 +174,7 @@ def run_job(
             record = _record(job, result, directory, clock, started, overrides)
             manifest.write_json(directory / manifest.MANIFEST, record)
             (directory / manifest.FAILURE).unlink(missing_ok=True)
+            result.kept.clear()
     except BaseException as error:
         tracker.finish("failed", f"{type(error).__name__}: {one_line(error)}", {"seconds": dict(clock.seconds)})
         manifest.write_failure(
@@ -188,29 +192,34 @@ class _Produced:
     metrics: list[Metrics]
     model: dict[str, Any]
     notes: list[str]
+    kept: FinishedChunks
 
 
 def _run(job: Job, directory: Path, clock: Clock, tracker: _SafeTracker, progress: Progress | None) -> _Produced:
     from strands_diffusers.pipelines import generate, loader
+    from strands_diffusers.runner.chunks import FinishedChunks
 
     config = job.config
     with clock("load"):
         model, warm = loader.load(config.model)
     wanted = wanted_types(job.prepared.mode, job.serializers, [*job.visualizers, *job.metrics])
     with clock("generate"):
-        rollouts = generate.generate(model, config, job.prepared, wanted, progress)
+        kept = FinishedChunks(directory, job.hash)
+        rollouts = generate.generate(model, config, job.prepared, wanted, progress, kept)
     if noted := list(job.prepared.notes):
         rollouts = [replace(r, details={**r.details, "notes": noted}) for r in rollouts]
     notes = [
         f"engine: {reason}" for reason in {r.details.get("engine", {}).get("reason") for r in rollouts[:1]} - {None}
     ]
+    if before := rollouts[0].details.get("chunks_kept"):
+        notes.append(f"{before} of {job.prepared.num_chunks} chunks were finished before")
     with clock("write"), manifest.staging(directory) as private:
         written = [_write(r, private, job) for r in rollouts]
         written[0][0][:0] = _draw_all(rollouts, private, job)
         manifest.publish(private, directory)
         moved = [[replace(a, path=directory / a.path.relative_to(private)) for a in files] for files, _ in written]
     facts = {**loader.describe(model), "warm": warm}
-    produced = _Produced(rollouts, list(zip(rollouts, moved, strict=True)), [m for _, m in written], facts, notes)
+    produced = _Produced(rollouts, list(zip(rollouts, moved, strict=True)), [m for _, m in written], facts, notes, kept)
     with clock("tracker"):
         for (rollout, files), values in zip(produced.artifacts, produced.metrics, strict=True):
             tracker.log(rollout, files, values)
