@@ -28,6 +28,9 @@ HELD_OUT_SEED = 500_000
 PUSHER_RADIUS_PX = 15
 """Radius of the round pusher [simulator pixels]."""
 
+SUCCESS = 0.95
+"""Coverage of the target above which gym-pusht calls an episode solved; its reward is coverage / 0.95, at most 1."""
+
 _SUBSTEPS = 10  # 10 x 0.01 s = one frame, as in PushTEnv.step
 _REACH_PX = (16.0, 496.0)  # targets beyond the walls would press the pusher into them
 
@@ -74,6 +77,11 @@ class PushT:
         """The corners of the block's two rectangles, [8, 2]."""
         block = self._env.block
         return np.array([block.local_to_world(v) for s in self._env._block_shapes for v in s.get_vertices()])
+
+    @property
+    def coverage(self) -> float:
+        """Share of the green target that the block covers, 0 to 1: gym-pusht's own measure of success (above 0.95)."""
+        return float(self._env._get_coverage())
 
     @property
     def state(self) -> np.ndarray:
