@@ -111,6 +111,11 @@ def _run(arguments: Sequence[str], overrides: Sequence[str], multirun: bool) -> 
         raise
     except sweep.StopSweep as stop:
         say(str(stop))
+    except OSError as error:
+        if not command.sweep or not any(command.sweep.counts.values()):
+            raise  # nothing was run: the folder is a wrong choice
+        where = f" {error.filename}" if error.filename else ""
+        say(f"the sweep stopped, the next job's folder cannot be written to: {error.strerror or error}{where}")
     except StrandsDiffusersError:
         if not multirun:
             raise
@@ -189,6 +194,8 @@ class _Command:
         directory = sweep.Folders.latest
         if directory is None or not directory.is_dir():
             return 1
-        rows, notes = summary.conclude(directory, self._started, self._tracker)
-        say("\n".join([sweep_table(directory, rows), *(f"  {note}" for note in notes)]))
-        return 1 if any(row.status == "failed" for row in rows) or (self.sweep and len(rows) < self.sweep.total) else 0
+        told = self.sweep.failed if self.sweep else ()
+        rows, notes = summary.conclude(directory, self._started, self._tracker, told)
+        total = self.sweep.total if self.sweep else None
+        say("\n".join([sweep_table(directory, rows, total), *(f"  {note}" for note in notes)]))
+        return 1 if any(row.status == "failed" for row in rows) or len(rows) < (total or 0) else 0

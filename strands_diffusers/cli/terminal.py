@@ -37,15 +37,26 @@ def table(result: Any) -> str:
     return "\n".join([head, *lines, *metrics[:8], *(f"  {n}" for n in result.notes)])
 
 
-def sweep_table(directory: Path, rows: Sequence[Any]) -> str:
-    """How a sweep ended: counts, then one line a job."""
+def sweep_table(directory: Path, rows: Sequence[Any], total: int | None = None) -> str:
+    """How a sweep ended: counts, then one line a job with what sets it apart; then how to get what is missing.
+
+    `total`: how many jobs were asked for, where that is known; those that were never begun have no row.
+    """
     counts = {status: sum(row.status == status for row in rows) for status in ("done", "skipped", "failed")}
+    counts["not begun"] = max(0, (total or 0) - len(rows))
     head = ", ".join(f"{n} {status}" for status, n in counts.items() if n or status == "done")
-    lines = [f"{shown(directory)}: {head}"]
-    for row in rows:
+    own = [[o for o in row.overrides if not o.startswith(("output_dir=", "resume="))] for row in rows]
+    common = [o for o in own[0] if all(o in others for others in own)] if len(rows) > 1 else []
+    cells = [" ".join(o for o in mine if o not in common) for mine in own]
+    states = [f"failed at {row.stage}" if row.status == "failed" and row.stage else row.status for row in rows]
+    wide = [max((len(text) for text in texts), default=0) for texts in (states, cells)]
+    lines = [f"{shown(directory)}: {head}", *([f"  all jobs: {' '.join(common)}"] if common else [])]
+    for row, state, cell in zip(rows, states, cells, strict=True):
         seconds = f"{row.seconds:6.1f} s" if row.seconds is not None else " " * 8
-        error = f"  {row.error}" if row.error else ""
-        lines.append(f"  {row.number:>4}  {row.status:<7}  {seconds}  {' '.join(row.overrides)}{error}")
+        line = f"  {row.number:>4}  {state:<{wide[0]}}  {seconds}  {cell:<{min(wide[1], 60)}}  {row.error or ''}"
+        lines.append(line.rstrip())
+    if counts["failed"] or counts["not begun"]:
+        lines.append(f"  to run only what is missing: the same command with resume={shown(directory)}")
     return "\n".join(lines)
 
 

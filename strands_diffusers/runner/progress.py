@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from strands_diffusers.errors import RolloutError
 from strands_diffusers.runner.job import Progress
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A failed job, as it was told: the record of one whose disk is full may not be in its folder."""
+
+    number: str
+    """Its folder's name."""
+
+    overrides: list[str]
+    stage: str
+    error: str
+    """`OutputError: the disk is full`."""
 
 
 class SweepProgress:
@@ -17,6 +31,7 @@ class SweepProgress:
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self.total = total
         self.counts = {"done": 0, "skipped": 0, "failed": 0}
+        self.failed: list[Failed] = []
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._started: float | None = None
@@ -36,10 +51,12 @@ class SweepProgress:
         self._stage = f"{what} {done}/{total}"
         self._show()
 
-    def finished(self, status: str, line: str | None = None) -> None:
+    def finished(self, status: str, line: str | None = None, failed: Failed | None = None) -> None:
         """A job ended as `done`, `skipped` or `failed`; `line` is said at once."""
         self._started = self._started or time.monotonic()
         self.counts[status] += 1
+        if failed:
+            self.failed.append(failed)
         self._stage = ""
         if line:
             self._write(f"{line}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from strands_diffusers.errors import StrandsDiffusersError, one_line
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.runner import manifest
+from strands_diffusers.runner.progress import Failed
 
 log = logging.getLogger(__name__)
 SWEEP = "sweep.json"
@@ -33,10 +34,13 @@ class Row:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def rows(directory: Path, since: float = 0.0) -> list[Row]:
-    """The jobs of a sweep's folder; those complete before `since` (a `time.time()`) count as skipped."""
+def rows(directory: Path, since: float = 0.0, told: Iterable[Failed] = ()) -> list[Row]:
+    """The jobs of a sweep's folder; those complete before `since` (a `time.time()`) count as skipped.
+
+    `told`: what is known of failed jobs, whose folders may hold no record, or an older one, where the disk is full.
+    """
     found = []
-    for folder in sorted((p for p in directory.iterdir() if p.is_dir()), key=_natural):
+    for folder in (p for p in directory.iterdir() if p.is_dir()):
         done, failed = manifest.read(folder), manifest.read_failure(folder)
         if done:
             before = (folder / manifest.MANIFEST).stat().st_mtime < since
@@ -45,12 +49,15 @@ def rows(directory: Path, since: float = 0.0) -> list[Row]:
             found.append(Row(folder.name, status, done["overrides"], None, None, seconds, done["metrics"]))
         elif failed:
             found.append(Row(folder.name, "failed", failed["overrides"], failed["error"], failed.get("stage")))
-    return found
+    lost = {job.number: Row(job.number, "failed", job.overrides, job.error, job.stage) for job in told}
+    return sorted(
+        [*(row for row in found if row.number not in lost), *lost.values()], key=lambda row: _natural(row.number)
+    )
 
 
-def _natural(path: Path) -> tuple[int, str]:
-    digits = path.name.split("-")[0]
-    return (int(digits), path.name) if digits.isdigit() else (1 << 30, path.name)
+def _natural(name: str) -> tuple[int, str]:
+    digits = name.split("-")[0]
+    return (int(digits), name) if digits.isdigit() else (1 << 30, name)
 
 
 def write(directory: Path, found: Sequence[Row], extra: Mapping[str, Any] | None = None) -> None:
@@ -64,11 +71,13 @@ def write(directory: Path, found: Sequence[Row], extra: Mapping[str, Any] | None
     manifest.write_json(directory / SWEEP, record)
 
 
-def conclude(directory: Path, since: float, tracker: Tracker | None) -> tuple[list[Row], list[str]]:
+def conclude(
+    directory: Path, since: float, tracker: Tracker | None, told: Iterable[Failed] = ()
+) -> tuple[list[Row], list[str]]:
     """Write `sweep.json`, the page and the tracker's summary of a sweep; return its rows and lines for the terminal."""
     from strands_diffusers.report import write_report
 
-    found: list[Row] = rows(directory, since)
+    found: list[Row] = rows(directory, since, told)
     extra, notes = _judged(directory, len(found))
     write(directory, found, extra)
     if tracker:

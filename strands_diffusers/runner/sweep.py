@@ -18,7 +18,7 @@ from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_li
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.choices import prepare as prepare
 from strands_diffusers.runner import job, manifest, resume
-from strands_diffusers.runner.progress import SweepProgress, limited
+from strands_diffusers.runner.progress import Failed, SweepProgress, limited
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def task(
     multirun = hydra.mode is RunMode.MULTIRUN
     directory, cwd = Path(hydra.runtime.output_dir), Path(hydra.runtime.cwd)
     config: RunConfig | None = None
+    began = False
     try:
         config = compose.to_run_config(node, overrides, cwd)
         checked = job.check(config, cwd=cwd)
@@ -58,7 +59,8 @@ def task(
                 else:
                     log.info("already done: %s", done.directory)
                 return objective(config.sweep.objective, done.manifest["metrics"])
-            if difference := resume.why_not(checked.identity, folder):
+            changed = manifest.read(directory) is not None  # else it is new, or failed, or was never begun
+            if changed and (difference := resume.why_not(checked.identity, folder)):
                 (sweep.say if sweep else log.info)(
                     f"job {directory.name} runs: it differs from the nearest finished one in {difference}"
                 )
@@ -66,12 +68,13 @@ def task(
             if sweep:
                 sweep.begins(directory)
         group = _group_name(Path(hydra.sweep.dir)) if multirun else None
+        began = True  # from here on a failure leaves its own record
         result = _with_retries(
             checked, directory, overrides, group, sweep.stage if sweep else progress, sweep.say if sweep else None
         )
     except Exception as error:
         if multirun:
-            if manifest.read_failure(directory) is None:
+            if not began:
                 manifest.write_failure(directory, error, "check", overrides)
             _say_failed(sweep, hydra.job.num, overrides, error, directory)
             if config is not None and config.sweep.fail_fast:
@@ -114,10 +117,12 @@ def _say_failed(
     sweep: SweepProgress | None, number: object, overrides: Sequence[str], error: Exception, directory: Path
 ) -> None:
     """Report a failed job the moment it happens: job, overrides, stage, one line, where the record is."""
-    stage = (manifest.read_failure(directory) or {}).get("stage", "check")
+    text = f"{type(error).__name__}: {one_line(error)}"
+    record = manifest.read_failure(directory) or {}
+    stage = record["stage"] if str(record.get("error", "")).startswith(text[:200]) else "unknown"  # or left earlier
     line = f"job {number} failed at {stage}: {' '.join(overrides)}: {one_line(error)}  [{directory / manifest.FAILURE}]"
     if sweep:
-        sweep.finished("failed", line)
+        sweep.finished("failed", line, Failed(directory.name, list(overrides), stage, text))
     else:
         log.error(line)
 

@@ -56,6 +56,7 @@ def test_resume_runs_only_what_is_missing_and_touches_nothing_else(command, tmp_
     assert status == 0
     assert "2 skipped" in err
     assert "1 done" in err
+    assert "differs" not in err, "a job that never ran did not change"
     assert complete(sweep) == ["0", "1", "2"]
     assert {k: v for k, v in hashes(sweep).items() if k in before} == before
 
@@ -112,6 +113,23 @@ def test_a_time_limit_ends_a_job_with_its_stage(command, tmp_path):
     assert "exceeded" in manifest.read_failure(tmp_path / "sweep" / "0")["error"]
 
 
+def test_a_folder_that_cannot_be_written_to_stops_the_sweep_with_what_was_done(command, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "1").write_text("not a folder")
+
+    status, err = command("seed=0,1,2", "output_dir=sweep")
+
+    assert status == 1
+    assert "the sweep stopped, the next job's folder cannot be written to: File exists" in err
+    assert "sweep: 1 done, 2 not begun" in err
+    assert "the same command with resume=sweep" in err
+
+    (tmp_path / "sweep" / "1").unlink()
+    status, err = command("seed=0,1,2", "resume=sweep")
+    assert status == 0
+    assert "sweep: 2 done, 1 skipped" in err
+
+
 def start(tmp_path: Path, *arguments: str, **env: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "strands_diffusers", "-m", *BARE, *arguments],
@@ -157,7 +175,7 @@ def test_fail_fast_stops_at_the_first_failure(tmp_path):
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_sweep_that_dies_in_the_middle_goes_on_where_it_was(tmp_path, how):
     sweep = tmp_path / "sweep"
     process = start(tmp_path, "seed=range(5)", "output_dir=sweep", "visualizer=[timeseries]")

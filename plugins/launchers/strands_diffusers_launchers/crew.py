@@ -16,7 +16,7 @@ from typing import Any
 
 from strands_diffusers.errors import SweepError
 from strands_diffusers.runner.manifest import FAILURE, read, record_lost_job
-from strands_diffusers.runner.progress import SweepProgress
+from strands_diffusers.runner.progress import Failed, SweepProgress
 from strands_diffusers.runner.sweep import StopSweep, objective
 from strands_diffusers_launchers.messages import (
     Backend,
@@ -158,7 +158,8 @@ class Crew:
             return
         where = f"[{flight.directory / FAILURE}, log {log_file}]"
         line = f"job {job.number} failed at {flight.stage}: {' '.join(job.overrides)}: {reason}  {where}"
-        batch.is_lost(job, started, Ended("failed", error=f"job {job.number}: {reason}", line=line))
+        failed = Failed(flight.directory.name, list(job.overrides), flight.stage, f"SweepError: {reason}")
+        batch.is_lost(job, started, Ended("failed", error=f"job {job.number}: {reason}", line=line, failed=failed))
 
     def _patience(self) -> float | None:
         """How long to wait for a message: until a worker counts as hung [s]."""
@@ -234,7 +235,7 @@ class _Batch:
         """A job is over."""
         self.ended[job.number] = ended
         if self._progress:
-            self._progress.finished(ended.status, ended.line)
+            self._progress.finished(ended.status, ended.line, ended.failed)
         elif ended.line:
             log.error(ended.line)
         if ended.stop:

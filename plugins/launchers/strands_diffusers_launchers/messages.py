@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from strands_diffusers.runner.progress import Failed
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -85,6 +87,9 @@ class Ended:
     error: str | None = None
     line: str | None = None
     """What to say of a failed job, in one line."""
+
+    failed: Failed | None = None
+    """What a failed job has in the sweep's table."""
 
     stop: bool = False
     """The sweep ends here (`sweep.fail_fast`)."""

@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from strands_diffusers.errors import one_line
 from strands_diffusers.runner import sweep
 from strands_diffusers.runner.manifest import write_failure
-from strands_diffusers.runner.progress import SweepProgress
+from strands_diffusers.runner.progress import Failed, SweepProgress
 from strands_diffusers_launchers.messages import Ended, Job, Message, Moved, Said, Stage, Started
 
 Say = Callable[[Message], None]
@@ -115,15 +115,17 @@ class Bench:
                 job_subdir_key="hydra.sweep.subdir",
             )
         except sweep.StopSweep as stop:
-            return Ended("failed", error=str(stop), line=relay.line, stop=True)
+            return Ended("failed", error=str(stop), line=relay.line, failed=relay.failure, stop=True)
         except OSError as error:  # Hydra could not write into the job's folder
-            write_failure(Path(started.directory), error, "start", job.overrides)
-            return _failed(job, error)
+            folder = Path(started.directory)
+            write_failure(folder, error, "start", job.overrides)
+            return _failed(job, error, folder=folder)
         finally:
             faulthandler.cancel_dump_traceback_later()
         if result.status is JobStatus.COMPLETED:
             return Ended(relay.status, value=result.return_value, facts=_facts(result))
-        return replace(_failed(job, result._return_value, relay.line), facts=_facts(result))
+        failed = _failed(job, result._return_value, relay.line)
+        return replace(failed, failed=relay.failure or failed.failed, facts=_facts(result))
 
     def _compose(self, job: Job) -> DictConfig:
         recipe = self._recipe
@@ -145,9 +147,14 @@ def _started(config: DictConfig) -> Started:
     return Started(str(directory), time.time(), config.sweep.retries, config.sweep.timeout_s, config.sweep.fail_fast)
 
 
-def _failed(job: Job, error: Exception, line: str | None = None) -> Ended:
-    text = f"job {job.number}: {type(error).__name__}: {one_line(error)}"
-    return Ended("failed", error=text, line=line or text)
+def _failed(job: Job, error: Exception, line: str | None = None, *, folder: Path | None = None) -> Ended:
+    """A job that failed before the runner had it, unless `line` is what the runner says of it."""
+    text, where = f"{type(error).__name__}: {one_line(error)}", f"  [{folder}]" if folder else ""
+    line = line or f"job {job.number} failed at start: {' '.join(job.overrides)}: {one_line(error)}{where}"
+    name = folder.name if folder else str(job.number)
+    return Ended(
+        "failed", error=f"job {job.number}: {text}", line=line, failed=Failed(name, list(job.overrides), "start", text)
+    )
 
 
 class _Relay(SweepProgress):
@@ -160,6 +167,7 @@ class _Relay(SweepProgress):
         self._loads: bool | None = None
         self.status = "done"
         self.line: str | None = None
+        self.failure: Failed | None = None
 
     def begins(self, directory: Path) -> None:
         self._tell(Moved(str(directory)))
@@ -177,8 +185,8 @@ class _Relay(SweepProgress):
                 faulthandler.dump_traceback_later(self._patience_s, file=2)
         self._tell(stage)
 
-    def finished(self, status: str, line: str | None = None) -> None:
-        self.status, self.line = status, line
+    def finished(self, status: str, line: str | None = None, failed: Failed | None = None) -> None:
+        self.status, self.line, self.failure = status, line, failed
 
 
 def _facts(result: JobReturn) -> dict[str, Any]:
