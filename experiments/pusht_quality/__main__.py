@@ -6,13 +6,9 @@ Results go to `OUT/results.jsonl` as they come; started again, it goes on from t
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
-import time
 from pathlib import Path
-from typing import Any
 
-from . import jobs, sheet, table
+from . import jobs, sheet, table, work
 
 
 def main() -> None:
@@ -34,32 +30,17 @@ def main() -> None:
     if films:
         films.mkdir(exist_ok=True)
     log = options.out / "results.jsonl"
-    results = _read(log)
+    results = work.read(log)
     done = {(r["kind"], r["index"], r["task"]) for r in results}
     todo = [job for job in jobs.plan(options.clips, options.starts, options.unseen) if job not in done]
-    begin = last = time.monotonic()
-    setup = (options.model, options.steps, options.guidance, films)
-    with multiprocessing.get_context("spawn").Pool(options.procs, jobs.set_up, setup) as pool, log.open("a") as file:
-        for count, result in enumerate(pool.imap_unordered(jobs.run, todo), 1):
-            results.append(result)
-            file.write(json.dumps(result) + "\n")
-            file.flush()
-            if time.monotonic() - last > 15 or count == len(todo):
-                last = time.monotonic()
-                spent = (last - begin) / 60
-                left = spent * (len(todo) - count) / count
-                print(f"{count}/{len(todo)} | {spent:.1f} min, {left:.1f} min left", flush=True)
+    results += work.run(todo, (options.model, options.steps, options.guidance, films), log, options.procs)
     title = f"{options.model.name}, {options.steps} steps, guidance {options.guidance:g}"
-    beside = _read(options.beside / "results.jsonl") if options.beside else None
+    beside = work.read(options.beside / "results.jsonl") if options.beside else None
     text = table.markdown(results, title, beside)
     (options.out / "table.md").write_text(text)
     print(text)
     if films:
         sheet.draw(films, options.out / "sheet.png")
-
-
-def _read(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 if __name__ == "__main__":

@@ -37,21 +37,22 @@ UNSEEN = {
 MEAN_ACTION = np.zeros(2)
 """The middle of the table: within 0.02 of the mean of the training actions."""
 
-_state: dict[str, Any] = {}
+process: dict[str, Any] = {}
+"""Of this process: `world`, `sim` and `films`, see `set_up`."""
 
 
 def set_up(directory: Path, steps: int, guidance: float, films: Path | None) -> None:
     """Load the model and the simulator, once per process."""
-    _state["world"], _state["sim"], _state["films"] = World(directory, steps, guidance), PushT(), films
+    process["world"], process["sim"], process["films"] = World(directory, steps, guidance), PushT(), films
 
 
 def run(job: tuple[str, int, str]) -> dict[str, Any]:
     """`(kind, index, task)` -> `{kind, index, task, seconds, measure: value...}`; keeps the films where asked to."""
     kind, index, task = job
-    world: World = _state["world"]
-    result, films = {"video": _video, "inverse": _inverse}.get(kind, _policy)(world, _state["sim"], kind, index, task)
-    if _state["films"]:
-        np.savez_compressed(_state["films"] / f"{kind}_{index:04d}_{task}.npz", **films)
+    world: World = process["world"]
+    result, films = {"video": _video, "inverse": _inverse}.get(kind, _policy)(world, process["sim"], kind, index, task)
+    if process["films"]:
+        np.savez_compressed(process["films"] / f"{kind}_{index:04d}_{task}.npz", **films)
     return {"kind": kind, "index": index, "task": task, "seconds": world.seconds[-1], **result}
 
 

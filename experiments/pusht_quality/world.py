@@ -24,6 +24,7 @@ class World:
     ) -> None:
         torch.set_num_threads(1)
         self.directory, self.guidance_scale = directory.absolute(), guidance_scale
+        self.num_inference_steps = num_inference_steps
         self.overrides = [
             "model=custom",
             f"model.repo={self.directory}",
@@ -32,7 +33,6 @@ class World:
             "visualizer=[]",
             "metric=[]",
             "tracker=none",
-            f"sampler.num_inference_steps={num_inference_steps}",
             f"sampler.flow_shift={flow_shift}",
         ]
         self.vae = AutoencoderKLWan.from_pretrained(directory, subfolder="vae", dtype=torch.bfloat16)
@@ -46,6 +46,7 @@ class World:
                 f'prompt="{prompt}"',
                 f"seed={seed}",
                 f"sampler.guidance_scale={guidance_scale}",
+                f"sampler.num_inference_steps={self.num_inference_steps}",
                 observation=seen,
                 output_dir=Path(scratch) / "rollout",
             )
