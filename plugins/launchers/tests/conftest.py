@@ -1,5 +1,6 @@
 """Sweeps of the real command in a process of its own, with a plugin whose jobs raise, die, hang or fill a disk."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -106,12 +107,24 @@ class Sweep:
                 continue
         return found
 
-    def orphans(self, within: float = 5) -> list[int]:
-        """What is still there some time after the command is over."""
+    def orphans(self, within: float = 5) -> list[str]:
+        """The names of what is still there some time after the command is over, Ray's own agents aside.
+
+        Those hold no model and no job; where Ray was killed, they end when a request to it times out, after 60 s.
+        """
         until = time.monotonic() + within
-        while (found := self.processes()) and time.monotonic() < until:
+        while (found := self._named()) and time.monotonic() < until:
             time.sleep(0.1)
         return found
+
+    def _named(self) -> list[str]:
+        names = []
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                name = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                if name not in ("ray::DashboardAgent", "ray::RuntimeEnvAgent"):
+                    names.append(f"{pid}: {name[:200]}")
+        return names
 
 
 @pytest.fixture
