@@ -46,7 +46,7 @@ class SweepRow:
 def rows_of(directory: Path, jobs: Sequence[Any]) -> list[SweepRow]:
     """The table's rows for the jobs of a finished sweep (as in its `sweep.json`), with their files below `directory`."""
     parsed = [dict(override.partition("=")[::2] for override in job.overrides) for job in jobs]
-    keys = {key for each in parsed for key in each}
+    keys = {key for each in parsed for key in each} - {"output_dir", "resume"}  # where, not what
     swept = {key for key in keys if len({each.get(key) for each in parsed}) > 1}
     return [
         SweepRow(

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from wandb_readback import read_runs
 
-from strands_diffusers.trackers.wandb_sweep import SweepRow, log_sweep
+from strands_diffusers.runner.summary import Row
+from strands_diffusers.trackers.wandb_sweep import SweepRow, log_sweep, rows_of
 
 
 @pytest.fixture
@@ -79,6 +80,13 @@ def test_the_tables_media_lie_in_the_sweeps_folder(sweep, rows):
             copy = files[cells[column]["path"]]
             assert copy.read_bytes() == path.read_bytes()
             assert copy.is_relative_to(directory)
+
+
+def test_a_resumed_sweep_has_no_column_for_its_folder(tmp_path):
+    first = Row("0", "skipped", ["seed=1", "output_dir=sweep"])
+    again = Row("1", "done", ["seed=2", "resume=sweep"])
+
+    assert [row.overrides for row in rows_of(tmp_path, [first, again])] == [{"seed": "1"}, {"seed": "2"}]
 
 
 def test_the_summary_counts_the_jobs_and_fails_with_them(sweep):

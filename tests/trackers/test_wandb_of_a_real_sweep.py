@@ -1,0 +1,58 @@
+"""A sweep of the command, offline: its W&B folders are read back as `wandb sync` would upload them."""
+
+import hashlib
+import json
+
+import pytest
+from wandb_readback import read_runs
+
+from strands_diffusers.cli import main
+
+SWEEP = (
+    "-m", "seed=3,4,5", "sampler.num_inference_steps=1", "sampler.guidance_scale=1", "tracker.mode=offline",
+    "output=[video,action]", "visualizer=[timeseries]", "metric=[action]",
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of the finished sweep, named by Hydra."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(SWEEP)
+    assert not ended.value.code
+    [folder] = (tmp_path / "multirun").glob("*/*")
+    return folder
+
+
+@pytest.mark.timeout(180)
+def test_one_run_a_job_and_a_summary_run_whose_table_has_its_media(folder):
+    *jobs, summary = sorted(read_runs(folder), key=lambda run: run.job_type == "sweep")
+
+    assert [(run.job_type, run.exit_code, run.summary["status"]) for run in jobs] == [("policy", 0, "done")] * 3
+    assert sorted(run.directory.relative_to(folder).parts[:2] for run in jobs) == [(n, "wandb") for n in "012"]
+    assert sorted(run.config["seed"] for run in jobs) == [3, 4, 5]
+    group = f"{folder.parent.name}_{folder.name}"
+    assert {run.group for run in [*jobs, summary]} == {group} == {run.config["sweep_id"] for run in jobs}
+    assert all(run.config["versions"]["torch"] for run in jobs)
+    for run in jobs:
+        [film] = run.media("video")
+        assert film.read_bytes() == (folder / run.directory.relative_to(folder).parts[0] / "video.mp4").read_bytes()
+
+    assert summary.directory.parent == folder / "wandb"
+    assert (summary.exit_code, summary.summary["jobs/done"]) == (0, 3)
+    [artifact] = [a for a in summary.artifacts if "sweep.table.json" in a.files]
+    table = json.loads(artifact.files["sweep.table.json"].read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert {row["job"]: row["seed"] for row in rows} == {"0": "3", "1": "4", "2": "5"}
+    assert {row["status"] for row in rows} == {"done"}
+    for row in rows:
+        record = json.loads((folder / row["job"] / "manifest.json").read_text())
+        assert row["prompt"] == record["config"]["prompt"]
+        assert row["action.mae"] == pytest.approx(record["metrics"]["action"]["mae"])
+        assert row["seconds"] > 0
+        recorded = {entry["path"]: entry["sha256"] for entry in record["artifacts"]}
+        for column, name in (("video", "video.mp4"), ("timeseries", "timeseries.png")):
+            copy = artifact.files[row[column]["path"]]
+            assert copy.is_relative_to(folder / "wandb"), "a table's media must travel with the sweep's folder"
+            assert hashlib.sha256(copy.read_bytes()).hexdigest() == recorded[name]
