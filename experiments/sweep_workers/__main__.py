@@ -1,14 +1,10 @@
-"""Do two workers do twice the jobs of one? Usage: python -m experiments.sweep_workers.run [pool|ray] [rounds]
+"""Do two workers do twice the jobs of one? See README.md: python -m experiments.sweep_workers [pool|ray]."""
 
-Starts two warm workers of one CPU thread each, then gives them batches of eight jobs (the embedded model's default policy
-rollout, video and actions written), in turn to one of them and to both, and compares jobs a second. The turns are short
-so that whatever else the machine does weighs on both alike; loads are paid before the clock starts.
-"""
-
+import argparse
+import json
 import logging
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,7 +24,6 @@ from strands_diffusers.config.compose import conf_dir
 from strands_diffusers.runner.sweep import prepare
 
 JOB = ("tracker=none", "visualizer=[]", "metric=[]", "output=[video,action]")
-BATCH = 8
 
 
 def open_crew(launcher: str, folder: Path) -> Crew:
@@ -46,9 +41,14 @@ def open_crew(launcher: str, folder: Path) -> Crew:
 
 
 def main() -> None:
-    """Print one row a round and the ratio of the medians."""
+    """Print one row a round, the loads that were paid, and the ratio of the medians."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.sweep_workers", description=__doc__)
+    parser.add_argument("launcher", nargs="?", choices=("pool", "ray"), default="pool")
+    parser.add_argument("--rounds", type=int, default=4, help="how often each is timed")
+    parser.add_argument("--jobs", type=int, default=8, help="jobs of one timing, an even number")
+    arguments = parser.parse_args()
+    launcher, rounds = arguments.launcher, arguments.rounds
     logging.disable(logging.INFO)
-    launcher, rounds = (sys.argv[1:2] or ["pool"])[0], int((sys.argv[2:3] or ["4"])[0])
     rates: dict[int, list[float]] = {1: [], 2: []}
     number = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -67,10 +67,12 @@ def main() -> None:
         batch(2, 4)  # the loads
         for turn in range(rounds):
             for workers in (1, 2) if turn % 2 else (2, 1):
-                rates[workers].append(batch(workers, BATCH))
+                rates[workers].append(batch(workers, arguments.jobs))
             text = ", ".join(f"{w}: {rates[w][-1]:.2f} jobs/s" for w in rates)
             print(f"{launcher} {text}  load average {os.getloadavg()[0]:.1f}", flush=True)
         crew.close()
+        records = [json.loads(path.read_text()) for path in Path(folder).glob("*/manifest.json")]
+        print(f"{launcher}: {len(records)} jobs, {sum(not r['model']['warm'] for r in records)} loads")
     ratio = statistics.median(rates[2]) / statistics.median(rates[1])
     best = max(rates[2]) / max(rates[1])
     print(f"{launcher}: two workers do {ratio:.2f} times the jobs of one (best turns: {best:.2f})")
