@@ -120,6 +120,8 @@ def _run(arguments: Sequence[str], overrides: Sequence[str], multirun: bool) -> 
         if not multirun:
             raise
     finally:
+        if command.sweep:
+            command.sweep.clear()
         status = command.conclude()
     return status
 

@@ -60,7 +60,15 @@ class SweepProgress:
         self._stage = ""
         if line:
             self._write(f"{line}\n")
-        self._show(last=sum(self.counts.values()) >= self.total)
+        if sum(self.counts.values()) >= self.total:
+            self._show(last=True)
+        else:
+            self.clear()  # Hydra announces the next job on this line
+
+    def clear(self) -> None:
+        """Take the live line away, so that others can print; the next stage of a job shows it again."""
+        if self._live:
+            self._write("")
 
     def text(self) -> str:
         """The line: `6/24 jobs: 5 done, 1 failed, 12.3 jobs/min, 1:28 left  denoise 3/8`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -204,6 +205,21 @@ def discard_if_empty(directory: Path) -> None:
                 return
 
 
+class Told(JobReturn):
+    """A failed job of a sweep, told when it happened: Hydra would print the overrides of the first one once more."""
+
+    @property
+    def return_value(self) -> Any:
+        """What the job returned; raises what it raised."""
+        if self.status is JobStatus.FAILED:
+            raise self._return_value
+        return self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
 class Folders(Callback):
     """Hydra callback that notes where this command writes: Hydra forgets it once the command is over."""
 
@@ -216,6 +232,10 @@ class Folders(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the folder of a sweep."""
         Folders.latest = Path(config.hydra.sweep.dir).absolute()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Keep Hydra from telling a sweep's failure a second time."""
+        job_return.__class__ = Told
 
 
 IN_WORKER = "STRANDS_DIFFUSERS_WORKER"

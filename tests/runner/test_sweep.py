@@ -110,6 +110,8 @@ def test_a_time_limit_ends_a_job_with_its_stage(command, tmp_path):
 
     assert status == 1
     assert "exceeded sweep.timeout_s=0.0001" in err
+    assert err.count("job 0 failed at ") == 1
+    assert "Error executing job" not in err, "Hydra tells the failure a second time"
     assert "exceeded" in manifest.read_failure(tmp_path / "sweep" / "0")["error"]
 
 

@@ -89,6 +89,8 @@ class Crew:
         try:
             while batch.todo or self._flying:
                 while batch.todo and not batch.stop and len(self._flying) < self.size:
+                    if progress:
+                        progress.clear()
                     self._take_off(batch.todo.popleft())
                 if not self._flying:
                     break

@@ -82,13 +82,14 @@ class CrewLauncher(Launcher):
 
 def _job_return(job: Any, ended: Any) -> JobReturn:
     from strands_diffusers.errors import SweepError
+    from strands_diffusers.runner.sweep import Told
 
     done = ended.status != "failed"
     facts = {**ended.facts}
     for key in ("cfg", "hydra_cfg"):
         if facts.get(key) is not None:
             facts[key] = OmegaConf.create(facts[key])
-    result = JobReturn(overrides=list(job.overrides), **facts)
+    result = Told(overrides=list(job.overrides), **facts)
     result.status = JobStatus.COMPLETED if done else JobStatus.FAILED
     result.return_value = ended.value if done else SweepError(ended.error)
     return result

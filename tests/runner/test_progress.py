@@ -1,0 +1,61 @@
+"""The live line of a sweep, as a terminal and as a log file get it."""
+
+import io
+from pathlib import Path
+
+from strands_diffusers.runner.progress import Failed, SweepProgress
+
+
+class Terminal(io.StringIO):
+    """What a person has in front of them."""
+
+    def isatty(self):
+        return True
+
+    def screen(self) -> list[str]:
+        """The lines as they look: a carriage return goes back, `ESC[K` clears to the right."""
+        lines = self.getvalue().split("\n")
+        return [line.rpartition("\r\x1b[K")[2] for line in lines]
+
+
+def a_sweep(stream) -> SweepProgress:
+    progress = SweepProgress(total=3, stream=stream)
+    for number in range(3):
+        stream.write(f"[HYDRA] #{number}\n")
+        progress.begins(Path(str(number)))
+        progress.stage("denoise", 1, 2)
+        if number == 1:
+            progress.finished("failed", "job 1 failed", Failed("1", ["seed=1"], "write", "OutputError: no"))
+        else:
+            progress.finished("done")
+    return progress
+
+
+def test_the_live_line_never_shares_its_place_with_another():
+    terminal = Terminal()
+
+    progress = a_sweep(terminal)
+
+    *lines, last, end = terminal.screen()
+    assert lines == ["[HYDRA] #0", "[HYDRA] #1", "job 1 failed", "[HYDRA] #2"]
+    assert last.startswith("3/3 jobs: 2 done, 1 failed, ")
+    assert end == ""
+    assert [job.number for job in progress.failed] == ["1"]
+
+
+def test_an_interrupted_sweep_leaves_the_line_free():
+    terminal = Terminal()
+    progress = SweepProgress(total=3, stream=terminal)
+    progress.stage("denoise", 1, 2)
+    assert terminal.screen() == ["0/3 jobs: starting  denoise 1/2"]
+
+    progress.clear()
+
+    assert terminal.screen() == [""]
+
+
+def test_a_log_file_gets_failures_and_nothing_else():
+    stream = io.StringIO()
+    a_sweep(stream)
+
+    assert stream.getvalue().splitlines() == ["[HYDRA] #0", "[HYDRA] #1", "job 1 failed", "[HYDRA] #2"]
