@@ -96,11 +96,21 @@ class GraphedDenoiser(Denoiser):
         self._warm: set[tuple[int, int]] = set()
         self._replays: dict[tuple[int, int], Callable[[State, tuple[Any, ...]], State]] = {}
 
-    def velocity(self, state: State, embeds: tuple[Any, ...], text: Text, rotary: tuple[Any, Any]) -> State:
-        """Predict as `Denoiser.velocity` does. The result is overwritten by the next call for the same prompt."""
+    def velocity(
+        self,
+        state: State,
+        embeds: tuple[Any, ...],
+        text: Text,
+        rotary: tuple[Any, Any],
+        without_vision: bool = False,
+    ) -> State:
+        """Predict as `Denoiser.velocity` does. The result is overwritten by the next call for the same prompt.
+
+        A replay costs less than a last step of its own, so `without_vision` is for canvases that are not replayed.
+        """
         batch = state.vision.shape[0]
         if batch * self.layout.tokens > TOKENS_PER_GRAPH:
-            return super().velocity(state, embeds, text, rotary)
+            return super().velocity(state, embeds, text, rotary, without_vision)
         key = (id(text), batch)
         if key not in self._warm:
             self._warm.add(key)

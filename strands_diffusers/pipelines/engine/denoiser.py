@@ -34,6 +34,16 @@ class State(NamedTuple):
     """[B, A, D]"""
 
 
+class Reading(NamedTuple):
+    """The tokens of a sample whose velocity somebody wants."""
+
+    tokens: Tensor | None
+    """Their places [R]; None: all."""
+
+    counts: tuple[int, int, int]
+    """How many are of vision, sound and action."""
+
+
 LayerFunction = Callable[..., Tensor]
 """`generation_layer`, or a faster function with its signature."""
 
@@ -57,32 +67,49 @@ class Denoiser:
         self.noisy_frames = torch.tensor(layout.noisy_frames, dtype=torch.long, device=device)
         noisy = torch.zeros(layout.grid[0], dtype=torch.bool, device=device).index_fill_(0, self.noisy_frames, True)
         self.noisy_tokens = noisy.repeat_interleave(layout.frame_tokens).unsqueeze(-1)  # [vision tokens, 1]
-        read = layout.read_tokens
-        self.read = None if len(read) == layout.tokens else torch.tensor(read, dtype=torch.long, device=device)
+        self.read = self._reading(*layout.noisy_counts, device)
+        others = layout.noisy_counts[1:]
+        self.read_at_end = self._reading(0, *others, device) if any(others) else self.read
         self.action_width = action_width
         self.action_in = self.action_out = None
         if layout.action_steps:
             self.action_in = DomainLinear(transformer.action_proj_in, domain, device)
             self.action_out = DomainLinear(transformer.action_proj_out, domain, device)
 
+    def _reading(self, vision: int, sound: int, action: int, device: Any) -> Reading:
+        """The reading of so many tokens of each stream, of those that carry noise."""
+        skipped = self.layout.noisy_counts[0] - vision
+        tokens = self.layout.read_tokens[skipped:]
+        whole = len(tokens) == self.layout.tokens
+        return Reading(
+            None if whole else torch.tensor(tokens, dtype=torch.long, device=device), (vision, sound, action)
+        )
+
     def velocity(
-        self, state: State, embeds: tuple[Tensor | None, ...], text: Text, rotary: tuple[Tensor, Tensor]
+        self,
+        state: State,
+        embeds: tuple[Tensor | None, ...],
+        text: Text,
+        rotary: tuple[Tensor, Tensor],
+        without_vision: bool = False,
     ) -> State:
         """Predict the velocity of every latent; zero where a latent conditions.
 
         `embeds` are the timestep embeddings of vision, sound and action tokens, one row or one per noisy token.
+        `without_vision`, at the last step of a call whose video nobody wants, leaves that of the vision latents at zero.
         """
+        reading = self.read_at_end if without_vision else self.read
         tokens = self.embed(state, embeds)
         for layer, (keys, values) in list(zip(self.layers, text.layers, strict=True))[:-1]:
             tokens = through_hooks(layer, self.layer_function, tokens, keys, values, *rotary)
-        return self.predict(self._last_layer(tokens, *text.layers[-1], *rotary), state)
+        return self.predict(self._last_layer(reading.tokens, tokens, *text.layers[-1], *rotary), state, reading)
 
-    def _last_layer(self, tokens: Tensor, *others: Tensor) -> Tensor:
+    def _last_layer(self, read: Tensor | None, tokens: Tensor, *others: Tensor) -> Tensor:
         """Return the last hidden state [B * R, E] of the R tokens of each sample that somebody reads.
 
         A kernel may add in another order for fewer rows, so on a CPU all are computed until that is known not to be.
         """
-        layer, norm, read = self.layers[-1], self.transformer.norm_moe_gen, self.read
+        layer, norm = self.layers[-1], self.transformer.norm_moe_gen
         if read is None:
             return norm(through_hooks(layer, self.layer_function, tokens, *others))
 
@@ -96,7 +123,7 @@ class Denoiser:
         if tokens.device.type != "cpu":
             return of_read()
         weights = tuple(weight.shape for weight in layer.parameters())
-        layout = (self.layout, weights, tokens.shape, others[0].shape, tokens.dtype)
+        layout = (self.layout, weights, read.shape, tokens.shape, others[0].shape, tokens.dtype)
         return same_bits(("last layer", layout), of_read, of_all)
 
     def embed(self, state: State, embeds: tuple[Tensor | None, ...]) -> Tensor:
@@ -126,12 +153,12 @@ class Denoiser:
         noisy = x.index_select(1, self.noisy_frames) + embed.view(-1, *x.shape[2:])
         return x.index_copy(1, self.noisy_frames, noisy).flatten(1, 2)
 
-    def predict(self, hidden: Tensor, state: State) -> State:
-        """Read the velocities, float32, from the last hidden state [B * R, E] of the tokens that carry noise."""
+    def predict(self, hidden: Tensor, state: State, reading: Reading) -> State:
+        """Read the velocities, float32, from the last hidden state [B * R, E] of the tokens of `reading`."""
         transformer, layout, batch = self.transformer, self.layout, state.vision.shape[0]
-        of_vision, of_sound, of_action = hidden.unflatten(0, (batch, -1)).split(layout.noisy_counts, dim=1)
+        of_vision, of_sound, of_action = hidden.unflatten(0, (batch, -1)).split(reading.counts, dim=1)
         vision = torch.zeros_like(state.vision, dtype=torch.float32)
-        if layout.noisy_frames:
+        if reading.counts[0]:
             cells = self.unpatchify(transformer.proj_out(of_vision.flatten(0, 1)), batch)
             vision.index_copy_(2, self.noisy_frames, cells.float())
         sound = action = None

@@ -63,7 +63,8 @@ class ExactEngine(Engine):
                 texts = self._texts(pipe, request, condition, memory)
             with clock("denoise"):
                 generators = [generator(seed) for seed in call.seeds]
-                states = self._denoise(pipe, request, condition, texts, generators, memory, progress)
+                needs_video = bool(call.wanted & {"video", "image"})
+                states = self._denoise(pipe, request, condition, texts, generators, memory, progress, needs_video)
         samples: list[Sample] = []
         with clock("decode"):
             for state in states:
@@ -104,6 +105,7 @@ class ExactEngine(Engine):
         generators: list[Any],
         memory: Any,
         progress: Progress | None,
+        needs_video: bool,
     ) -> list[Any]:
         """Denoise the samples, batch by batch; returns one state per batch."""
         from strands_diffusers.pipelines.engine import conditioning
@@ -116,7 +118,8 @@ class ExactEngine(Engine):
         for index, batch in enumerate(batches):
             done = index * loop.steps
             report = None if progress is None else lambda step, done=done: progress(done + step, total)
-            states.append(loop.run(conditioning.draw_latents(pipe, condition, batch), report))
+            latents = conditioning.draw_latents(pipe, condition, batch)
+            states.append(loop.run(latents, report, needs_video=needs_video))
         return states
 
     def _denoiser(self, pipe: Any, condition: Any) -> Any:

@@ -28,12 +28,15 @@ class Loop:
         self.rotaries = [generation_rotary(pipe, layout, text.length, request.fps, device, dtype) for text in texts]
         self.texts, self.denoiser, self.guidance_scale = texts, denoiser, request.guidance_scale
 
-    def run(self, state: State, progress: Callable[[int], None] | None = None) -> State:
-        """Denoise one batch; on a CUDA device without waiting for it once."""
+    def run(self, state: State, progress: Callable[[int], None] | None = None, *, needs_video: bool = True) -> State:
+        """Denoise one batch; on a CUDA device without waiting for it once.
+
+        Where nobody `needs_video`, the last step leaves the vision latents as they are: they matter to the others no more.
+        """
         solvers = [self.schedule.solver() for _ in state]
         for step, embeds in enumerate(self.embeds):
             velocities = [
-                self.denoiser.velocity(state, embeds, text, rotary)
+                self.denoiser.velocity(state, embeds, text, rotary, not needs_video and step == self.steps - 1)
                 for text, rotary in zip(self.texts, self.rotaries, strict=True)
             ]
             moved = [

@@ -11,17 +11,10 @@ import platform
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-
-OVER_CHANNELS = {"p": 2.0, "dim": 1, "eps": 1e-12, "out": None}
-"""How `functional.normalize` hands on its arguments for a plain norm over dimension 1."""
 
 _proven: dict[Hashable, bool] = {}
 """Per layout: whether the quick way gave the bits of the exact one."""
@@ -37,34 +30,6 @@ def same_bits(layout: Hashable, quick: Callable[[], Tensor], exact: Callable[[],
     if known is None:
         _proven[key] = torch.equal(quick(), result)
     return result
-
-
-class QuickNormalize(TorchFunctionMode):  # type: ignore[misc]
-    """Replace `functional.normalize` over channels, a sixth of the time that the Wan VAE takes on a CPU.
-
-    PyTorch reduces over a strided dimension one element at a time. The same sums, in the same order, are made here a
-    whole channel at a time. Acts inside a `with` statement, in this thread alone.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run `func`, or the quick way of it where there is one for these arguments."""
-        options = kwargs or {}
-        if func is functional.normalize and len(args) == 1 and options == OVER_CHANNELS:
-            x = args[0]
-            if x.device.type == "cpu" and x.dtype is torch.float32 and not x.requires_grad:
-                return same_bits(("norm", x.shape, x.stride()), partial(normalize, x), partial(func, x, dim=1))
-        return func(*args, **options)
-
-
-def normalize(x: Tensor) -> Tensor:
-    """`functional.normalize(x, dim=1)` for float32 on a CPU: squares added channel by channel, then the IEEE root."""
-    channels = x.split(1, dim=1)
-    total = channels[0] * channels[0]
-    square = torch.empty_like(total)
-    for channel in channels[1:]:
-        total += torch.mul(channel, channel, out=square)
-    norm = torch.from_numpy(np.sqrt(total.numpy()))  # torch's own vectorised root may be off by the last bit
-    return x / norm.clamp_min(1e-12)
 
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1

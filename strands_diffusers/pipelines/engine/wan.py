@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from strands_diffusers.pipelines.engine.hooks import awake
-from strands_diffusers.pipelines.engine.samebits import QuickNormalize
+from strands_diffusers.pipelines.engine.kernels import QuickKernels
 
 FRAMES_PER_LATENT = 4
 """Compression in time: after the first, each latent frame stands for this many frames."""
@@ -40,7 +40,7 @@ def encode(pipe: Any, frames: Tensor, all_latent_frames: int) -> Tensor:
     another order.
     """
     vae = pipe.vae
-    with awake(vae), QuickNormalize():
+    with awake(vae), QuickKernels():
         moments = _moments(vae, frames.to(vae.dtype), all_latent_frames)
     latents = moments.chunk(2, dim=1)[0]  # the mode of the distribution
     mean, inverse_std = _statistics(pipe, latents.device)
@@ -83,7 +83,7 @@ def decode(pipe: Any, latents: Tensor, decoder: Callable[..., Tensor] | None = N
         x = vae.post_quant_conv(z)
         for index in range(x.shape[2]):
             first = {"first_chunk": True} if index == 0 else {}
-            with QuickNormalize():
+            with QuickKernels():
                 frames = run(x[:, :, index : index + 1], feat_cache=features, feat_idx=[0], **first)
             if vae.config.patch_size is not None:
                 frames = unpatchify(frames, patch_size=vae.config.patch_size)

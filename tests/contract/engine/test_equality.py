@@ -224,3 +224,18 @@ def test_what_is_kept_from_earlier_calls_changes_nothing(tiny, ask, difference):
 
     assert [difference(a, b) for a, b in zip(first, eager, strict=True)] == [0.0] * 4
     assert [difference(a, b) for a, b in zip(again, eager, strict=True)] == [0.0] * 4
+
+
+@pytest.mark.parametrize("changes", [{}, {"guidance_scale": 3.0}, {"num_inference_steps": 1}], ids=str)
+def test_actions_whose_video_nobody_wants_are_the_same(tiny, ask, changes):
+    """The last step then leaves the video's latents alone, which no action sees any more."""
+    pipe, arguments = tiny("nano"), ask("policy", **changes)
+    (eager,), (alone,), (beside,) = (
+        get_engine(name).run(pipe, Call(arguments, frozenset(wanted)))
+        for name, wanted in (("eager", {"video", "action"}), ("exact", {"action"}), ("exact", {"video", "action"}))
+    )
+
+    assert alone.video is None
+    np.testing.assert_array_equal(alone.action, eager.action)
+    np.testing.assert_array_equal(beside.action, eager.action)
+    np.testing.assert_array_equal(beside.video, eager.video)
