@@ -133,7 +133,7 @@ def action_sensitivity(found: Sequence[Future]) -> list[Verdict]:
     }
     obeyed = [kind for kind, ratio in ratios.items() if ratio >= PARTS]
     closer = [kind for kind, score in scores.items() if kind != "none" and score >= scores.get("none", np.inf)]
-    times = ", ".join(f"{kind} {ratio:.1f}x" for kind, ratio in ratios.items())
+    times = ", ".join(f"{kind} {ratio:.2f}x" for kind, ratio in ratios.items())
     why = f"against another seed, the films part {times} as far (at least {PARTS:g}x counts)"
     if len(scores) == len(ratios) + 1:
         best = "the true actions come closest to what happened"
@@ -260,7 +260,7 @@ def prompt_sensitivity(found: Sequence[Future]) -> list[Verdict]:
     ratio = prompts / max(seeds, 1e-9 if acts else LEAST_LEVELS)
     text = "the model follows its prompt" if ratio >= PARTS else "the model does not follow its prompt"
     what, unit = ("actions", "in model space") if acts else ("films", "levels on moving pixels")
-    why = f"{what} part {ratio:.1f}x as far between prompts as between seeds (at least {PARTS:g}x counts)"
+    why = f"{what} part {ratio:.2f}x as far between prompts as between seeds (at least {PARTS:g}x counts)"
     numbers = {
         "parted_times_seed_noise": ratio,
         "between_prompts": prompts,
