@@ -1,5 +1,6 @@
 """Jobs in child processes, below a parent that has a live run of its own, and jobs whose service process is killed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,9 @@ if __name__ == "__main__":
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "script.py").write_text(JOB + script)
     command = [sys.executable, str(folder / "script.py"), str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    # A run in an earlier test of this process may have left the address of its own service process there.
+    alone = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=alone)
 
 
 def test_forked_and_spawned_jobs_have_runs_of_their_own(tmp_path: Path):
