@@ -5,6 +5,7 @@ What they save is memory traffic, which is most of what PyTorch's versions do: t
 Shapes: B batch, C channels in, O channels out, T frames, H and W pixels, t, h and w those of a kernel.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -41,17 +42,28 @@ class QuickKernels(TorchFunctionMode):  # type: ignore[misc]
         x = args[0] if args else None
         if func in _QUICK and isinstance(x, Tensor) and x.device.type == "cpu" and x.dtype is torch.float32:
             if func is functional.normalize and len(args) == 1 and options == OVER_CHANNELS and not x.requires_grad:
-                return same_bits(("norm", x.shape, x.stride()), partial(normalize, x), partial(func, x, dim=1))
+                return _same(("norm", x.shape, x.stride()), normalize, partial(func, dim=1), x)
             if func is functional.conv3d and not options and _is_plain(*args):
-                weight, bias = args[1:3]
-                layout = ("convolution", x.shape, weight.shape)
-                return same_bits(layout, partial(convolve, x, weight, bias), partial(func, *args))
+                return _same(("convolution", x.shape, args[1].shape), convolve, func, *args[:3])
             if func is functional.pad and len(args) == 2 and options in ({}, WITH_ZEROS) and _is_border(x, args[1]):
                 return pad(x, args[1])
         return func(*args, **options)
 
 
 _QUICK = (functional.normalize, functional.conv3d, functional.pad)
+
+
+def _same(
+    layout: tuple[Any, ...], quick: Callable[..., Tensor], exact: Callable[..., Tensor], *tensors: Tensor
+) -> Tensor:
+    """`exact(*tensors)`, by way of `quick` where both gave the same bits for drawn tensors of this layout."""
+
+    def agree() -> bool:
+        noise = torch.Generator().manual_seed(0)
+        drawn = [torch.empty_like(tensor).normal_(generator=noise) for tensor in tensors]
+        return bool(torch.equal(quick(*drawn), exact(*drawn)))
+
+    return same_bits(layout, partial(quick, *tensors), partial(exact, *tensors), agree)
 
 
 def normalize(x: Tensor) -> Tensor:

@@ -65,6 +65,21 @@ def test_a_convolution_has_the_bits_of_pytorch(shape, kernel):
     torch.testing.assert_close(convolve(x, weight, bias), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("frames", [3, 6])
+def test_a_black_clip_proves_nothing(frames, monkeypatch):
+    """Zeros agree whatever the order of the sums: taken as a proof, they let other bits through for the next clip."""
+    monkeypatch.setattr(samebits, "_proven", {})
+    x, weight, bias = torch.randn(1, 16, frames, 258, 322), torch.randn(16, 16, 3, 3, 3), torch.randn(16)
+
+    with torch.no_grad(), QuickKernels():
+        functional.conv3d(torch.zeros_like(x), weight, bias)
+        functional.normalize(torch.zeros_like(x), dim=1)
+        convolved, normalized = functional.conv3d(x, weight, bias), functional.normalize(x, dim=1)
+
+    assert torch.equal(convolved, functional.conv3d(x, weight, bias))
+    assert torch.equal(normalized, functional.normalize(x, dim=1))
+
+
 def test_the_quick_convolution_is_the_one_that_runs():
     """PyTorch takes its fallback for a clip of this size; if it ever stops, the quick way is dead weight: take it out."""
     x, weight, bias = torch.randn(1, 16, 3, 130, 162), torch.randn(16, 16, 3, 3, 3), torch.randn(16)
