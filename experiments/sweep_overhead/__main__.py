@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PLAIN = ("visualizer=[]", "metric=[]", "tracker=none")
+PLAIN = ("visualizer=[]", "tracker=none")
 SWEEPS = {
-    "`engine=eager visualizer=[] metric=[] tracker=none`": ("engine=eager", *PLAIN),
-    "`visualizer=[] metric=[] tracker=none`": PLAIN,
+    "`engine=eager visualizer=[] tracker=none`": ("engine=eager", *PLAIN),
+    "`visualizer=[] tracker=none`": PLAIN,
     "defaults: plots, films, metrics, W&B offline": ("tracker.mode=offline",),
 }
 BARE = "bare loop: diffusers, imageio-ffmpeg, json"

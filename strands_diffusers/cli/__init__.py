@@ -101,7 +101,7 @@ def _run(arguments: Sequence[str], overrides: Sequence[str], multirun: bool) -> 
     command = _Command(multirun, overrides)
     status = 0
     try:
-        with _terminated_as_interrupted():
+        with _terminated_as_interrupted(), _unrehearsed() if command.sweep else contextlib.nullcontext():
             _call_hydra(command, arguments, overrides)
         if command.failure:
             raise command.failure
@@ -152,6 +152,18 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, kept)
 
 
+@contextlib.contextmanager
+def _unrehearsed() -> Iterator[None]:
+    """Hydra's own sweeper composes every job once to see that it can, then again to run it: the first look was ours."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    BasicSweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del BasicSweeper.validate_batch_is_legal  # inherited again
+
+
 class _Command:
     """One command's task function for Hydra, and what the person at the terminal sees of it."""
 
@@ -164,8 +176,8 @@ class _Command:
         self._started = time.time()
         self._tracker: Any = None
         self.sweep: progress.SweepProgress | None = None  # launchers tell it what their workers do
-        if multirun and not any(o.startswith("hydra/sweeper=") for o in overrides):
-            count, self._tracker = sweep.validate(overrides)
+        if multirun and (checked := sweep.validate(overrides)):
+            count, self._tracker = checked
             self.sweep = progress.SweepProgress(count)
             say(f"{count} jobs checked")
 

@@ -148,10 +148,11 @@ def objective(name: str | None, metrics: dict[str, dict[str, float]]) -> float |
         ) from None
 
 
-def validate(overrides: Sequence[str]) -> tuple[int, Tracker]:
+def validate(overrides: Sequence[str]) -> tuple[int, Tracker] | None:
     """Compose and check every job of a sweep, before Hydra makes a folder or a weight is loaded.
 
-    Returns: the number of jobs, and the tracker of the first.
+    Returns: the number of jobs, and the tracker of the first; None where another sweeper than Hydra's own chooses the
+        jobs as it goes.
 
     Raises: the first `RequestError`, naming the job's overrides.
     """
@@ -171,6 +172,8 @@ def validate(overrides: Sequence[str]) -> tuple[int, Tracker]:
             parsed = parser.parse_overrides(list(overrides))
             fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
             master = hydra_compose(compose.CONFIG_NAME, [str(o) for o in fixed], return_hydra_config=True)
+            if master.hydra.runtime.choices["hydra/sweeper"] != "basic":
+                return None
             swept = [f"{k}={v}" for k, v in (master.hydra.sweeper.get("params") or {}).items()]
             parsed = parser.parse_overrides([*swept, *overrides])
             jobs = [combination for batch in BasicSweeper.split_arguments(parsed, None) for combination in batch]

@@ -7,19 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from bare import BARE
 from plugin_site import install
 
 from strands_diffusers.cli import main
 from strands_diffusers.pipelines import loader
-
-BARE = (
-    "sampler.num_inference_steps=1",
-    "sampler.guidance_scale=1",
-    "tracker=none",
-    "visualizer=[]",
-    "metric=[]",
-    "output=[action]",
-)
 
 
 @pytest.fixture

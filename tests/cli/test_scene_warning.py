@@ -4,19 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from bare import BARE
 from PIL import Image
 
 from strands_diffusers import Observation, rollout
 from strands_diffusers.cli import main
 
-BARE = (
-    "sampler.num_inference_steps=1",
-    "sampler.guidance_scale=1",
-    "tracker=none",
-    "visualizer=[]",
-    "metric=[]",
-    "output=[action]",
-)
 WORDS = "does not look like what model=cosmos3_pusht was trained on"
 
 

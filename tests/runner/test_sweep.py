@@ -10,19 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from bare import BARE
 from plugin_site import install
 
 from strands_diffusers.cli import main
 from strands_diffusers.runner import manifest, resume
-
-BARE = (
-    "sampler.num_inference_steps=1",
-    "sampler.guidance_scale=1",
-    "tracker=none",
-    "visualizer=[]",
-    "metric=[]",
-    "output=[action]",
-)
 
 
 @pytest.fixture
@@ -205,3 +197,38 @@ def test_a_sweep_that_dies_in_the_middle_goes_on_where_it_was(tmp_path, how):
     assert len(complete(sweep)) == 5
     assert not list(sweep.glob("*/.partial-*"))
     assert {k: v for k, v in hashes(sweep).items() if k.split("/")[0] in done} == before
+
+
+def test_a_sweep_composes_each_job_once_and_leaves_hydra_as_it_was(command, tmp_path, monkeypatch):
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    composed, load = [], ConfigLoaderImpl.load_sweep_config
+    monkeypatch.setattr(
+        ConfigLoaderImpl,
+        "load_sweep_config",
+        lambda self, master, overrides: composed.append(overrides) or load(self, master, overrides),
+    )
+
+    assert command("seed=0,1,2", "output_dir=sweep")[0] == 0
+
+    assert len(composed) == 3
+    assert "validate_batch_is_legal" not in vars(BasicSweeper)
+
+
+def test_a_sweeper_that_chooses_as_it_goes_is_left_to_it(command, tmp_path, monkeypatch):
+    """Such as Optuna's: its ranges are not jobs that could be checked before."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.config_store import ConfigStore
+
+    folder = ConfigStore.instance().repo["hydra"]["sweeper"]
+    monkeypatch.setitem(folder, "searching.yaml", folder["basic.yaml"])
+    rehearsed = []
+    monkeypatch.setattr(BasicSweeper, "validate_batch_is_legal", lambda self, batch: rehearsed.extend(batch))
+
+    status, err = command("seed=0", "hydra/sweeper=searching", "output_dir=sweep")
+
+    assert status == 0
+    assert "jobs checked" not in err
+    assert len(rehearsed) == 1
+    assert complete(tmp_path / "sweep") == ["0"]
