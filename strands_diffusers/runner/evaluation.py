@@ -22,6 +22,7 @@ from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.report.axes import axes
 from strands_diffusers.report.folder import Job
 from strands_diffusers.runner import futures
+from strands_diffusers.runner.bootstrap import RESAMPLES, SEED, interval
 
 BASELINES = ("repeat_first_frame", "no_motion", "mean_action")
 """How a metric names the baseline of a value: `psnr_repeat_first_frame` is that of `psnr`."""
@@ -29,12 +30,6 @@ BASELINES = ("repeat_first_frame", "no_motion", "mean_action")
 PASS_LINES: Mapping[tuple[str, str], float] = {("video", "psnr"): 14.0, ("action", "mse"): 0.05}
 """Of the official examples, which hold them for forward dynamics and policy (PSNR [dB]), inverse dynamics and policy
 (MSE in model space)."""
-
-RESAMPLES, SEED = 10_000, 0
-"""Of the bootstrap."""
-
-_BLOCK = 500
-"""Resamples drawn at once, so that thousands of observations need little memory."""
 
 _SAME = ("observation", "seed", "sampler.num_samples")
 """What a row averages over."""
@@ -79,18 +74,6 @@ class Line:
             "pass line": line,
             "passes": None if passed is None else "yes" if passed else "no",
         }
-
-
-def interval(values: np.ndarray) -> tuple[float | None, float | None]:
-    """The 95 % interval of the mean by bootstrap (percentiles, 10,000 seeded resamples); None for a single value."""
-    if len(values) < 2:
-        return None, None
-    rng = np.random.default_rng(SEED)
-    means = [
-        values[rng.integers(0, len(values), (_BLOCK, len(values)))].mean(axis=1) for _ in range(RESAMPLES // _BLOCK)
-    ]
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def lines(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Line]:

@@ -9,7 +9,7 @@ from PIL import Image
 from sweep_folder import job
 
 from strands_diffusers.outputs.horizon import Curve, draw_horizon
-from strands_diffusers.runner import evaluation, futures, summary
+from strands_diffusers.runner import bootstrap, evaluation, futures, summary
 
 PSNR = {"a": (12.0, 14.0), "b": (20.0, 22.0), "c": (16.0, 18.0)}
 
@@ -75,12 +75,12 @@ def test_one_observation_is_no_set(tmp_path):
 def test_the_interval_agrees_with_the_normal_one_and_is_the_same_every_time():
     values = np.random.default_rng(5).normal(3.0, 2.0, 400)
 
-    low, high = evaluation.interval(values)
+    low, high = bootstrap.interval(values)
 
     half = 1.96 * values.std(ddof=1) / 20
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-    assert evaluation.interval(values) == (low, high)
-    assert evaluation.interval(values[:1]) == (None, None)
+    assert bootstrap.interval(values) == (low, high)
+    assert bootstrap.interval(values[:1]) == (None, None)
 
 
 def test_a_finished_sweep_holds_its_tables_as_files_and_in_its_record(tmp_path):

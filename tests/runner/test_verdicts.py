@@ -66,10 +66,53 @@ def test_parting_is_not_enough_where_changed_actions_come_closer_to_what_happene
     [wrong] = sensitivity(tmp_path / "b", follows, best | {"mirrored": 16.0})
 
     assert obeys["holds"] is True
-    assert "the true actions come closest to what happened" in obeys["verdict"]
+    assert "under zero actions as with another seed, true ones come 7.0 dB closer to what happened" in obeys["verdict"]
     assert wrong["holds"] is False
     assert wrong["verdict"].startswith("the model obeys its actions in part (shuffled and zero tell)")
-    assert "mirrored actions come as close" in wrong["verdict"]
+    assert "true ones come -1.0 dB closer" in wrong["verdict"]
+
+
+def many_scenes(sweep, path_of, psnr_of, scenes=10):
+    """A sweep over observations too; `path_of(kind, seed, scene)`, `psnr_of(kind, scene)`."""
+    asked = [(scene, kind, seed) for scene in range(scenes) for kind in ("none", "mirrored") for seed in (0, 1)]
+    for number, (scene, kind, seed) in enumerate(asked):
+        job(
+            sweep, number, seed=seed, mode="forward_dynamics", video=film(path_of(kind, seed, scene)),
+            config={"observation": f"scene:{scene}", "condition": {"perturb": kind}, "sweep": {"verdict": "action_sensitivity"}},
+            metrics={"video": {"psnr_moving": psnr_of(kind, scene)}},
+        )  # fmt: skip
+    return judged(sweep)[0]
+
+
+def test_a_small_parting_that_always_goes_towards_the_truth_obeys(tmp_path):
+    """Seeds that move much hide the actions' part on average, not within each observation."""
+    verdict = many_scenes(
+        tmp_path,
+        lambda kind, seed, scene: line(np.add(WAYS[kind], (0, 16 * seed))),
+        lambda kind, scene: 12.0 + scene % 3 + (kind == "none") * (1 + scene % 2),
+    )
+
+    numbers = verdict["numbers"]
+    assert 1 < numbers["parted_times_seed_noise"]["mirrored"] < 1.5
+    assert numbers["parted_times_interval"]["mirrored"][0] > 1
+    assert numbers["true_actions_closer_db"]["mirrored"] == 1.5
+    assert 0 < numbers["true_actions_closer_interval_db"]["mirrored"][0] < 1.5
+    assert numbers["observations"] == 10
+    assert verdict["holds"] is True
+
+
+def test_a_large_parting_that_does_not_go_towards_the_truth_is_being_thrown_off(tmp_path):
+    rng = np.random.default_rng(5)
+
+    verdict = many_scenes(
+        tmp_path,
+        lambda kind, seed, scene: line(np.add(WAYS[kind], (0, seed))),
+        lambda kind, scene: 12.0 + rng.normal(0, 1),
+    )
+
+    assert verdict["numbers"]["parted_times_seed_noise"]["mirrored"] > 3
+    assert verdict["holds"] is False
+    assert verdict["verdict"].startswith("the model does not obey its actions: ")
 
 
 def test_too_few_jobs_are_no_verdict_but_a_reason(tmp_path):
