@@ -1,18 +1,16 @@
-"""From a config and an observation to what diffusers' pipeline is given, and the exact frame transform it applies.
+"""From a config and an observation to a checked request: everything that can be refused, before the weights load.
 
-Two steps, so that everything that can be refused is refused before the weights load: `prepare` needs no torch and
-checks the request against the observation and the checkpoint's config files; `build` needs the loaded pipeline and
-makes the arguments of its call.
+Needs no torch: the request is checked against the observation and the checkpoint's own config files. `arguments` then
+makes the pipeline's call of it, `canvas` is the frame transform.
 
 Letters: K chunks, T steps of a chunk, D action width, F frames, H height, W width.
 """
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +29,6 @@ from strands_diffusers.errors import ActionError, ConfigError, ModelError, Obser
 from strands_diffusers.observations import action_files, scenes
 from strands_diffusers.pipelines import checkpoint
 from strands_diffusers.results import ActionSpace, Observation, ObservationRequest
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from strands_diffusers.pipelines.loader import WorldModel
 
 COSMOS3 = "Cosmos3OmniPipeline"
 TEMPORAL_FACTOR = 4
@@ -235,200 +228,3 @@ def _check_checkpoint(config: RunConfig, mode: str) -> None:
                 f"the checkpoint {location} has action width {facts.get('action_dim') if facts.get('action_gen') else 0}; "
                 f"domain {domains.short_name(config.domain.name)} needs {width}."
             )
-
-
-# ------------------------------------------------------------------------------------------- the frame transform
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """What the pipeline does to a frame in an action run: resize, downscale into the canvas, pad, and keep whole cells."""
-
-    resized: tuple[int, int]
-    """(H, W) after rounding down to the autoencoder's spatial factor: the aspect changes slightly."""
-
-    canvas: tuple[int, int]
-    """(H, W) that the model is conditioned on, padded right and below."""
-
-    content: tuple[int, int]
-    """(H, W) of the frame inside the canvas."""
-
-    output: tuple[int, int]
-    """(H, W) of the video that comes out: whole latent cells of the content."""
-
-
-def canvas_for(height: int, width: int, tier: int, factor: int) -> Canvas:
-    """The canvas of an H x W frame at a resolution tier. `factor`: the autoencoder's spatial factor (16 for Nano).
-
-    Source: `Cosmos3OmniPipeline._prepare_action_video_conditioning`; a contract test compares with it.
-    """
-    from diffusers.pipelines.cosmos import pipeline_cosmos3_omni as source
-    from diffusers.video_processor import VideoProcessor
-
-    bins = source._ACTION_RESOLUTION_BINS[str(tier)]
-    resized = (height - height % factor, width - width % factor)
-    canvas_h, canvas_w = VideoProcessor.classify_height_width_bin(*resized, ratios=bins)
-    scale = min(canvas_w / resized[1], canvas_h / resized[0], 1.0)
-    content = (max(1, int(scale * resized[0] + 0.5)), max(1, int(scale * resized[1] + 0.5)))
-    cells = (max(content[0] // factor, 1), max(content[1] // factor, 1))
-    return Canvas(resized, (canvas_h, canvas_w), content, (cells[0] * factor, cells[1] * factor))
-
-
-def default_tier(height: int, width: int, factor: int) -> int:
-    """The smallest tier that needs no downscaling, else 480."""
-    for tier in (256, 480, 704, 720):
-        canvas = canvas_for(height, width, tier, factor)
-        if canvas.content == canvas.resized:
-            return tier
-    return 480
-
-
-def transform(frames_FHWC: np.ndarray, pipe: Any, canvas: Canvas) -> np.ndarray:
-    """Frames as the pipeline itself would show them: uint8 [F, H, W, 3] of the rollout's size.
-
-    A reference goes through this before it is compared, handed over to the next chunk, shown or exported.
-    """
-    import torch
-    import torch.nn.functional as functional
-
-    frames = pipe.video_processor.preprocess_video(to_pil(frames_FHWC))[0].transpose(0, 1)  # [F, 3, H, W] in [-1, 1]
-    if tuple(frames.shape[-2:]) != canvas.content:
-        frames = functional.interpolate(
-            frames, size=canvas.content, mode="bicubic", align_corners=False, antialias=True
-        )
-    height, width = canvas.output
-    shown = frames[:, :, :height, :width].float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    return np.asarray(shown.permute(0, 2, 3, 1).contiguous().numpy())
-
-
-def to_pil(frames_FHWC: np.ndarray) -> list[Image]:
-    """uint8 frames as the PIL images that diffusers takes as its canonical input."""
-    from PIL import Image
-
-    return [Image.fromarray(frame) for frame in frames_FHWC]
-
-
-# ------------------------------------------------------------------------------------------ the pipeline's arguments
-
-
-@dataclass(frozen=True)
-class Built:
-    """A pipeline call, ready but for its seed."""
-
-    arguments: dict[str, Any]
-    canvas: Canvas | None = None
-    resolved: dict[str, Any] = field(default_factory=dict)
-    """Values decided here (tier, frame size): recorded in the manifest."""
-
-
-def build_chunk(
-    config: RunConfig, prepared: Prepared, model: WorldModel, chunk: int, first_frame_HWC: np.ndarray | None
-) -> Built:
-    """The call of action chunk `chunk` (0-based). `first_frame_HWC`: the frame handed over by the chunk before."""
-    import torch
-    from diffusers import CosmosActionCondition
-
-    condition = config.condition
-    assert isinstance(condition, ActionConditionConfig)
-    assert prepared.frames_FHWC is not None
-    assert prepared.space is not None
-    size = prepared.chunk_size
-    clip = (
-        prepared.frames_FHWC[chunk * size : (chunk + 1) * size + 1]
-        if prepared.mode == "inverse_dynamics"
-        else prepared.frames_FHWC[:1]
-    )
-    height, width = clip.shape[1:3]
-    factor = int(model.pipe.vae_scale_factor_spatial)
-    if min(height, width) < factor:
-        raise ObservationError(f"frames of {width}x{height} are smaller than one latent cell ({factor}x{factor}).")
-    tier = condition.resolution_tier or default_tier(height, width, factor)
-    canvas = canvas_for(height, width, tier, factor)
-    if first_frame_HWC is not None and prepared.mode != "inverse_dynamics":
-        clip = first_frame_HWC[None]
-    given = (
-        None
-        if prepared.given_action_KTD is None
-        else torch.from_numpy(np.array(prepared.given_action_KTD[chunk], np.float32))
-    )
-    action = CosmosActionCondition(
-        mode=prepared.mode,
-        chunk_size=size,
-        domain_name=prepared.space.domain,
-        resolution_tier=tier,
-        raw_actions=given,
-        view_point=config.domain.view_point.value,
-        **({"video": to_pil(clip)} if prepared.mode == "inverse_dynamics" else {"image": to_pil(clip)[0]}),
-    )
-    arguments: dict[str, Any] = {
-        "prompt": prepared.prompt,
-        "action": action,
-        "fps": float(config.domain.fps),
-        "use_system_prompt": False,
-        **_sampler_arguments(config),
-    }
-    return Built(arguments, canvas, {"resolution_tier": tier, "height": canvas.output[0], "width": canvas.output[1]})
-
-
-def build_world(config: RunConfig, prepared: Prepared, model: WorldModel) -> Built:
-    """The call of a text, image or video condition, for Cosmos 3 or any other diffusers pipeline."""
-    condition = config.condition
-    assert isinstance(condition, WorldConditionConfig)
-    wanted: dict[str, Any] = {
-        "prompt": prepared.prompt,
-        "negative_prompt": condition.negative_prompt,
-        "num_frames": condition.num_frames,
-        "height": condition.height,
-        "width": condition.width,
-        "fps": condition.fps,
-        "enable_sound": condition.sound or None,
-        "use_system_prompt": condition.system_prompt,
-        **_sampler_arguments(config),
-    }
-    if isinstance(condition, ImageConfig):
-        assert prepared.frames_FHWC is not None
-        wanted["image"] = to_pil(prepared.frames_FHWC)[0]
-    elif isinstance(condition, VideoConfig):
-        assert prepared.frames_FHWC is not None
-        wanted["video"] = to_pil(prepared.frames_FHWC)
-        wanted["condition_frame_indexes_vision"] = list(condition.condition_frames)
-        wanted["condition_video_keep"] = condition.keep.value
-    given = {name: value for name, value in wanted.items() if value is not None}
-    if model.pipeline == COSMOS3:
-        return Built(given)
-    return Built(_fit_signature(given, model, condition))
-
-
-_ALIASES = {
-    "fps": ("fps", "frame_rate"),
-    "num_frames": ("num_frames", "video_length"),
-    "image": ("image", "image_reference"),
-}
-_OPTIONAL = {"fps", "condition_frame_indexes_vision", "condition_video_keep"}
-"""Left out in silence where a pipeline has no such argument: `fps` then only sets the rate of the written video."""
-
-
-def _fit_signature(given: dict[str, Any], model: WorldModel, condition: WorldConditionConfig) -> dict[str, Any]:
-    """Only the arguments that the pipeline's call takes; one that the user asked for and it lacks is a `ModelError`."""
-    parameters = inspect.signature(type(model.pipe).__call__).parameters
-    fitted: dict[str, Any] = {}
-    for name, value in given.items():
-        target = next((alias for alias in _ALIASES.get(name, (name,)) if alias in parameters), None)
-        if target:
-            fitted[target] = value
-        elif name in _OPTIONAL or (name == "num_frames" and value == 1):
-            continue
-        else:
-            takes = ", ".join(
-                p for p in parameters if p in given or p in ("image", "video", "num_frames", "height", "width")
-            )
-            raise ModelError(
-                f"{model.pipeline} takes no {name!r}, which condition={condition.mode.value} gives it; of these it takes {takes}."
-            )
-    return fitted
-
-
-def _sampler_arguments(config: RunConfig) -> dict[str, Any]:
-    sampler = config.sampler
-    pairs = {"num_inference_steps": sampler.num_inference_steps, "guidance_scale": sampler.guidance_scale}
-    return {name: value for name, value in pairs.items() if value is not None}

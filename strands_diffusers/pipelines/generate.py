@@ -15,8 +15,9 @@ import numpy as np
 
 from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, WorldConditionConfig
 from strands_diffusers.errors import ModelError, RolloutError, StrandsDiffusersError, one_line
-from strands_diffusers.pipelines import condition, convert
-from strands_diffusers.pipelines.condition import Built, Prepared
+from strands_diffusers.pipelines import arguments, canvas, convert
+from strands_diffusers.pipelines.arguments import Built
+from strands_diffusers.pipelines.condition import Prepared
 from strands_diffusers.pipelines.engine import Call, Sample, choose
 from strands_diffusers.pipelines.loader import WorldModel
 from strands_diffusers.results import OUTPUT_TYPES, Rollout
@@ -118,7 +119,7 @@ def _action_rollouts(
         samples: list[Sample] = []
         for i, call_seeds in enumerate(calls):
             last = done[i][-1].video if chained and k else None
-            built = condition.build_chunk(config, prepared, model, k, None if last is None else last[-1])
+            built = arguments.build_chunk(config, prepared, model, k, None if last is None else last[-1])
             if before is None:
                 drawn, details["engine"] = _run(model, config, built, chunk_wanted, call_seeds, progress)
                 samples += drawn
@@ -139,7 +140,7 @@ def _action_rollouts(
 def _reference(model: WorldModel, prepared: Prepared, built: Built) -> np.ndarray:
     assert prepared.frames_FHWC is not None
     assert built.canvas is not None
-    return condition.transform(prepared.frames_FHWC, model.pipe, built.canvas)
+    return canvas.transform(prepared.frames_FHWC, model.pipe, built.canvas)
 
 
 def _action_rollout(
@@ -189,7 +190,7 @@ def _world_rollouts(
     """Text, image or video to world, through Cosmos 3 or any other pipeline."""
     world = config.condition
     assert isinstance(world, WorldConditionConfig)
-    built = condition.build_world(config, prepared, model)
+    built = arguments.build_world(config, prepared, model)
     if world.num_frames == 1 and "image" in wanted:
         wanted |= {"video"}  # Cosmos 3 returns the image as a video of one frame
     samples, facts = _run(model, config, built, wanted, _seeds(config), progress)

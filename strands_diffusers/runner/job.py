@@ -22,12 +22,13 @@ from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, V
 from strands_diffusers.plugin.manager import PluginIndex, plugins
 from strands_diffusers.results import OUTPUT_TYPES, Artifact, Observation, Rollout, RunInfo
 from strands_diffusers.runner import manifest, provenance
+from strands_diffusers.runner.clock import Clock, Progress
+from strands_diffusers.runner.tracking import SafeTracker
 
 if TYPE_CHECKING:
     from strands_diffusers.runner.chunks import FinishedChunks
 
 log = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
 Metrics = dict[str, dict[str, float]]
 
 
@@ -59,24 +60,6 @@ class JobResult:
     manifest: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     """Lines for the person at the terminal."""
-
-
-class Clock:
-    """Wall seconds per named stage."""
-
-    def __init__(self, progress: Progress | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self.stage = "start"
-        self._progress = progress
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Time a stage; its name is also what a failure record calls the place where it happened."""
-        self.stage, started = stage, time.perf_counter()
-        if self._progress:
-            self._progress(stage, 0, 1)
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
 def check(
@@ -163,7 +146,7 @@ def run_job(
     clock = Clock(progress)
     clock.seconds["check"] = job.seconds
     started = manifest.now()
-    tracker = _SafeTracker(job.tracker)
+    tracker = SafeTracker(job.tracker)
     try:
         with clock("tracker"):
             tracker.start(_run_info(job, directory, group, tags))
@@ -195,7 +178,7 @@ class _Produced:
     kept: FinishedChunks
 
 
-def _run(job: Job, directory: Path, clock: Clock, tracker: _SafeTracker, progress: Progress | None) -> _Produced:
+def _run(job: Job, directory: Path, clock: Clock, tracker: SafeTracker, progress: Progress | None) -> _Produced:
     from strands_diffusers.pipelines import generate, loader
     from strands_diffusers.runner.chunks import FinishedChunks
 
@@ -346,39 +329,3 @@ def tracker_of(config: RunConfig, index: PluginIndex) -> Tracker:
         if type(config.tracker) is cls.Config:
             return cls(config.tracker)  # type: ignore[no-any-return]
     raise StrandsDiffusersError(f"no tracker has the config {type(config.tracker).__name__}.")
-
-
-class _SafeTracker:
-    """A tracker at arm's length: whatever it raises is noted and the rollout goes on."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-        self._open = False
-        self._notes: list[str] = []
-
-    def _guard(self, what: str, call: Callable[[], None]) -> bool:
-        try:
-            call()
-        except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the rollout goes on
-            line = f"tracker {self._tracker.name} could not {what}: {type(error).__name__}: {one_line(error, 200)}"
-            log.warning(line)
-            self._notes.append(line)
-            return False
-        return True
-
-    def start(self, run: RunInfo) -> None:
-        self._open = self._guard("start", lambda: self._tracker.start(run))
-
-    def log(self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]) -> None:
-        if self._open:
-            self._guard("log", lambda: self._tracker.log(rollout, artifacts, metrics))
-
-    def finish(self, status: str, error: str | None, details: Mapping[str, Any]) -> None:
-        if self._open:
-            self._open = False
-            self._guard("finish", lambda: self._tracker.finish(status, error, details))
-
-    def notes(self) -> list[str]:
-        found: list[str] = []
-        self._guard("say how it went", lambda: found.extend(self._tracker.notes()))
-        return [*self._notes, *found]

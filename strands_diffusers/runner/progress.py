@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from strands_diffusers.errors import RolloutError
-from strands_diffusers.runner.job import Progress
+from strands_diffusers.runner.clock import Progress
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SweepProgress:
         self._show()
 
     def stage(self, what: str, done: int, total: int) -> None:
-        """The running job's stage; a `job.Progress`."""
+        """The running job's stage; a `clock.Progress`."""
         self._started = self._started or time.monotonic()
         self._stage = f"{what} {done}/{total}"
         self._show()

@@ -19,6 +19,7 @@ from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_li
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.choices import prepare as prepare
 from strands_diffusers.runner import job, manifest, resume
+from strands_diffusers.runner.clock import Progress
 from strands_diffusers.runner.progress import Failed, SweepProgress, limited
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class StopSweep(BaseException):
 def task(
     node: DictConfig,
     report: Report | None = None,
-    progress: job.Progress | None = None,
+    progress: Progress | None = None,
     sweep: SweepProgress | None = None,
 ) -> float | None:
     """Hydra's task function: run the composed job in Hydra's output folder and return `sweep.objective`, if any.
@@ -93,7 +94,7 @@ def _with_retries(
     directory: Path,
     overrides: Sequence[str],
     group: str | None,
-    progress: job.Progress | None,
+    progress: Progress | None,
     say: Callable[[str], None] | None,
 ) -> job.JobResult:
     """Run a job, again after a failure as often as `sweep.retries` says; wrong requests are not tried again."""

@@ -8,7 +8,7 @@ from tiny_cosmos3 import build_tiny_cosmos3
 
 from strands_diffusers import rollout
 from strands_diffusers.errors import ActionError, ModelError, ObservationError
-from strands_diffusers.pipelines import condition
+from strands_diffusers.pipelines import canvas as canvases
 
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(180)]
 
@@ -94,10 +94,10 @@ def test_the_frame_transform_is_the_pipelines_own(checkpoint, size, tier):
 
     pipe = Cosmos3OmniPipeline.from_pretrained(checkpoint, enable_safety_checker=False)
     frames = np.random.default_rng(0).integers(0, 255, (2, *size, 3), dtype=np.uint8)
-    canvas = condition.canvas_for(*size, tier, pipe.vae_scale_factor_spatial)
+    canvas = canvases.canvas_for(*size, tier, pipe.vae_scale_factor_spatial)
 
     theirs, image_size, height, width = pipe._prepare_action_video_conditioning(
-        condition.to_pil(frames), tier, 2, "cpu", torch.float32
+        canvases.to_pil(frames), tier, 2, "cpu", torch.float32
     )
 
     assert (height, width) == canvas.canvas
@@ -115,14 +115,14 @@ def test_the_frame_transform_is_the_pipelines_own(checkpoint, size, tier):
         .permute(1, 2, 3, 0)
         .numpy()
     )
-    np.testing.assert_array_equal(condition.transform(frames, pipe, canvas), expected)
+    np.testing.assert_array_equal(canvases.transform(frames, pipe, canvas), expected)
 
 
 def test_the_default_tier_is_the_smallest_without_downscaling(checkpoint):
     assert [
-        condition.default_tier(*size, 16) for size in ((96, 96), (256, 256), (480, 640), (480, 832), (704, 1280))
+        canvases.default_tier(*size, 16) for size in ((96, 96), (256, 256), (480, 640), (480, 832), (704, 1280))
     ] == [256, 256, 480, 480, 704]
-    assert condition.default_tier(1080, 1920, 16) == 480
+    assert canvases.default_tier(1080, 1920, 16) == 480
 
 
 def test_what_the_checkpoint_cannot_do_is_refused_before_it_loads(tmp_path, data):
