@@ -2,11 +2,12 @@
 # The tables and verdicts of docs/evaluation.md over held-out episodes of the simulator, by the command that users have.
 #   experiments/pusht_quality/tables.sh OUT [EPISODES]                the embedded model; 64 episodes unless told
 #   MODEL=FOLDER experiments/pusht_quality/tables.sh OUT [EPISODES]   another checkpoint of its kind (a save_pretrained folder)
+#   experiments/pusht_quality/tables.sh OUT EPISODES sensitivity      action sensitivity alone
 # Three sweeps, each resumed where it was cut off: forward dynamics, inverse dynamics and policy against the truth; action
 # sensitivity (true, shuffled, zero and mirrored actions, two seeds); cycle consistency of the first sweep's films.
 set -euo pipefail
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" SDL_VIDEODRIVER=dummy
-[ $# -ge 1 ] || { sed -n '2,4s/^# *//p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,5s/^# *//p' "$0"; exit 2; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd) episodes=${2:-64}
 asked="$episodes episodes, ${MODEL:-the embedded model}"
@@ -30,8 +31,10 @@ sweep() {  # NAME OVERRIDE...: into OUT/NAME, or on with what is there
   "${command[@]}" -m "$@" "${common[@]}" "$where"
 }
 
-sweep evaluation condition=forward_dynamics,inverse_dynamics,policy "observation=${observations%,}"
+only=${3:-}
+[ -n "$only" ] || sweep evaluation condition=forward_dynamics,inverse_dynamics,policy "observation=${observations%,}"
 sweep sensitivity experiment=action_sensitivity sampler.num_samples=2 "observation=${observations%,}"
+if [ -n "$only" ]; then exit; fi
 films=$(for ((i = 0; i < episodes; i++)); do printf 'run:%s,run:%s,' "$out/evaluation/$i" "$out/evaluation/$((2 * episodes + i))"; done)
 sweep cycle experiment=cycle_consistency "observation=${films%,}"
 

@@ -25,6 +25,9 @@ GOAL_PX = np.array([256.0, 256.0]) + 45.0 * np.array([-np.sin(_GOAL_ANGLE), np.c
 
 _MARGIN_PX = 22.0
 
+_LEAD = 2.6
+"""How far ahead of the pusher its target is at most while it pushes, in steps: the pusher trails behind."""
+
 
 class Expert:
     """One hand with one intention. Call `act()` once per frame."""
@@ -69,12 +72,16 @@ class Expert:
     def _to_goal(self) -> None:
         gap = GOAL_PX - self.sim.block_px
         distance = float(np.linalg.norm(gap))
-        if distance < 8:
-            return  # there: keep still
+        if distance < 8:  # there: let go, so that the hand's own way does not push on
+            self.pushing = False
+            away = self.sim.pusher_px - self.sim.block_px
+            touching = self.sim.clearance_px(self.sim.pusher_px) < 25
+            self.target = self.sim.pusher_px + touching * 12 * away / np.linalg.norm(away)
+            return
         direction = gap / distance
         if self.pushing and self._side @ direction < 0.6:
             self.pushing = False
-        self._push(direction, min(self.push_px, max(6.0, 0.5 * distance)))
+        self._push(direction, min(self.push_px, max(2.0, distance / _LEAD)))  # never drawn beyond the goal
 
     def _push(self, direction: np.ndarray, speed_px: float, offset_px: float = 0.0) -> None:
         """Go behind the block as seen along `direction`, then push along a line `offset_px` beside its centre."""
@@ -89,7 +96,7 @@ class Expert:
             if abs(lateral) < 12 and depth < -(behind_px + 10):
                 self.pushing, self._side = True, direction
         else:
-            lead = pusher @ direction + 2.6 * speed_px
+            lead = pusher @ direction + _LEAD * speed_px
             reach = min(max(self.target @ direction, pusher @ direction) + speed_px, lead)
             self.target = direction * reach + across * line
             if abs(lateral) > 55 or depth > 0:

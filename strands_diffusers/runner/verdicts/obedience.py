@@ -114,8 +114,8 @@ class _Change:
         text = f"{self.times:.2f}x{bounds} as far under {kind} actions as with another seed"
         if self.closer is None:
             return text
-        bounds = f" [{self.closer_interval[0]:.1f}, {self.closer_interval[1]:.1f}]" if self.closer_interval else ""
-        return f"{text}, true ones come {self.closer:.1f} dB{bounds} closer to what happened"
+        bounds = f" [{self.closer_interval[0]:z.1f}, {self.closer_interval[1]:z.1f}]" if self.closer_interval else ""
+        return f"{text}, true ones come {self.closer:z.1f} dB{bounds} closer to what happened"
 
 
 def _change(kind: str, scenes: Sequence[Scene]) -> _Change:
