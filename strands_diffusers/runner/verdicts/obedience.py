@@ -46,14 +46,11 @@ def action_sensitivity(found: Sequence[Future]) -> list[Verdict]:
     if not changes:
         raise SweepError("it needs two seeds under condition.perturb=none and one under another, of one observation.")
     tells = [kind for kind, change in changes.items() if change.tells]
-    judged = len(tells) == len(changes)
+    obeys = len(tells) == len(changes)
     text = f"the model {'obeys' if tells else 'does not obey'} its actions"
-    if tells and not judged:
+    if tells and not obeys:
         text += f" in part ({listed(tells)} {'tells' if len(tells) == 1 else 'tell'})"
-    tested = all(change.times_interval and change.closer_interval for change in changes.values())
-    line = "an interval above 1x and 0 dB counts" if tested else f"at least {PARTS:g}x counts"
-    why = f"films part {'; '.join(change.said(kind) for kind, change in changes.items())} ({line})"
-    return [verdict("action_sensitivity", f"{text}: {why}", judged, _numbers(found, scenes, changes))]
+    return [verdict("action_sensitivity", f"{text}: {_why(changes)}", obeys, _numbers(found, scenes, changes))]
 
 
 @dataclass(frozen=True)
@@ -109,14 +106,6 @@ class _Change:
             return self.times_interval[0] > 1 and self.closer_interval[0] > 0
         return self.times >= PARTS and (self.closer is None or self.closer > 0)
 
-    def said(self, kind: str) -> str:
-        bounds = f" [{self.times_interval[0]:.2f}, {self.times_interval[1]:.2f}]" if self.times_interval else ""
-        text = f"{self.times:.2f}x{bounds} as far under {kind} actions as with another seed"
-        if self.closer is None:
-            return text
-        bounds = f" [{self.closer_interval[0]:z.1f}, {self.closer_interval[1]:z.1f}]" if self.closer_interval else ""
-        return f"{text}, true ones come {self.closer:z.1f} dB{bounds} closer to what happened"
-
 
 def _change(kind: str, scenes: Sequence[Scene]) -> _Change:
     """Ratio of means, each resample's with its own observations' seed noise."""
@@ -135,6 +124,20 @@ def _change(kind: str, scenes: Sequence[Scene]) -> _Change:
 
 def _times(apart_x2: np.ndarray) -> np.ndarray:
     return np.asarray(apart_x2[..., 0] / np.maximum(apart_x2[..., 1], LEAST_LEVELS))
+
+
+def _why(changes: Mapping[str, _Change]) -> str:
+    """The numbers of the weakest change, and the line that they are held against."""
+    kind, least = min(changes.items(), key=lambda item: item[1].times)
+    bounds = f" [{least.times_interval[0]:.2f}, {least.times_interval[1]:.2f}]" if least.times_interval else ""
+    text = f"films part at least {least.times:.2f}x{bounds} as far as with another seed ({kind} actions)"
+    known = {kind: change for kind, change in changes.items() if change.closer is not None}
+    if len(known) == len(changes):
+        kind, least = min(known.items(), key=lambda item: item[1].closer or 0.0)
+        bounds = f" [{least.closer_interval[0]:z.1f}, {least.closer_interval[1]:z.1f}]" if least.closer_interval else ""
+        text += f", and true actions come at least {least.closer:z.1f} dB{bounds} closer to what happened ({kind})"
+    tested = all(change.times_interval and change.closer_interval for change in changes.values())
+    return f"{text}; {'over 1x and 0 dB by the interval' if tested else f'{PARTS:g}x and more'} counts"
 
 
 def _psnr(found: Sequence[Future]) -> float | None:
