@@ -29,6 +29,10 @@ _LEAD = 2.6
 """How far ahead of the pusher its target is at most while it pushes, in steps: the pusher trails behind."""
 
 
+_THERE_PX = 12.0
+"""How close to the goal is there: nearer, a push does more harm than good."""
+
+
 class Expert:
     """One hand with one intention. Call `act()` once per frame."""
 
@@ -72,7 +76,7 @@ class Expert:
     def _to_goal(self) -> None:
         gap = GOAL_PX - self.sim.block_px
         distance = float(np.linalg.norm(gap))
-        if distance < 8:  # there: let go, so that the hand's own way does not push on
+        if distance < _THERE_PX:  # there: let go, so that the hand's own way does not push on
             self.pushing = False
             away = self.sim.pusher_px - self.sim.block_px
             touching = self.sim.clearance_px(self.sim.pusher_px) < 25

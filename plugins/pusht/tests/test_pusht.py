@@ -8,7 +8,7 @@ pytest.importorskip("gym_pusht")
 
 from strands_diffusers_pusht import tracking
 from strands_diffusers_pusht.closed_loop import drive, progress_px
-from strands_diffusers_pusht.expert import MOTIONS, TASKS, Expert, play
+from strands_diffusers_pusht.expert import GOAL_PX, MOTIONS, TASKS, Expert, play
 from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
 from strands_diffusers_pusht.source import PushTSource
 
@@ -55,13 +55,23 @@ def test_running_the_same_actions_twice_gives_the_same_film(table):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_expert_moves_the_block_as_the_task_says(table, task):
     moves = []
-    for seed in range(500_000, 500_008):
+    for seed in range(500_000, 500_016):
         table.start(seed)
         _, _, states = play(table, task, seed, 30)
         moves.append(progress_px(states, task))
 
     assert np.mean(moves) > 25
     assert np.median(moves) > 25
+
+
+def test_the_expert_lets_go_where_the_block_is_at_its_goal(table):
+    left_px = []
+    for seed in range(500_000, 500_010):
+        table.start(seed)
+        play(table, "goal", seed, 96)
+        left_px.append(float(np.linalg.norm(GOAL_PX - table.block_px)))
+
+    assert np.median(left_px) < 15
 
 
 def test_pusher_and_block_are_read_off_a_frame(table):
