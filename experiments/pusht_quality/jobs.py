@@ -60,9 +60,7 @@ def _video(world: World, sim: PushT, kind: str, index: int, task: str) -> tuple[
     truth = clip(sim, index)
     film = world.forward_dynamics(truth.frames[0], truth.actions, "Push the T block.", seed=index)
     again = world.reconstruct(truth.frames)
-    values = measure.forward_dynamics(film, truth)
-    values["vae_psnr"] = measure.psnr_db(again, truth.frames)
-    return values, {"truth": truth.frames, "film": film}
+    return measure.forward_dynamics(film, again, truth), {"truth": truth.frames, "film": film}
 
 
 def _inverse(

@@ -32,10 +32,19 @@ def compare_films(film: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def forward_dynamics(film: np.ndarray, clip: Clip) -> dict[str, float]:
-    """Measures of a forward-dynamics film, and of repeating the first frame (`*_still`)."""
+def forward_dynamics(film: np.ndarray, again: np.ndarray, clip: Clip) -> dict[str, float]:
+    """Measures of a forward-dynamics film, of repeating the first frame (`*_still`) and of `again` (`*_again`).
+
+    `again` is the true film through the autoencoder alone, which no film of the model can beat.
+    """
     still = compare_films(np.repeat(clip.frames[:1], len(clip.frames), 0), clip.frames)
-    return compare_films(film, clip.frames) | {f"{name}_still": value for name, value in still.items()}
+    best = compare_films(again, clip.frames)
+    return (
+        compare_films(film, clip.frames)
+        | {f"{name}_still": value for name, value in still.items()}
+        | {f"{name}_again": value for name, value in best.items()}
+        | {"vae_psnr": psnr_db(again, clip.frames)}
+    )
 
 
 def inverse_dynamics(actions: np.ndarray, clip: Clip, mean_action: np.ndarray) -> dict[str, float]:

@@ -83,8 +83,9 @@ def _lines(results: Rows) -> list[tuple[str, ...]]:
             ("iou", "overlap of the T in the last frame", ".2f", "0.7", "0.85"),
             ("pusher_seen", "pusher visible", ".3f", "", ""),
         ):
-            still = _baseline(video, f"{name}_still", form)
-            add("forward_dynamics", text, _cell(video, name, form), f"{still} (repeat first frame)", must, aim)
+            still, again = (_baseline(video, f"{name}_{other}", form) for other in ("still", "again"))
+            beside = f"{still} (repeat first frame), {again} (the autoencoder alone)"
+            add("forward_dynamics", text, _cell(video, name, form), beside, must, aim)
     if inverse:
         mean = _baseline(inverse, "mae_mean", ".3f")
         add(
