@@ -32,7 +32,10 @@ def now() -> str:
 
 @contextlib.contextmanager
 def staging(directory: Path) -> Iterator[Path]:
-    """A private folder inside `directory`; removed at the end with whatever was not published."""
+    """A private folder inside `directory`; removed at the end with whatever was not published.
+
+    An `OutputError` that names a file in it names the place where the file would have been.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for left in directory.glob(".partial-*"):  # of a process that was killed in mid-write
@@ -45,6 +48,10 @@ def staging(directory: Path) -> Iterator[Path]:
         ) from error
     try:
         yield private
+    except OutputError as error:
+        if str(private) not in str(error):
+            raise
+        raise OutputError(str(error).replace(str(private), str(directory))) from error
     finally:
         shutil.rmtree(private, ignore_errors=True)
 

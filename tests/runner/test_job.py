@@ -315,6 +315,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path):
             rollout(*FAST, output_dir=small / "job")
         assert "\n" not in str(caught.value)
         assert "disk is full" in str(caught.value)
+        assert ".partial-" not in str(caught.value), "a path that nobody can look into"
         assert not (small / "job" / "manifest.json").exists()
         assert not list((small / "job").glob("*.mp4"))
     finally:
