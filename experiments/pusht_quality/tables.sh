@@ -7,7 +7,7 @@
 # sensitivity (true, shuffled, zero and mirrored actions, two seeds); cycle consistency of the first sweep's films.
 set -euo pipefail
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" SDL_VIDEODRIVER=dummy
-[ $# -ge 1 ] || { sed -n '2,5s/^# *//p' "$0"; exit 2; }
+[[ $# -ge 1 && "${3:-sensitivity}" == sensitivity ]] || { sed -n '2,5s/^# *//p' "$0"; exit 2; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd) episodes=${2:-64}
 asked="$episodes episodes, ${MODEL:-the embedded model}"

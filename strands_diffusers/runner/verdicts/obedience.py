@@ -40,9 +40,8 @@ def action_sensitivity(found: Sequence[Future]) -> list[Verdict]:
     `PARTS` times the seeds' on average.
     """
     scenes = [scene for group in futures.groups(found, "condition.perturb") if (scene := Scene.of(group))]
-    changes = {
-        kind: _change(kind, [s for s in scenes if kind in s.parted]) for scene in scenes for kind in scene.parted
-    }
+    kinds = dict.fromkeys(kind for scene in scenes for kind in scene.parted)
+    changes = {kind: _change(kind, [scene for scene in scenes if kind in scene.parted]) for kind in kinds}
     if not changes:
         raise SweepError("it needs two seeds under condition.perturb=none and one under another, of one observation.")
     tells = [kind for kind, change in changes.items() if change.tells]
