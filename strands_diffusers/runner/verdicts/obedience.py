@@ -109,7 +109,7 @@ class _Change:
 def _change(kind: str, scenes: Sequence[Scene]) -> _Change:
     """Ratio of means, each resample's with its own observations' seed noise."""
     apart_N2 = np.array([[means(scene.parted[kind])[1], means(scene.seeds)[1]] for scene in scenes])
-    known = len(scenes) > 0 and all(kind in scene.closer for scene in scenes)
+    known = all(kind in scene.closer for scene in scenes)
     closer_N = np.array([scene.closer[kind] for scene in scenes]) if known else None
     enough = len(scenes) >= ENOUGH
     closer_interval = bootstrap.middle(bootstrap.resampled_means(closer_N)) if enough and closer_N is not None else None
