@@ -1,7 +1,8 @@
 """Stage `latents`: windows of the data through the frozen encoder, normalised, on disk as the transformer reads them.
 
 `latents/NAME.npz` per data shard: `latent` float16 [M, 32, 5, 6, 6], `action` float32 [M, 16, 2] (model space),
-`task` int [M]; and `latents/scale.npz`: `mean`, `std` float32 [32], which go into the autoencoder's config.
+`task` int [M]; `latents/scale.npz`: `mean`, `std` float32 [32], which go into the autoencoder's config; and
+`latents/sensitivity.npy`: how much the decoder's picture changes with a latent token, float32 [32, 32].
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 
 from .data import Frames
 from .parallel import Progress, Ranks
-from .vae import NUM_FRAMES, build, encode, to_clip
+from .vae import LATENT_DIM, NUM_FRAMES, build, decode, encode, to_clip
 
 
 @dataclass
@@ -68,6 +69,12 @@ def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
     shards = [work / "data" / "validation", *shards[: config.max_shards or None]]
     if ranks.first and not (target / "scale.npz").exists():
         _write_scale(config, vae, shards[1], target / "scale.npz", ranks)
+    if ranks.first and not (target / "sensitivity.npy").exists():
+        scale = np.load(target / "scale.npz")
+        data = Frames([shards[1]])
+        latent = _encode(vae, data, choose(data, 2, np.random.default_rng(0))[:24], ranks.device)
+        np.save(target / "sensitivity.npy", sensitivity(vae.float(), latent, torch.from_numpy(scale["std"])).numpy())
+        vae.bfloat16()
     jobs = [s for i, s in enumerate(shards) if i % ranks.world == ranks.rank]
     jobs = [s for s in jobs if not (target / f"{s.name}.npz").exists()]
     progress = Progress("latents", len(jobs), ranks)
@@ -92,6 +99,35 @@ def _encode(vae: torch.nn.Module, data: Frames, windows: np.ndarray, device: str
     clip = to_clip(np.stack([data.clip(s, f, NUM_FRAMES) for s, f, _, _ in windows])).to(device)
     with torch.no_grad():
         return encode(vae, clip.bfloat16())[0].cpu()
+
+
+def sensitivity(vae: torch.nn.Module, latent: torch.Tensor, std: torch.Tensor, probes: int = 2) -> torch.Tensor:
+    """Mean over tokens of J^T J, J the Jacobian of the decoded frames by a token of the normalised latent.
+
+    An error e [32] of such a token changes the picture by e^T S e. Estimated by random projections of the picture. The
+    first frame, which is always given, and tokens that differ little from the mean (the empty table) do not count.
+
+    Args:
+        vae: Autoencoder, float32.
+        latent: Unnormalised latents [M, 32, T, h, w].
+        std: The normalisation [32].
+        probes: Random projections per clip.
+
+    Returns:
+        S [32, 32], its mean diagonal 1.
+    """
+    generator = torch.Generator().manual_seed(0)
+    usual, total = latent.mean(0), torch.zeros(LATENT_DIM, LATENT_DIM)
+    for clip in latent:
+        leaf = clip[None].to(std.device).requires_grad_(True)
+        frames = decode(vae, leaf)
+        drawn = ((clip - usual) / std.view(-1, 1, 1, 1)).pow(2).mean(0)[1:] > 1
+        for _ in range(probes):
+            probe = torch.randn(frames.shape, generator=generator).to(frames.device)
+            (gradient,) = torch.autograd.grad(frames, leaf, probe, retain_graph=True)
+            tokens = (gradient[0, :, 1:].cpu() * std.view(-1, 1, 1, 1))[:, drawn]
+            total += tokens @ tokens.mT
+    return total / total.diagonal().mean()
 
 
 def _write_scale(config: LatentsConfig, vae: torch.nn.Module, shard: Path, path: Path, ranks: Ranks) -> None:

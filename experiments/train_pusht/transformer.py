@@ -53,6 +53,13 @@ class TransformerConfig:
     prompt_dropout: float = 0.1
     """Chance that a prompt is replaced by the empty one, for guidance."""
 
+    floor: float = 0.1
+    """Share of the video loss in which all latent channels count alike; the rest weighs an error by what it changes in
+    the decoded picture. 1: plain."""
+
+    action_weight: float = 4.0
+    """Weight of the actions' loss beside the video's."""
+
     muon_lr: float = 0.02
     """Learning rate of the matrices in the layers."""
 
@@ -143,16 +150,36 @@ def losses(
     batch: Batch,
     predicted: tuple[torch.Tensor, torch.Tensor],
     targets: tuple[torch.Tensor, torch.Tensor],
-    weight_BTHW: torch.Tensor | None,
+    weight_BTHW: torch.Tensor | None = None,
+    root_CC: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean squared error over the noisy latents, and over the noisy actions."""
-    error = (predicted[0].float() - targets[0]).pow(2).mean(1)
+    """Mean squared error over the noisy latents, and over the noisy actions. `root`: see `channel_root`."""
+    error = predicted[0].float() - targets[0]
+    if root_CC is not None:
+        error = torch.einsum("dc,bcthw->bdthw", root_CC, error)
+    error = error.pow(2).mean(1)
     mask = batch.noisy_frame_BT[:, :, None, None].expand_as(error).float()
     mask = mask if weight_BTHW is None else mask * weight_BTHW
     action_error = (predicted[1].float() - targets[1]).pow(2).mean(-1)
     action_mask = batch.noisy_action_BA.float()
     vision = (error * mask).sum() / mask.sum().clamp(min=1)
     return vision, (action_error * action_mask).sum() / action_mask.sum().clamp(min=1)
+
+
+def channel_root(work: Path, floor: float) -> torch.Tensor:
+    """R [32, 32] with R^T R = floor I + (1 - floor) S, S the decoder's sensitivity.
+
+    Normalised latents have unit variance in every channel, also in those that the decoder hardly reads (9 of 32
+    directions change nothing). The best prediction is the same under any such weighting; a small network that cannot
+    reach it everywhere gets close where it shows.
+    """
+    path = work / "latents" / "sensitivity.npy"
+    if floor < 1 and not path.exists():
+        raise SystemExit(f"{path} is missing: run the stage `latents` again (it keeps what there is), or --floor 1")
+    identity = torch.eye(LATENT_SHAPE[0])
+    if floor == 1:
+        return identity
+    return torch.linalg.cholesky(floor * identity + (1 - floor) * torch.from_numpy(np.load(path))).mT
 
 
 def _compile_in_turn(
@@ -175,14 +202,18 @@ def _compile_in_turn(
 
 
 @torch.no_grad()
-def validate(model: torch.nn.Module, batches: list, position: torch.Tensor, device: str) -> dict[str, float]:
-    """Unweighted losses of fixed validation batches, by mode."""
+def validate(
+    model: torch.nn.Module, batches: list, position: torch.Tensor, device: str, root: torch.Tensor
+) -> dict[str, float]:
+    """Losses of fixed validation batches, by mode: `shown` as the decoder sees them, `video` with all channels alike."""
     result = {}
     for mode, (batch, latent, action, _) in zip(MODES, batches, strict=True):
         with torch.autocast(device, dtype=torch.bfloat16):
             predicted = predict(model, batch.to(device), position, torch.bfloat16)
-        vision, act = losses(batch, tuple(x.cpu() for x in predicted), (latent, action), None)
+        predicted = tuple(x.cpu() for x in predicted)
+        vision, act = losses(batch, predicted, (latent, action))
         if mode != "inverse_dynamics":
+            result[f"{mode}/shown"] = float(losses(batch, predicted, (latent, action), None, root)[0])
             result[f"{mode}/video"] = float(vision)
         if mode in ("inverse_dynamics", "policy"):
             result[f"{mode}/action"] = float(act)
@@ -205,7 +236,8 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     first_step = training.step
     sampler = Sampler(config, work, "shard_", captions, [ranks.rank, first_step])
     position = positions().to(ranks.device)
-    usual = sampler.latents[:2000].float().mean(0)
+    usual, root = sampler.latents[:2000].float().mean(0), channel_root(work, config.floor)
+    device_root = root.to(ranks.device)
     batches = []
     if ranks.first:
         held_out = Sampler(config, work, "validation", captions, [3, 3])
@@ -229,14 +261,14 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
         batch, targets = batch.to(ranks.device), (latent.to(ranks.device), action.to(ranks.device))
         with torch.autocast(ranks.device, dtype=torch.bfloat16):
             predicted = network(model, batch, position, torch.bfloat16)
-        vision, act = losses(batch, predicted, targets, weight)
+        vision, act = losses(batch, predicted, targets, weight, device_root)
         optimizer.zero_grad()
-        (vision + act).backward()
+        (vision + config.action_weight * act).backward()
         ranks.mean_gradients(optimizer.parameters)
         training.advance()
         recent.append((float(vision.detach()), float(act.detach())))
         if progress.due() and training.step > first_step + 5:
-            values = validate(training.average, batches, position, ranks.device)
+            values = validate(training.average, batches, position, ranks.device, root)
             rate = (training.step - first_step) * config.batch * ranks.world / (time.monotonic() - begin)
             with (work / "transformer_curve.jsonl").open("a") as file:
                 point = {
@@ -246,11 +278,8 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
                     **values,
                 }
                 file.write(json.dumps(point) + "\n")
-            text = " ".join(f"{value:.4f}" for value in values.values())
-            progress.line(
-                training.step - first_step,
-                f"step {training.step}, {rate:.1f} samples/s, val fd id pol(v a) img txt: {text}",
-            )
+            text = " ".join(f"{name} {value:.4f}" for name, value in values.items() if not name.endswith("video"))
+            progress.line(training.step - first_step, f"step {training.step}, {rate:.1f} samples/s, {text}")
         if ranks.first and (time.monotonic() - saved > 180 or training.step == config.steps):
             training.save()
             saved = time.monotonic()
