@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and a command under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BARE = (
     "sampler.num_inference_steps=1", "sampler.guidance_scale=1", "tracker=unlucky", "visualizer=[]", "metric=[]",
