@@ -70,10 +70,9 @@ def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
     if ranks.first and not (target / "scale.npz").exists():
         _write_scale(config, vae, shards[1], target / "scale.npz", ranks)
     if ranks.first and not (target / "sensitivity.npy").exists():
-        scale = np.load(target / "scale.npz")
-        data = Frames([shards[1]])
+        data, std = Frames([shards[1]]), np.load(target / "scale.npz")["std"]
         latent = _encode(vae, data, choose(data, 2, np.random.default_rng(0))[:24], ranks.device)
-        np.save(target / "sensitivity.npy", sensitivity(vae.float(), latent, torch.from_numpy(scale["std"])).numpy())
+        np.save(target / "sensitivity.npy", sensitivity(vae.float(), latent, torch.from_numpy(std)).numpy())
         vae.bfloat16()
     jobs = [s for i, s in enumerate(shards) if i % ranks.world == ranks.rank]
     jobs = [s for s in jobs if not (target / f"{s.name}.npz").exists()]
@@ -108,22 +107,22 @@ def sensitivity(vae: torch.nn.Module, latent: torch.Tensor, std: torch.Tensor, p
     first frame, which is always given, and tokens that differ little from the mean (the empty table) do not count.
 
     Args:
-        vae: Autoencoder, float32.
-        latent: Unnormalised latents [M, 32, T, h, w].
-        std: The normalisation [32].
+        vae: Autoencoder, float32, on any device.
+        latent: Unnormalised latents [M, 32, T, h, w], on the CPU.
+        std: The normalisation [32], on the CPU.
         probes: Random projections per clip.
 
     Returns:
         S [32, 32], its mean diagonal 1.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator, device = torch.Generator().manual_seed(0), next(vae.parameters()).device
     usual, total = latent.mean(0), torch.zeros(LATENT_DIM, LATENT_DIM)
     for clip in latent:
-        leaf = clip[None].to(std.device).requires_grad_(True)
+        leaf = clip[None].to(device, copy=True).requires_grad_(True)
         frames = decode(vae, leaf)
         drawn = ((clip - usual) / std.view(-1, 1, 1, 1)).pow(2).mean(0)[1:] > 1
         for _ in range(probes):
-            probe = torch.randn(frames.shape, generator=generator).to(frames.device)
+            probe = torch.randn(frames.shape, generator=generator).to(device)
             (gradient,) = torch.autograd.grad(frames, leaf, probe, retain_graph=True)
             tokens = (gradient[0, :, 1:].cpu() * std.view(-1, 1, 1, 1))[:, drawn]
             total += tokens @ tokens.mT

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 import torch
 
 from experiments.train_pusht import vae
 from experiments.train_pusht.latents import sensitivity
+from experiments.train_pusht.transformer import channel_root, losses
 from experiments.train_pusht.vae import LATENT_DIM, decode
 
 
@@ -31,3 +37,27 @@ def test_sensitivity_foretells_how_much_the_picture_changes() -> None:
     ratio, foretold = change(high) / change(low), float(measured[high, high] / measured[low, low])
     assert 0.6 < ratio / foretold < 1.6, (ratio, foretold)
     assert ratio > 10  # a unit of a channel with ten times the spread moves the picture more
+
+
+def test_the_loss_is_the_picture_change_and_a_floor(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    half = torch.randn(LATENT_DIM, LATENT_DIM, generator=generator)
+    spread = half @ half.mT / LATENT_DIM
+    spread[:, 7] = spread[7] = 0  # a channel that nothing reads
+    with pytest.raises(SystemExit, match="latents"):
+        channel_root(tmp_path, 0.1)
+    (tmp_path / "latents").mkdir()
+    np.save(tmp_path / "latents" / "sensitivity.npy", spread.numpy())
+
+    error = torch.randn(1, LATENT_DIM, 5, 6, 6, generator=generator)
+    action = torch.zeros(1, 16, 2)
+    batch = SimpleNamespace(
+        noisy_frame_BT=torch.ones(1, 5, dtype=torch.bool), noisy_action_BA=torch.ones(1, 16, dtype=torch.bool)
+    )
+    zero = (torch.zeros_like(error), action)
+    weighed = losses(batch, (error, action), zero, None, channel_root(tmp_path, 0.1))[0]
+    e = error.flatten(2)[0]
+    expected = (e * ((0.1 * torch.eye(LATENT_DIM) + 0.9 * spread) @ e)).sum(0).mean() / LATENT_DIM
+    torch.testing.assert_close(weighed, expected)
+    plain = losses(batch, (error, action), zero, None, channel_root(tmp_path, 1.0))[0]
+    torch.testing.assert_close(plain, error.pow(2).mean())

@@ -173,12 +173,12 @@ def channel_root(work: Path, floor: float) -> torch.Tensor:
     directions change nothing). The best prediction is the same under any such weighting; a small network that cannot
     reach it everywhere gets close where it shows.
     """
-    path = work / "latents" / "sensitivity.npy"
-    if floor < 1 and not path.exists():
-        raise SystemExit(f"{path} is missing: run the stage `latents` again (it keeps what there is), or --floor 1")
     identity = torch.eye(LATENT_SHAPE[0])
     if floor == 1:
         return identity
+    path = work / "latents" / "sensitivity.npy"
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: run the stage `latents` again (it keeps what there is), or --floor 1")
     return torch.linalg.cholesky(floor * identity + (1 - floor) * torch.from_numpy(np.load(path))).mT
 
 
