@@ -11,7 +11,7 @@ import torch
 
 from experiments.train_pusht import vae
 from experiments.train_pusht.latents import sensitivity
-from experiments.train_pusht.transformer import channel_root, losses
+from experiments.train_pusht.transformer import channel_root, errors
 from experiments.train_pusht.vae import LATENT_DIM, decode
 
 
@@ -55,9 +55,9 @@ def test_the_loss_is_the_picture_change_and_a_floor(tmp_path: Path) -> None:
         noisy_frame_BT=torch.ones(1, 5, dtype=torch.bool), noisy_action_BA=torch.ones(1, 16, dtype=torch.bool)
     )
     zero = (torch.zeros_like(error), action)
-    weighed = losses(batch, (error, action), zero, None, channel_root(tmp_path, 0.1))[0]
+    weighed = errors(batch, (error, action), zero, None, channel_root(tmp_path, 0.1))[0][0]
     e = error.flatten(2)[0]
     expected = (e * ((0.1 * torch.eye(LATENT_DIM) + 0.9 * spread) @ e)).sum(0).mean() / LATENT_DIM
     torch.testing.assert_close(weighed, expected)
-    plain = losses(batch, (error, action), zero, None, channel_root(tmp_path, 1.0))[0]
+    plain = errors(batch, (error, action), zero, None, channel_root(tmp_path, 1.0))[0][0]
     torch.testing.assert_close(plain, error.pow(2).mean())

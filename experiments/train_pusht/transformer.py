@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,9 @@ class TransformerConfig:
     mode_weights: tuple[float, ...] = (0.42, 0.2, 0.33, 0.03, 0.02)
     """Chance of each of MODES."""
 
-    shift: float = 2.5
-    """Noise levels are shift u / (1 + (shift - 1) u) with u uniform: over 1 favours high noise."""
+    shifts: tuple[float, ...] = (10.0, 10.0, 2.5, 2.5, 2.5)
+    """By mode. Noise levels are shift u / (1 + (shift - 1) u) with u uniform: over 1 favours high noise. Where the given
+    frames and actions leave little open, what a sampler makes of pure noise is nearly what it ends with."""
 
     lowest: float = 0.02
     """Least u. A sampler of 8 steps never asks below 0.1."""
@@ -57,8 +58,8 @@ class TransformerConfig:
     """Share of the video loss in which all latent channels count alike; the rest weighs an error by what it changes in
     the decoded picture. 1: plain."""
 
-    action_weight: float = 4.0
-    """Weight of the actions' loss beside the video's."""
+    action_weight: float = 0.3
+    """Weight of the actions' loss beside the video's, each in units of its usual size (`Levels`)."""
 
     muon_lr: float = 0.02
     """Learning rate of the matrices in the layers."""
@@ -114,8 +115,10 @@ class Sampler:
         dropped = rng.random(size) < self.config.prompt_dropout
         return np.array(rows), np.where(dropped, np.where(video, 1, 0), told)
 
-    def draw(self, size: int, mode: int | None = None) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """-> batch, velocity targets for latents and actions, clean latents; of one mode or of the mixture."""
+    def draw(
+        self, size: int, mode: int | None = None
+    ) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """-> batch, velocity targets for latents and actions, clean latents, modes; of one mode or of the mixture."""
         config, rng = self.config, self.rng
         pick = rng.integers(len(self.latents), size=size)
         latent, action = self.latents[pick].float(), self.actions[pick]
@@ -123,8 +126,9 @@ class Sampler:
         rows, told = self.prompts(modes, self.tasks[pick])
         length = self.captions.lengths[rows]
         u = config.lowest + (1 - config.lowest) * torch.rand(size, generator=self.generator)
-        sigma = (config.shift * u / (1 + (config.shift - 1) * u)).clamp(max=0.9995)
         m = torch.from_numpy(modes)
+        shift = torch.tensor(config.shifts)[m]
+        sigma = (shift * u / (1 + (shift - 1) * u)).clamp(max=0.9995)
         noisy_frame = torch.ones(size, LATENT_SHAPE[1], dtype=torch.bool)
         noisy_frame[m != 4, 0] = False
         noisy_frame[m == 1] = False
@@ -143,17 +147,20 @@ class Sampler:
             has_action_B=m < 3,
             sigma_B=sigma,
         )
-        return batch, noise - latent, action_noise - action, latent
+        return batch, noise - latent, action_noise - action, latent, m
 
 
-def losses(
+def errors(
     batch: Batch,
     predicted: tuple[torch.Tensor, torch.Tensor],
     targets: tuple[torch.Tensor, torch.Tensor],
     weight_BTHW: torch.Tensor | None = None,
     root_CC: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean squared error over the noisy latents, and over the noisy actions. `root`: see `channel_root`."""
+    """Mean squared error [B] over a sample's noisy latents, and over its noisy actions; 0 where it has none.
+
+    `root`: see `channel_root`.
+    """
     error = predicted[0].float() - targets[0]
     if root_CC is not None:
         error = torch.einsum("dc,bcthw->bdthw", root_CC, error)
@@ -162,8 +169,28 @@ def losses(
     mask = mask if weight_BTHW is None else mask * weight_BTHW
     action_error = (predicted[1].float() - targets[1]).pow(2).mean(-1)
     action_mask = batch.noisy_action_BA.float()
-    vision = (error * mask).sum() / mask.sum().clamp(min=1)
-    return vision, (action_error * action_mask).sum() / action_mask.sum().clamp(min=1)
+    vision = (error * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)
+    return vision, (action_error * action_mask).sum(1) / action_mask.sum(1).clamp(min=1)
+
+
+class Levels:
+    """The usual error of each mode at each of ten noise levels, to divide by: they count alike.
+
+    The error of a velocity is that of the data over the noise level, so that one and the same error of an action costs
+    a hundred times as much at a level of 0.1 as at 1; and where a policy has yet to decide, its error says nothing.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.total, self.count = torch.zeros(2, 10 * len(MODES), device=device)
+
+    def relative(self, error_B: torch.Tensor, mode_B: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
+        """The mean of the errors over the usual ones, samples with none (0) included."""
+        bin_B = mode_B.to(error_B.device) * 10 + (sigma_B * 10).long()
+        known = (error_B.detach() > 0).float()
+        self.total.mul_(0.995).index_add_(0, bin_B, error_B.detach())
+        self.count.mul_(0.995).index_add_(0, bin_B, known)
+        usual_B = (self.total / self.count.clamp(min=1e-9))[bin_B]
+        return (error_B / usual_B.clamp(min=1e-9)).mean()
 
 
 def channel_root(work: Path, floor: float) -> torch.Tensor:
@@ -207,16 +234,16 @@ def validate(
 ) -> dict[str, float]:
     """Losses of fixed validation batches, by mode: `shown` as the decoder sees them, `video` with all channels alike."""
     result = {}
-    for mode, (batch, latent, action, _) in zip(MODES, batches, strict=True):
+    for mode, (batch, latent, action, *_) in zip(MODES, batches, strict=True):
         with torch.autocast(device, dtype=torch.bfloat16):
             predicted = predict(model, batch.to(device), position, torch.bfloat16)
         predicted = tuple(x.cpu() for x in predicted)
-        vision, act = losses(batch, predicted, (latent, action))
+        vision, act = errors(batch, predicted, (latent, action))
         if mode != "inverse_dynamics":
-            result[f"{mode}/shown"] = float(losses(batch, predicted, (latent, action), None, root)[0])
-            result[f"{mode}/video"] = float(vision)
+            result[f"{mode}/shown"] = float(errors(batch, predicted, (latent, action), None, root)[0].mean())
+            result[f"{mode}/video"] = float(vision.mean())
         if mode in ("inverse_dynamics", "policy"):
-            result[f"{mode}/action"] = float(act)
+            result[f"{mode}/action"] = float(act.mean())
     return result
 
 
@@ -240,7 +267,8 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     device_root = root.to(ranks.device)
     batches = []
     if ranks.first:
-        held_out = Sampler(config, work, "validation", captions, [3, 3])
+        # Noise levels as in every earlier run, so that curves compare.
+        held_out = Sampler(replace(config, shifts=(2.5,) * 5), work, "validation", captions, [3, 3])
         batches = [held_out.draw(32, mode) for mode in range(len(MODES))]
         print(
             f"{len(sampler.latents)} windows, {len(held_out.latents)} for validation, from step {first_step}",
@@ -251,22 +279,25 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
         "transformer", config.steps - first_step, ranks, every_s=config.report_s, log=work / "transformer.log"
     )
     _compile_in_turn(network, sampler, model, position, config.batch, ranks)
+    frame_levels, action_levels = Levels(ranks.device), Levels(ranks.device)
     recent, saved, begin = [], time.monotonic(), time.monotonic()
     while training.step < config.steps:
         if training.step % 100 == 0 and sampler.refresh() and ranks.first:
             print(f"{len(sampler.latents)} windows", flush=True)
-        batch, latent, action, clean = sampler.draw(config.batch)
+        batch, latent, action, clean, modes = sampler.draw(config.batch)
         # What deviates from the usual picture (block, pusher) counts up to six times as much as the empty table.
         weight = (0.5 + (clean - usual).pow(2).mean(1)).clamp(max=3).to(ranks.device)
         batch, targets = batch.to(ranks.device), (latent.to(ranks.device), action.to(ranks.device))
         with torch.autocast(ranks.device, dtype=torch.bfloat16):
             predicted = network(model, batch, position, torch.bfloat16)
-        vision, act = losses(batch, predicted, targets, weight, device_root)
+        error, action_error = errors(batch, predicted, targets, weight, device_root)
+        vision = frame_levels.relative(error, modes, batch.sigma_B)
+        act = action_levels.relative(action_error, modes, batch.sigma_B)
         optimizer.zero_grad()
         (vision + config.action_weight * act).backward()
         ranks.mean_gradients(optimizer.parameters)
         training.advance()
-        recent.append((float(vision.detach()), float(act.detach())))
+        recent.append((float(error.detach().mean()), float(action_error.detach().mean())))
         if progress.due() and training.step > first_step + 5:
             values = validate(training.average, batches, position, ranks.device, root)
             rate = (training.step - first_step) * config.batch * ranks.world / (time.monotonic() - begin)
