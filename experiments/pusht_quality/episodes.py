@@ -25,7 +25,8 @@ class Clip:
 def clip(simulator: PushT, index: int) -> Clip:
     """Clip number `index`: part of an expert's episode, the five tasks twice, then free motion and pokes, in turn.
 
-    Seeds in which next to nothing moves are passed over.
+    Seeds in which next to nothing moves are passed over, and those in which the block reaches a wall: a pusher of
+    endless force drives it through, and training episodes end there too.
     """
     task = (*TASKS, *TASKS, *MOTIONS)[index % 12]
     seed = HELD_OUT_SEED + 1000 * index
@@ -34,9 +35,17 @@ def clip(simulator: PushT, index: int) -> Clip:
         simulator.start(seed)
         frames, actions, states = play(simulator, task, seed, first + NUM_STEPS)
         frames, states = frames[first:], states[first:]
-        if np.abs(frames[0].astype(int) - frames[-1]).mean() > 0.3:
+        if np.abs(frames[0].astype(int) - frames[-1]).mean() > 0.3 and not _reaches_wall(simulator, states):
             return Clip(seed, task, frames, to_model_space(actions[first:]), states)
         seed += 1
+
+
+def _reaches_wall(simulator: PushT, states: np.ndarray) -> bool:
+    for state in states:
+        simulator.state = state
+        if simulator.block_at_wall:
+            return True
+    return False
 
 
 def start(simulator: PushT, index: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def record_shard(config: DataConfig, first_seed: int, directory: Path) -> int:
             actions.append(expert.act())
             states.append(sim.step(actions[-1]))
             frames.append(sim.render())
-            if sim.corners_px.min() < 9 or sim.corners_px.max() > 503:
+            if sim.block_at_wall:
                 break
         actions.append(actions[-1])
         episodes.append((start, len(frames) - start, task, seed))

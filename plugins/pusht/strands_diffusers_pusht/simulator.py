@@ -32,6 +32,7 @@ SUCCESS = 0.95
 """Coverage of the target above which gym-pusht calls an episode solved; its reward is coverage / 0.95, at most 1."""
 
 _SUBSTEPS = 10  # 10 x 0.01 s = one frame, as in PushTEnv.step
+_WALL_PX = 9.0  # the walls stand at 5 and 506 and are 2 thick; a block comes to rest a little off them
 _REACH_PX = (16.0, 496.0)  # targets beyond the walls would press the pusher into them
 
 
@@ -77,6 +78,11 @@ class PushT:
         """The corners of the block's two rectangles, [8, 2]."""
         block = self._env.block
         return np.array([block.local_to_world(v) for s in self._env._block_shapes for v in s.get_vertices()])
+
+    @property
+    def block_at_wall(self) -> bool:
+        """Whether the block touches a wall. The pusher's force has no limit: pushed on, the block goes through it."""
+        return bool(self.corners_px.min() < _WALL_PX or self.corners_px.max() > TABLE_PX - _WALL_PX)
 
     @property
     def coverage(self) -> float:
