@@ -19,9 +19,9 @@ tasks=(left right up down goal free)
 observations=$(for ((i = 0; i < episodes; i++)); do printf 'pusht:%d@task:%s,' $((500000 + i)) "${tasks[i % 6]}"; done)
 common=(tracker=none 'visualizer=[]')
 if [ -n "${MODEL:-}" ]; then
-  sampler='num_inference_steps:8,flow_shift:2.0'
+  policy='num_inference_steps:8,flow_shift:2.0,guidance_scale:6.0' dynamics='num_inference_steps:2,flow_shift:2.0,guidance_scale:1.0'
   common+=(model=custom "model.repo=$(cd "$MODEL" && pwd)" model.pixel_map=true model.scene=pusht model.dtype=bfloat16
-    "+model.recommended={policy:{$sampler,guidance_scale:6.0},forward_dynamics:{$sampler,guidance_scale:1.0},inverse_dynamics:{$sampler,guidance_scale:1.0}}")
+    "+model.recommended={policy:{$policy},forward_dynamics:{$dynamics},inverse_dynamics:{$dynamics}}")
 fi
 
 sweep() {  # NAME OVERRIDE...: into OUT/NAME, or on with what is there
