@@ -54,6 +54,9 @@ class TransformerConfig:
     prompt_dropout: float = 0.1
     """Chance that a prompt is replaced by the empty one, for guidance."""
 
+    still: float = 0.2
+    """Chance of a window in which nothing changes, against the average one: what moves is what is hard. 1: all alike."""
+
     floor: float = 0.1
     """Share of the video loss in which all latent channels count alike; the rest weighs an error by what it changes in
     the decoded picture. 1: plain."""
@@ -98,7 +101,15 @@ class Sampler:
             return False
         self.latents, self.actions, self.tasks = load(self.work, self.name)
         self.count = count
+        change = torch.cat([self._change(part.float()) for part in self.latents.split(1024)])
+        chance = self.config.still + (1 - self.config.still) * (change / change.mean()).double().numpy()
+        self.chance = chance / chance.sum()
         return True
+
+    def _change(self, latent: torch.Tensor) -> torch.Tensor:
+        """How far each window leaves its first frames, as the decoder shows it: [M]. (Frame 0 alone is encoded otherwise.)"""
+        away = (latent[:, :, 2:] - latent[:, :, 1:2]).flatten(2)
+        return (channel_root(self.work, self.config.floor) @ away).pow(2).mean((1, 2))
 
     def prompts(self, modes: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Caption rows used by a batch, and for each sample which of them. A batch shares one wording per task."""
@@ -120,7 +131,7 @@ class Sampler:
     ) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """-> batch, velocity targets for latents and actions, clean latents, modes; of one mode or of the mixture."""
         config, rng = self.config, self.rng
-        pick = rng.integers(len(self.latents), size=size)
+        pick = rng.choice(len(self.latents), p=self.chance, size=size)
         latent, action = self.latents[pick].float(), self.actions[pick]
         modes = np.full(size, mode) if mode is not None else rng.choice(len(MODES), p=config.mode_weights, size=size)
         rows, told = self.prompts(modes, self.tasks[pick])
@@ -267,8 +278,8 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     device_root = root.to(ranks.device)
     batches = []
     if ranks.first:
-        # Noise levels as in every earlier run, so that curves compare.
-        held_out = Sampler(replace(config, shifts=(2.5,) * 5), work, "validation", captions, [3, 3])
+        # Noise levels and windows as in every earlier run, so that curves compare.
+        held_out = Sampler(replace(config, shifts=(2.5,) * 5, still=1.0), work, "validation", captions, [3, 3])
         batches = [held_out.draw(32, mode) for mode in range(len(MODES))]
         print(
             f"{len(sampler.latents)} windows, {len(held_out.latents)} for validation, from step {first_step}",
