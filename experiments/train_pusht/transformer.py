@@ -131,7 +131,10 @@ class Sampler:
     ) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """-> batch, velocity targets for latents and actions, clean latents, modes; of one mode or of the mixture."""
         config, rng = self.config, self.rng
-        pick = rng.choice(len(self.latents), p=self.chance, size=size)
+        alike = config.still == 1  # drawn as earlier runs drew them, validation above all
+        pick = (
+            rng.integers(len(self.latents), size=size) if alike else rng.choice(len(self.chance), size, p=self.chance)
+        )
         latent, action = self.latents[pick].float(), self.actions[pick]
         modes = np.full(size, mode) if mode is not None else rng.choice(len(MODES), p=config.mode_weights, size=size)
         rows, told = self.prompts(modes, self.tasks[pick])
