@@ -101,15 +101,18 @@ class Sampler:
             return False
         self.latents, self.actions, self.tasks = load(self.work, self.name)
         self.count = count
-        change = torch.cat([self._change(part.float()) for part in self.latents.split(1024)])
-        chance = self.config.still + (1 - self.config.still) * (change / change.mean()).double().numpy()
-        self.chance = chance / chance.sum()
+        self.chance = self._chance() if self.config.still < 1 else None
         return True
 
-    def _change(self, latent: torch.Tensor) -> torch.Tensor:
-        """How far each window leaves its first frames, as the decoder shows it: [M]. (Frame 0 alone is encoded otherwise.)"""
-        away = (latent[:, :, 2:] - latent[:, :, 1:2]).flatten(2)
-        return (channel_root(self.work, self.config.floor) @ away).pow(2).mean((1, 2))
+    def _chance(self) -> np.ndarray:
+        """Of each window to be drawn: it grows with how far the later frames are from frames 1 to 4, as decoded."""
+        root, change = channel_root(self.work, self.config.floor), []
+        for latent in self.latents.split(1024):
+            away = (latent[:, :, 2:] - latent[:, :, 1:2]).float().flatten(2)
+            change.append((root @ away).pow(2).mean((1, 2)))
+        relative = torch.cat(change).double().numpy()
+        chance = self.config.still + (1 - self.config.still) * relative / relative.mean()
+        return chance / chance.sum()
 
     def prompts(self, modes: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Caption rows used by a batch, and for each sample which of them. A batch shares one wording per task."""
@@ -131,10 +134,7 @@ class Sampler:
     ) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """-> batch, velocity targets for latents and actions, clean latents, modes; of one mode or of the mixture."""
         config, rng = self.config, self.rng
-        alike = config.still == 1  # drawn as earlier runs drew them, validation above all
-        pick = (
-            rng.integers(len(self.latents), size=size) if alike else rng.choice(len(self.chance), size, p=self.chance)
-        )
+        pick = rng.choice(len(self.latents), size=size, p=self.chance)
         latent, action = self.latents[pick].float(), self.actions[pick]
         modes = np.full(size, mode) if mode is not None else rng.choice(len(MODES), p=config.mode_weights, size=size)
         rows, told = self.prompts(modes, self.tasks[pick])

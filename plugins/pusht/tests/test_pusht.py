@@ -52,6 +52,12 @@ def test_running_the_same_actions_twice_gives_the_same_film(table):
     np.testing.assert_array_equal(again, frames)
 
 
+def test_a_block_that_touches_a_wall_is_told_from_one_that_does_not(table):
+    for x, at_wall in ((256, False), (80, False), (45, True), (467, True), (400, False)):
+        table.state = np.array([256, 480, x, 256, 0])
+        assert table.block_at_wall is at_wall, (x, table.corners_px)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_expert_moves_the_block_as_the_task_says(table, task):
     moves = []

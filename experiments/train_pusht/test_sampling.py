@@ -1,0 +1,66 @@
+"""How much each noise level, mode and window counts in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from experiments.train_pusht.latents import LATENT_DIM
+from experiments.train_pusht.prompts import Captions, build_tokenizer
+from experiments.train_pusht.transformer import MODES, Levels, Sampler, TransformerConfig
+
+
+def test_levels_make_every_mode_and_noise_level_count_alike() -> None:
+    generator, levels = torch.Generator().manual_seed(0), Levels("cpu")
+    sums = torch.zeros(3)
+    for step in range(400):
+        mode = torch.randint(0, 3, (64,), generator=generator)
+        sigma = 0.05 + 0.9 * torch.rand(64, generator=generator)
+        usual = torch.tensor([0.3, 0.0, 40.0])[mode] / sigma.mul(10).long().add(1) ** 2
+        error = (usual * (0.5 + torch.rand(64, generator=generator))).requires_grad_(True)
+        levels.relative(error, mode, sigma).backward()
+        if step >= 300:
+            sums += torch.zeros(3).index_add_(0, mode, (error.grad * error).detach())
+    assert sums[1] == 0  # a mode that has no such error
+    assert sums[2] / sums[0] == pytest.approx(1, rel=0.05)
+
+
+def work_folder(path: Path, still_windows: int, moving_windows: int) -> Path:
+    (path / "latents").mkdir()
+    rng = np.random.default_rng(0)
+    m = still_windows + moving_windows
+    latent = np.repeat(rng.standard_normal((m, LATENT_DIM, 1, 6, 6)), 5, axis=2)
+    latent[still_windows:, :, 2:] += rng.standard_normal((moving_windows, LATENT_DIM, 3, 6, 6))
+    np.savez(
+        path / "latents" / "shard_0000.npz",
+        latent=latent.astype(np.float16),
+        action=np.zeros((m, 16, 2), np.float32),
+        task=np.zeros(m, int),
+    )
+    np.savez(path / "latents" / "scale.npz", mean=np.zeros(LATENT_DIM, "f4"), std=np.ones(LATENT_DIM, "f4"))
+    np.save(path / "latents" / "sensitivity.npy", np.eye(LATENT_DIM, dtype="f4"))
+    build_tokenizer(path / "tokenizer")
+    return path
+
+
+def test_windows_in_which_nothing_moves_are_drawn_less(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=75, moving_windows=25)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    chance = Sampler(TransformerConfig(still=0.2), work, "shard_", captions, [0, 0]).chance
+    assert chance.sum() == pytest.approx(1)
+    np.testing.assert_allclose(chance[:75] * 100, 0.2, rtol=1e-3)  # against an average of 1
+    assert chance[75:].min() * 100 > 2.5
+    assert Sampler(TransformerConfig(still=1), work, "shard_", captions, [0, 0]).chance is None
+
+
+def test_noise_levels_go_by_mode(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=4, moving_windows=4)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    sampler = Sampler(TransformerConfig(lowest=0.0), work, "shard_", captions, [0, 0])
+    for mode, median in zip(MODES, (10 / 11, 10 / 11, 2.5 / 3.5, 2.5 / 3.5, 2.5 / 3.5), strict=True):
+        sigma = sampler.draw(2000, MODES.index(mode))[0].sigma_B
+        assert float(sigma.median()) == pytest.approx(median, abs=0.02), mode
