@@ -10,8 +10,9 @@ import torch
 from transformers import AutoTokenizer
 
 from experiments.train_pusht.latents import LATENT_DIM
+from experiments.train_pusht.model import Batch
 from experiments.train_pusht.prompts import Captions, build_tokenizer
-from experiments.train_pusht.transformer import MODES, Levels, Sampler, TransformerConfig
+from experiments.train_pusht.transformer import MODES, PURE, Levels, Sampler, TransformerConfig, recycle
 
 
 def test_levels_make_every_mode_and_noise_level_count_alike() -> None:
@@ -60,7 +61,44 @@ def test_windows_in_which_nothing_moves_are_drawn_less(tmp_path: Path) -> None:
 def test_noise_levels_go_by_mode(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=4, moving_windows=4)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
-    sampler = Sampler(TransformerConfig(lowest=0.0), work, "shard_", captions, [0, 0])
+    sampler = Sampler(TransformerConfig(lowest=0.0, recycled=0), work, "shard_", captions, [0, 0])
     for mode, median in zip(MODES, (10 / 11, 10 / 11, 2.5 / 3.5, 2.5 / 3.5, 2.5 / 3.5), strict=True):
         sigma = sampler.draw(2000, MODES.index(mode))[0].sigma_B
         assert float(sigma.median()) == pytest.approx(median, abs=0.02), mode
+
+
+def test_recycled_samples_go_on_from_the_answer_towards_the_truth(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=4, moving_windows=4)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    batch, *targets, clean, modes = Sampler(TransformerConfig(), work, "shard_", captions, [0, 0]).draw(64)
+    assert (batch.sigma_B[modes < 2] == PURE).all()
+
+    def answer(part: Batch) -> tuple[torch.Tensor, ...]:  # says "all zero", whatever it sees
+        assert len(part.sigma_B) == 10
+        return tuple(x / part.sigma_B.view(-1, *[1] * (x.ndim - 1)) for x in (part.latent_BCTHW, part.action_BAD))
+
+    after, wanted = recycle(answer, batch, tuple(targets), modes, 10)
+    moved = after.sigma_B != batch.sigma_B
+    assert moved.sum() == 10
+    assert (modes[moved] < 2).all()
+    sigma = after.sigma_B.view(-1, 1, 1, 1, 1)
+    noisy = batch.noisy_frame_BT[:, None, :, None, None].expand_as(clean)
+    # Where they are is between noise and zero; where they are to go is the truth.
+    shrunk = batch.latent_BCTHW * sigma / batch.sigma_B.view(-1, 1, 1, 1, 1)
+    torch.testing.assert_close(after.latent_BCTHW[moved], torch.where(noisy, shrunk, clean)[moved])
+    arrived = after.latent_BCTHW - sigma * wanted[0]
+    torch.testing.assert_close(arrived[noisy], clean[noisy], rtol=0, atol=1e-4)
+    action = (after.action_BAD - sigma[..., 0, 0] * wanted[1])[batch.noisy_action_BA]
+    torch.testing.assert_close(action, torch.zeros_like(action), rtol=0, atol=1e-4)  # the true ones of this folder
+    for kept, name in ((batch, "latent_BCTHW"), (batch, "action_BAD")):
+        assert torch.equal(getattr(kept, name)[~moved], getattr(after, name)[~moved])
+
+
+def test_a_batch_with_few_dynamics_recycles_those(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=4, moving_windows=4)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    config = TransformerConfig(mode_weights=(0.02, 0.02, 0.9, 0.03, 0.03))
+    batch, *targets, _, modes = Sampler(config, work, "shard_", captions, [0, 0]).draw(64)
+    assert 0 < (modes < 2).sum() < 10
+    after, _ = recycle(lambda part: (part.latent_BCTHW, part.action_BAD), batch, tuple(targets), modes, 10)
+    assert torch.equal(after.sigma_B != batch.sigma_B, modes < 2)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,12 @@ from .prompts import Captions, build_tokenizer
 
 MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
 """Order of `mode_weights`. The last two are text-conditioned video, from a first frame and from nothing."""
+
+DYNAMICS = 2
+"""The first so many of MODES are decided by what is given."""
+
+PURE = 0.9995
+"""Noise level of a sampler's first step."""
 
 assert FPS == 10.0
 
@@ -46,7 +51,14 @@ class TransformerConfig:
 
     shifts: tuple[float, ...] = (10.0, 10.0, 2.5, 2.5, 2.5)
     """By mode. Noise levels are shift u / (1 + (shift - 1) u) with u uniform: over 1 favours high noise. Where the given
-    frames and actions leave little open, what a sampler makes of pure noise is nearly what it ends with."""
+    frames and actions leave little open, what a sampler makes of pure noise is nearly what it ends with. The first two
+    count only where nothing is `recycled`."""
+
+    recycled: int = 10
+    """Of a process' forward- and inverse-dynamics samples, how many per step go on from the model's own answer to pure
+    noise, at any lower level, towards the truth; the others start from pure noise. Frames and actions decide what
+    happens, so that later steps are there to mend the first, not to choose among what the model holds possible (which
+    errs twice as much as the mean of it). 0: the truth with noise, as in the other modes."""
 
     lowest: float = 0.02
     """Least u. A sampler of 8 steps never asks below 0.1."""
@@ -84,6 +96,10 @@ class TransformerConfig:
 
     compile: bool = True
     """`torch.compile` the forward pass: 30 % less time per step on a CPU, for one or two minutes at the start."""
+
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+"""For latents [B, 32, 5, 6, 6] and for actions [B, 16, 2]."""
 
 
 class Sampler:
@@ -142,7 +158,9 @@ class Sampler:
         u = config.lowest + (1 - config.lowest) * torch.rand(size, generator=self.generator)
         m = torch.from_numpy(modes)
         shift = torch.tensor(config.shifts)[m]
-        sigma = (shift * u / (1 + (shift - 1) * u)).clamp(max=0.9995)
+        sigma = (shift * u / (1 + (shift - 1) * u)).clamp(max=PURE)
+        if config.recycled:
+            sigma[m < DYNAMICS] = PURE
         noisy_frame = torch.ones(size, LATENT_SHAPE[1], dtype=torch.bool)
         noisy_frame[m != 4, 0] = False
         noisy_frame[m == 1] = False
@@ -166,11 +184,11 @@ class Sampler:
 
 def errors(
     batch: Batch,
-    predicted: tuple[torch.Tensor, torch.Tensor],
-    targets: tuple[torch.Tensor, torch.Tensor],
+    predicted: Pair,
+    targets: Pair,
     weight_BTHW: torch.Tensor | None = None,
     root_CC: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> Pair:
     """Mean squared error [B] over a sample's noisy latents, and over its noisy actions; 0 where it has none.
 
     `root`: see `channel_root`.
@@ -185,6 +203,54 @@ def errors(
     action_mask = batch.noisy_action_BA.float()
     vision = (error * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)
     return vision, (action_error * action_mask).sum(1) / action_mask.sum(1).clamp(min=1)
+
+
+@torch.no_grad()
+def euler(batch: Batch, targets: Pair, predicted: Pair, sigma_B: torch.Tensor) -> tuple[Batch, Pair]:
+    """One Euler step along `predicted`, to the noise levels `sigma` (over 0).
+
+    -> the batch there, and the velocities that lead from there to the truth (in what is noisy).
+    """
+    moved, wanted = [], []
+    for x, target, velocity, noisy in (
+        (batch.latent_BCTHW, targets[0], predicted[0].float(), batch.noisy_frame_BT[:, None, :, None, None]),
+        (batch.action_BAD, targets[1], predicted[1].float(), batch.noisy_action_BA[..., None]),
+    ):
+        before, after = (s.view(-1, *[1] * (x.ndim - 1)) for s in (batch.sigma_B, sigma_B))
+        moved.append(torch.where(noisy, x + (after - before) * velocity, x))
+        wanted.append((moved[-1] - (x - before * target)) / after)
+    return replace(batch, latent_BCTHW=moved[0], action_BAD=moved[1], sigma_B=sigma_B), (wanted[0], wanted[1])
+
+
+def take(batch: Batch, rows: torch.Tensor) -> Batch:
+    """Some of a batch's samples; the prompts stay."""
+    of_samples = [name for name in batch.__dataclass_fields__ if name not in ("ids_PL", "length_P")]
+    return replace(batch, **{name: getattr(batch, name)[rows] for name in of_samples})
+
+
+@torch.no_grad()
+def recycle(
+    predict: Callable[[Batch], Pair], batch: Batch, targets: Pair, modes_B: torch.Tensor, count: int
+) -> tuple[Batch, Pair]:
+    """The batch with its first `count` dynamics samples moved on by one step of the model's own, see `recycled`."""
+    rows = torch.argsort((modes_B >= DYNAMICS).int(), stable=True)[:count].to(batch.sigma_B.device)
+    part, wanted = take(batch, rows), (targets[0][rows], targets[1][rows])
+    chosen = modes_B.to(rows.device)[rows] < DYNAMICS  # where there are fewer of them, the rest stays
+    sigma = torch.where(chosen, 0.05 + 0.9 * torch.rand(count, device=rows.device), part.sigma_B)
+    part, wanted = euler(part, wanted, predict(part), sigma)
+
+    def put(whole: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        return whole.index_copy(0, rows[chosen], new[chosen])
+
+    return (
+        replace(
+            batch,
+            latent_BCTHW=put(batch.latent_BCTHW, part.latent_BCTHW),
+            action_BAD=put(batch.action_BAD, part.action_BAD),
+            sigma_B=put(batch.sigma_B, part.sigma_B),
+        ),
+        (put(targets[0], wanted[0]), put(targets[1], wanted[1])),
+    )
 
 
 class Levels:
@@ -224,40 +290,47 @@ def channel_root(work: Path, floor: float) -> torch.Tensor:
 
 
 def _compile_in_turn(
-    network: Callable[..., Any],
+    network: Callable[[Batch], Pair],
     sampler: Sampler,
     model: torch.nn.Module,
-    position: torch.Tensor,
-    size: int,
+    config: TransformerConfig,
     ranks: Ranks,
 ) -> None:
     """Run one step for its compilation: the first rank fills the cache that the others then read."""
     for turn in range(ranks.world):
         if turn == ranks.rank:
-            batch = sampler.draw(size)[0].to(ranks.device)
-            with torch.autocast(ranks.device, dtype=torch.bfloat16):
-                latent, action = network(model, batch, position, torch.bfloat16)
+            batch = sampler.draw(config.batch)[0].to(ranks.device)
+            if config.recycled:
+                with torch.no_grad():
+                    network(take(batch, torch.arange(config.recycled, device=ranks.device)))
+            latent, action = network(batch)
             (latent.float().sum() + action.float().sum()).backward()
             model.zero_grad(set_to_none=True)
         ranks.agree(0.0)
 
 
 @torch.no_grad()
-def validate(
-    model: torch.nn.Module, batches: list, position: torch.Tensor, device: str, root: torch.Tensor
-) -> dict[str, float]:
-    """Losses of fixed validation batches, by mode: `shown` as the decoder sees them, `video` with all channels alike."""
+def validate(network: Callable[[Batch], Pair], batches: dict[str, list[tuple]], root: torch.Tensor) -> dict[str, float]:
+    """Losses of fixed validation batches, by mode: `shown` as the decoder sees them, `video` with all channels alike.
+
+    Of the dynamics from pure noise too: the error of the film (as shown) and of the actions after one and two steps.
+    """
     result = {}
-    for mode, (batch, latent, action, *_) in zip(MODES, batches, strict=True):
-        with torch.autocast(device, dtype=torch.bfloat16):
-            predicted = predict(model, batch.to(device), position, torch.bfloat16)
-        predicted = tuple(x.cpu() for x in predicted)
+    for mode, (batch, latent, action, *_) in zip(MODES, batches["noised"], strict=True):
+        predicted = network(batch)
         vision, act = errors(batch, predicted, (latent, action))
         if mode != "inverse_dynamics":
             result[f"{mode}/shown"] = float(errors(batch, predicted, (latent, action), None, root)[0].mean())
             result[f"{mode}/video"] = float(vision.mean())
         if mode in ("inverse_dynamics", "policy"):
             result[f"{mode}/action"] = float(act.mean())
+    for mode, (batch, *targets, _, _) in zip(MODES, batches["pure"], strict=False):
+        for step, after in (1, 0.667), (2, 0.0):
+            predicted = network(batch)
+            error = errors(batch, predicted, targets, None, root)[mode == "inverse_dynamics"]
+            result[f"{mode}/step{step}"] = float((error * batch.sigma_B**2).mean())
+            if after:
+                batch, targets = euler(batch, targets, predicted, torch.full_like(batch.sigma_B, after))
     return result
 
 
@@ -279,20 +352,33 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     position = positions().to(ranks.device)
     usual, root = sampler.latents[:2000].float().mean(0), channel_root(work, config.floor)
     device_root = root.to(ranks.device)
-    batches = []
+    batches: dict[str, list[tuple]] = {}
     if ranks.first:
         # Noise levels and windows as in every earlier run, so that curves compare.
-        held_out = Sampler(replace(config, shifts=(2.5,) * 5, still=1.0), work, "validation", captions, [3, 3])
-        batches = [held_out.draw(32, mode) for mode in range(len(MODES))]
+        noised = replace(config, shifts=(2.5,) * 5, recycled=0, still=1.0)
+        held_out = Sampler(noised, work, "validation", captions, [3, 3])
+        batches["noised"] = [held_out.draw(32, mode) for mode in range(len(MODES))]
+        held_out.config = replace(noised, recycled=1)
+        batches["pure"] = [held_out.draw(64, mode) for mode in range(DYNAMICS)]
         print(
             f"{len(sampler.latents)} windows, {len(held_out.latents)} for validation, from step {first_step}",
             flush=True,
         )
-    network = torch.compile(predict, dynamic=False) if config.compile else predict
+    compiled = torch.compile(predict, dynamic=False) if config.compile else predict
+
+    def network(batch: Batch) -> Pair:
+        with torch.autocast(ranks.device, dtype=torch.bfloat16):
+            return compiled(model, batch, position, torch.bfloat16)
+
+    def averaged(batch: Batch) -> Pair:
+        with torch.autocast(ranks.device, dtype=torch.bfloat16):
+            latent, action = predict(training.average, batch.to(ranks.device), position, torch.bfloat16)
+        return latent.float().cpu(), action.float().cpu()
+
     progress = Progress(
         "transformer", config.steps - first_step, ranks, every_s=config.report_s, log=work / "transformer.log"
     )
-    _compile_in_turn(network, sampler, model, position, config.batch, ranks)
+    _compile_in_turn(network, sampler, model, config, ranks)
     frame_levels, action_levels = Levels(ranks.device), Levels(ranks.device)
     recent, saved, begin = [], time.monotonic(), time.monotonic()
     while training.step < config.steps:
@@ -302,8 +388,9 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
         # What deviates from the usual picture (block, pusher) counts up to six times as much as the empty table.
         weight = (0.5 + (clean - usual).pow(2).mean(1)).clamp(max=3).to(ranks.device)
         batch, targets = batch.to(ranks.device), (latent.to(ranks.device), action.to(ranks.device))
-        with torch.autocast(ranks.device, dtype=torch.bfloat16):
-            predicted = network(model, batch, position, torch.bfloat16)
+        if config.recycled:
+            batch, targets = recycle(network, batch, targets, modes, config.recycled)
+        predicted = network(batch)
         error, action_error = errors(batch, predicted, targets, weight, device_root)
         vision = frame_levels.relative(error, modes, batch.sigma_B)
         act = action_levels.relative(action_error, modes, batch.sigma_B)
@@ -313,7 +400,7 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
         training.advance()
         recent.append((float(error.detach().mean()), float(action_error.detach().mean())))
         if progress.due() and training.step > first_step + 5:
-            values = validate(training.average, batches, position, ranks.device, root)
+            values = validate(averaged, batches, root)
             rate = (training.step - first_step) * config.batch * ranks.world / (time.monotonic() - begin)
             with (work / "transformer_curve.jsonl").open("a") as file:
                 point = {
