@@ -70,20 +70,23 @@ def test_noise_levels_go_by_mode(tmp_path: Path) -> None:
 def test_recycled_samples_go_on_from_the_answer_towards_the_truth(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=4, moving_windows=4)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
-    batch, *targets, clean, modes = Sampler(TransformerConfig(), work, "shard_", captions, [0, 0]).draw(64)
+    config = TransformerConfig(mode_weights=(0.3, 0.3, 0.2, 0.1, 0.1))
+    batch, *targets, clean, modes = Sampler(config, work, "shard_", captions, [0, 0]).draw(64)
     assert (batch.sigma_B[modes < 2] == PURE).all()
 
     def answer(part: Batch) -> tuple[torch.Tensor, ...]:  # says "all zero", whatever it sees
-        assert len(part.sigma_B) == 10
+        assert len(part.sigma_B) == 30
         return tuple(x / part.sigma_B.view(-1, *[1] * (x.ndim - 1)) for x in (part.latent_BCTHW, part.action_BAD))
 
-    after, wanted = recycle(answer, batch, tuple(targets), modes, 10)
+    after, wanted = recycle(answer, batch, tuple(targets), modes, 30)
     moved = after.sigma_B != batch.sigma_B
-    assert moved.sum() == 10
-    assert (modes[moved] < 2).all()
+    assert moved.sum() == 30
+    assert {0, 1, 2} == set(modes[moved].tolist())
+    assert (after.sigma_B[moved] < batch.sigma_B[moved]).all()
+    assert (after.sigma_B >= 0.5 * batch.sigma_B)[modes == 2].all()
     sigma = after.sigma_B.view(-1, 1, 1, 1, 1)
     noisy = batch.noisy_frame_BT[:, None, :, None, None].expand_as(clean)
-    # Where they are is between noise and zero; where they are to go is the truth.
+    # Where they are is on the way to zero; where they are to go is the truth.
     shrunk = batch.latent_BCTHW * sigma / batch.sigma_B.view(-1, 1, 1, 1, 1)
     torch.testing.assert_close(after.latent_BCTHW[moved], torch.where(noisy, shrunk, clean)[moved])
     arrived = after.latent_BCTHW - sigma * wanted[0]
@@ -94,11 +97,11 @@ def test_recycled_samples_go_on_from_the_answer_towards_the_truth(tmp_path: Path
         assert torch.equal(getattr(kept, name)[~moved], getattr(after, name)[~moved])
 
 
-def test_a_batch_with_few_dynamics_recycles_those(tmp_path: Path) -> None:
+def test_a_batch_with_few_actions_recycles_those(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=4, moving_windows=4)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
-    config = TransformerConfig(mode_weights=(0.02, 0.02, 0.9, 0.03, 0.03))
+    config = TransformerConfig(mode_weights=(0.02, 0.02, 0.03, 0.9, 0.03))
     batch, *targets, _, modes = Sampler(config, work, "shard_", captions, [0, 0]).draw(64)
-    assert 0 < (modes < 2).sum() < 10
+    assert 0 < (modes < 3).sum() < 10
     after, _ = recycle(lambda part: (part.latent_BCTHW, part.action_BAD), batch, tuple(targets), modes, 10)
-    assert torch.equal(after.sigma_B != batch.sigma_B, modes < 2)
+    assert torch.equal(after.sigma_B != batch.sigma_B, modes < 3)

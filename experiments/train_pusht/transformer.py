@@ -24,8 +24,8 @@ from .prompts import Captions, build_tokenizer
 MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
 """Order of `mode_weights`. The last two are text-conditioned video, from a first frame and from nothing."""
 
-DYNAMICS = 2
-"""The first so many of MODES are decided by what is given."""
+DYNAMICS, VIDEO = 2, 3
+"""The first two of MODES are decided by what is given; from the third on there are no actions."""
 
 PURE = 0.9995
 """Noise level of a sampler's first step."""
@@ -54,11 +54,12 @@ class TransformerConfig:
     frames and actions leave little open, what a sampler makes of pure noise is nearly what it ends with. The first two
     count only where nothing is `recycled`."""
 
-    recycled: int = 10
-    """Of a process' forward- and inverse-dynamics samples, how many per step go on from the model's own answer to pure
-    noise, at any lower level, towards the truth; the others start from pure noise. Frames and actions decide what
-    happens, so that later steps are there to mend the first, not to choose among what the model holds possible (which
-    errs twice as much as the mean of it). 0: the truth with noise, as in the other modes."""
+    recycled: int = 15
+    """Of a process' samples with actions, how many per step go on from where a step of the model's own has led, towards
+    the truth: to mend what it did. In the dynamics that step begins in pure noise and ends anywhere, and the samples
+    that are not recycled stay there: frames and actions decide what happens, and later steps are not to choose among
+    what the model holds possible (which errs twice as much as the mean of it). A policy's begins in the truth with
+    noise and goes half the way at most. 0: the truth with noise everywhere."""
 
     lowest: float = 0.02
     """Least u. A sampler of 8 steps never asks below 0.1."""
@@ -135,7 +136,7 @@ class Sampler:
         rng, captions, size = self.rng, self.captions, len(modes)
         rows = [0, 1, *(int(rng.choice(group)) for group in captions.action)]
         video_task = int(rng.integers(len(captions.video)))
-        video = modes >= 3
+        video = modes >= VIDEO
         if video.any():
             video_task = int(rng.choice(tasks[video]))
         rows.append(int(rng.choice(captions.video[video_task])))
@@ -176,7 +177,7 @@ class Sampler:
             action_BAD=torch.where(noisy_action[..., None], action.lerp(action_noise, s3), action),
             noisy_frame_BT=noisy_frame,
             noisy_action_BA=noisy_action,
-            has_action_B=m < 3,
+            has_action_B=m < VIDEO,
             sigma_B=sigma,
         )
         return batch, noise - latent, action_noise - action, latent, m
@@ -232,11 +233,13 @@ def take(batch: Batch, rows: torch.Tensor) -> Batch:
 def recycle(
     predict: Callable[[Batch], Pair], batch: Batch, targets: Pair, modes_B: torch.Tensor, count: int
 ) -> tuple[Batch, Pair]:
-    """The batch with its first `count` dynamics samples moved on by one step of the model's own, see `recycled`."""
-    rows = torch.argsort((modes_B >= DYNAMICS).int(), stable=True)[:count].to(batch.sigma_B.device)
+    """The batch with its first `count` samples that have actions moved on by one step of the model's own."""
+    rows = torch.argsort((modes_B >= VIDEO).int(), stable=True)[:count]
+    modes, rows = modes_B[rows].to(batch.sigma_B.device), rows.to(batch.sigma_B.device)
     part, wanted = take(batch, rows), (targets[0][rows], targets[1][rows])
-    chosen = modes_B.to(rows.device)[rows] < DYNAMICS  # where there are fewer of them, the rest stays
-    sigma = torch.where(chosen, 0.05 + 0.9 * torch.rand(count, device=rows.device), part.sigma_B)
+    chosen = modes < VIDEO  # where there are fewer of them, the rest stays
+    reach = torch.where(modes < DYNAMICS, 1.0, 0.5)
+    sigma = (part.sigma_B * (1 - reach * torch.rand(count, device=rows.device))).clamp(min=0.05)
     part, wanted = euler(part, wanted, predict(part), sigma)
 
     def put(whole: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
