@@ -10,9 +10,8 @@ import torch
 from transformers import AutoTokenizer
 
 from experiments.train_pusht.latents import LATENT_DIM
-from experiments.train_pusht.model import Batch
 from experiments.train_pusht.prompts import Captions, build_tokenizer
-from experiments.train_pusht.transformer import MODES, PURE, Levels, Sampler, TransformerConfig, recycle
+from experiments.train_pusht.transformer import MODES, PURE, Examples, Levels, Sampler, TransformerConfig, carry
 
 
 def test_levels_make_every_mode_and_noise_level_count_alike() -> None:
@@ -61,47 +60,48 @@ def test_windows_in_which_nothing_moves_are_drawn_less(tmp_path: Path) -> None:
 def test_noise_levels_go_by_mode(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=4, moving_windows=4)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
-    sampler = Sampler(TransformerConfig(lowest=0.0, recycled=0), work, "shard_", captions, [0, 0])
+    sampler = Sampler(TransformerConfig(lowest=0.0, carried=0), work, "shard_", captions, [0, 0])
     for mode, median in zip(MODES, (10 / 11, 10 / 11, 2.5 / 3.5, 2.5 / 3.5, 2.5 / 3.5), strict=True):
-        sigma = sampler.draw(2000, MODES.index(mode))[0].sigma_B
+        sigma = sampler.draw(2000, MODES.index(mode)).batch.sigma_B
         assert float(sigma.median()) == pytest.approx(median, abs=0.02), mode
 
 
-def test_recycled_samples_go_on_from_the_answer_towards_the_truth(tmp_path: Path) -> None:
+def test_carried_samples_go_on_from_the_answer_towards_the_truth(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=4, moving_windows=4)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
     config = TransformerConfig(mode_weights=(0.3, 0.3, 0.2, 0.1, 0.1))
-    batch, *targets, clean, modes = Sampler(config, work, "shard_", captions, [0, 0]).draw(64)
-    assert (batch.sigma_B[modes < 2] == PURE).all()
+    before = Sampler(config, work, "shard_", captions, [0, 0]).draw(64)
+    assert (before.batch.sigma_B[before.modes < 2] == PURE).all()
 
-    def answer(part: Batch) -> tuple[torch.Tensor, ...]:  # says "all zero", whatever it sees
-        assert len(part.sigma_B) == 30
-        return tuple(x / part.sigma_B.view(-1, *[1] * (x.ndim - 1)) for x in (part.latent_BCTHW, part.action_BAD))
+    def towards_zero(x: Examples) -> tuple[torch.Tensor, torch.Tensor]:  # a model to which everything is zero
+        sigma = x.batch.sigma_B.view(-1, 1, 1)
+        return x.batch.latent_BCTHW / sigma[..., None, None], x.batch.action_BAD / sigma
 
-    after, wanted = recycle(answer, batch, tuple(targets), modes, 30)
-    moved = after.sigma_B != batch.sigma_B
-    assert moved.sum() == 30
-    assert {0, 1, 2} == set(modes[moved].tolist())
-    assert (after.sigma_B[moved] < batch.sigma_B[moved]).all()
-    assert (after.sigma_B >= 0.5 * batch.sigma_B)[modes == 2].all()
-    sigma = after.sigma_B.view(-1, 1, 1, 1, 1)
-    noisy = batch.noisy_frame_BT[:, None, :, None, None].expand_as(clean)
-    # Where they are is on the way to zero; where they are to go is the truth.
-    shrunk = batch.latent_BCTHW * sigma / batch.sigma_B.view(-1, 1, 1, 1, 1)
-    torch.testing.assert_close(after.latent_BCTHW[moved], torch.where(noisy, shrunk, clean)[moved])
-    arrived = after.latent_BCTHW - sigma * wanted[0]
-    torch.testing.assert_close(arrived[noisy], clean[noisy], rtol=0, atol=1e-4)
-    action = (after.action_BAD - sigma[..., 0, 0] * wanted[1])[batch.noisy_action_BA]
+    after = carry(before, towards_zero(before), 30)
+    assert after is not None
+    assert set(after.modes.tolist()) == {0, 1, 2}
+    came_from = [int((before.clean - clean).abs().flatten(1).sum(1).argmin()) for clean in after.clean]
+    noisy = after.batch.noisy_frame_BT[:, None, :, None, None].expand_as(after.clean)
+    torch.testing.assert_close(after.batch.latent_BCTHW[~noisy], after.clean[~noisy])
+    assert len(set(came_from)) > 4
+    sigma = after.batch.sigma_B.view(-1, 1, 1, 1, 1)
+    arrived = after.batch.latent_BCTHW - sigma * after.targets[0]
+    torch.testing.assert_close(arrived[noisy], after.clean[noisy], rtol=0, atol=1e-4)
+    action = (after.batch.action_BAD - sigma[..., 0, 0] * after.targets[1])[after.batch.noisy_action_BA]
     torch.testing.assert_close(action, torch.zeros_like(action), rtol=0, atol=1e-4)  # the true ones of this folder
-    for kept, name in ((batch, "latent_BCTHW"), (batch, "action_BAD")):
-        assert torch.equal(getattr(kept, name)[~moved], getattr(after, name)[~moved])
+    # Of pure noise on the way to zero, as much is left as the noise level says.
+    left = after.batch.latent_BCTHW[after.modes < 2] / sigma[after.modes < 2] * PURE
+    assert float(left[noisy[after.modes < 2]].std()) == pytest.approx(1, abs=0.03)
+    assert (after.batch.sigma_B[after.modes < 2] < PURE).all()
 
 
-def test_a_batch_with_few_actions_recycles_those(tmp_path: Path) -> None:
+def test_nothing_is_carried_where_too_few_have_actions(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=4, moving_windows=4)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
     config = TransformerConfig(mode_weights=(0.02, 0.02, 0.03, 0.9, 0.03))
-    batch, *targets, _, modes = Sampler(config, work, "shard_", captions, [0, 0]).draw(64)
-    assert 0 < (modes < 3).sum() < 10
-    after, _ = recycle(lambda part: (part.latent_BCTHW, part.action_BAD), batch, tuple(targets), modes, 10)
-    assert torch.equal(after.sigma_B != batch.sigma_B, modes < 3)
+    examples = Sampler(config, work, "shard_", captions, [0, 0]).draw(64)
+    assert 0 < (examples.modes < 3).sum() < 10
+    assert carry(examples, (examples.batch.latent_BCTHW, examples.batch.action_BAD), 10) is None
+    few = carry(examples, (examples.batch.latent_BCTHW, examples.batch.action_BAD), 1)
+    assert few is not None
+    assert len((examples + few).modes) == 65

@@ -46,20 +46,20 @@ class TransformerConfig:
     batch: int = 32
     """Samples per process and step."""
 
-    mode_weights: tuple[float, ...] = (0.42, 0.2, 0.33, 0.03, 0.02)
-    """Chance of each of MODES."""
+    mode_weights: tuple[float, ...] = (0.44, 0.13, 0.31, 0.07, 0.05)
+    """Chance of each of MODES, of a sample that is drawn anew."""
 
     shifts: tuple[float, ...] = (10.0, 10.0, 2.5, 2.5, 2.5)
     """By mode. Noise levels are shift u / (1 + (shift - 1) u) with u uniform: over 1 favours high noise. Where the given
     frames and actions leave little open, what a sampler makes of pure noise is nearly what it ends with. The first two
-    count only where nothing is `recycled`."""
+    count only where nothing is `carried`."""
 
-    recycled: int = 15
-    """Of a process' samples with actions, how many per step go on from where a step of the model's own has led, towards
-    the truth: to mend what it did. In the dynamics that step begins in pure noise and ends anywhere, and the samples
-    that are not recycled stay there: frames and actions decide what happens, and later steps are not to choose among
-    what the model holds possible (which errs twice as much as the mean of it). A policy's begins in the truth with
-    noise and goes half the way at most. 0: the truth with noise everywhere."""
+    carried: int = 15
+    """Of a process' samples with actions, how many per step are kept and go on, in the next one, from where the model's
+    own answer led them, towards the truth: to mend what it did. Dynamics then begin in pure noise, always: frames and
+    actions decide what happens, and later steps are not to choose among what the model holds possible (which errs twice
+    as much as the mean of it). A policy begins in the truth with noise, and goes half the way at most in one step. 0:
+    the truth with noise everywhere."""
 
     lowest: float = 0.02
     """Least u. A sampler of 8 steps never asks below 0.1."""
@@ -101,6 +101,41 @@ class TransformerConfig:
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """For latents [B, 32, 5, 6, 6] and for actions [B, 16, 2]."""
+
+
+@dataclass
+class Examples:
+    """Samples for the model, and what it is to say of them."""
+
+    batch: Batch
+    targets: Pair
+    """Velocities."""
+    clean: torch.Tensor
+    """The true latents [B, 32, 5, 6, 6]."""
+    modes: torch.Tensor
+    """[B], numbers into MODES."""
+
+    def to(self, device: str) -> Examples:
+        """The same on a device."""
+        latent, action = (x.to(device) for x in self.targets)
+        return Examples(self.batch.to(device), (latent, action), self.clean.to(device), self.modes.to(device))
+
+    def __getitem__(self, rows: torch.Tensor) -> Examples:
+        """Some of the samples, in that order."""
+        parts = {name: getattr(self.batch, name)[rows] for name in self._of_samples}
+        latent, action = (x[rows] for x in self.targets)
+        return Examples(replace(self.batch, **parts), (latent, action), self.clean[rows], self.modes[rows])
+
+    def __add__(self, others: Examples) -> Examples:
+        """Both, with the wordings of the first: a prompt's row means the same task in every batch with actions."""
+        parts = {name: torch.cat([getattr(x.batch, name) for x in (self, others)]) for name in self._of_samples}
+        latent, action = (torch.cat(pair) for pair in zip(self.targets, others.targets, strict=True))
+        clean, modes = torch.cat([self.clean, others.clean]), torch.cat([self.modes, others.modes])
+        return Examples(replace(self.batch, **parts), (latent, action), clean, modes)
+
+    @property
+    def _of_samples(self) -> list[str]:
+        return [name for name in self.batch.__dataclass_fields__ if name not in ("ids_PL", "length_P")]
 
 
 class Sampler:
@@ -146,10 +181,8 @@ class Sampler:
         dropped = rng.random(size) < self.config.prompt_dropout
         return np.array(rows), np.where(dropped, np.where(video, 1, 0), told)
 
-    def draw(
-        self, size: int, mode: int | None = None
-    ) -> tuple[Batch, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """-> batch, velocity targets for latents and actions, clean latents, modes; of one mode or of the mixture."""
+    def draw(self, size: int, mode: int | None = None) -> Examples:
+        """Of one mode or of the mixture."""
         config, rng = self.config, self.rng
         pick = rng.choice(len(self.latents), size=size, p=self.chance)
         latent, action = self.latents[pick].float(), self.actions[pick]
@@ -160,7 +193,7 @@ class Sampler:
         m = torch.from_numpy(modes)
         shift = torch.tensor(config.shifts)[m]
         sigma = (shift * u / (1 + (shift - 1) * u)).clamp(max=PURE)
-        if config.recycled:
+        if config.carried:
             sigma[m < DYNAMICS] = PURE
         noisy_frame = torch.ones(size, LATENT_SHAPE[1], dtype=torch.bool)
         noisy_frame[m != 4, 0] = False
@@ -180,7 +213,7 @@ class Sampler:
             has_action_B=m < VIDEO,
             sigma_B=sigma,
         )
-        return batch, noise - latent, action_noise - action, latent, m
+        return Examples(batch, (noise - latent, action_noise - action), latent, m)
 
 
 def errors(
@@ -207,53 +240,35 @@ def errors(
 
 
 @torch.no_grad()
-def euler(batch: Batch, targets: Pair, predicted: Pair, sigma_B: torch.Tensor) -> tuple[Batch, Pair]:
-    """One Euler step along `predicted`, to the noise levels `sigma` (over 0).
-
-    -> the batch there, and the velocities that lead from there to the truth (in what is noisy).
-    """
-    moved, wanted = [], []
+def euler(examples: Examples, predicted: Pair, sigma_B: torch.Tensor) -> Examples:
+    """One Euler step along `predicted`, to the noise levels `sigma` (over 0); the targets lead from there to the truth."""
+    batch, moved, wanted = examples.batch, [], []
     for x, target, velocity, noisy in (
-        (batch.latent_BCTHW, targets[0], predicted[0].float(), batch.noisy_frame_BT[:, None, :, None, None]),
-        (batch.action_BAD, targets[1], predicted[1].float(), batch.noisy_action_BA[..., None]),
+        (batch.latent_BCTHW, examples.targets[0], predicted[0], batch.noisy_frame_BT[:, None, :, None, None]),
+        (batch.action_BAD, examples.targets[1], predicted[1], batch.noisy_action_BA[..., None]),
     ):
         before, after = (s.view(-1, *[1] * (x.ndim - 1)) for s in (batch.sigma_B, sigma_B))
-        moved.append(torch.where(noisy, x + (after - before) * velocity, x))
+        moved.append(torch.where(noisy, x + (after - before) * velocity.float(), x))
         wanted.append((moved[-1] - (x - before * target)) / after)
-    return replace(batch, latent_BCTHW=moved[0], action_BAD=moved[1], sigma_B=sigma_B), (wanted[0], wanted[1])
-
-
-def take(batch: Batch, rows: torch.Tensor) -> Batch:
-    """Some of a batch's samples; the prompts stay."""
-    of_samples = [name for name in batch.__dataclass_fields__ if name not in ("ids_PL", "length_P")]
-    return replace(batch, **{name: getattr(batch, name)[rows] for name in of_samples})
+    batch = replace(batch, latent_BCTHW=moved[0], action_BAD=moved[1], sigma_B=sigma_B)
+    return replace(examples, batch=batch, targets=(wanted[0], wanted[1]))
 
 
 @torch.no_grad()
-def recycle(
-    predict: Callable[[Batch], Pair], batch: Batch, targets: Pair, modes_B: torch.Tensor, count: int
-) -> tuple[Batch, Pair]:
-    """The batch with its first `count` samples that have actions moved on by one step of the model's own."""
-    rows = torch.argsort((modes_B >= VIDEO).int(), stable=True)[:count]
-    modes, rows = modes_B[rows].to(batch.sigma_B.device), rows.to(batch.sigma_B.device)
-    part, wanted = take(batch, rows), (targets[0][rows], targets[1][rows])
-    chosen = modes < VIDEO  # where there are fewer of them, the rest stays
-    reach = torch.where(modes < DYNAMICS, 1.0, 0.5)
-    sigma = (part.sigma_B * (1 - reach * torch.rand(count, device=rows.device))).clamp(min=0.05)
-    part, wanted = euler(part, wanted, predict(part), sigma)
+def carry(examples: Examples, predicted: Pair, count: int) -> Examples | None:
+    """`count` samples, at random, where the model's own step to some lower noise level leads them.
 
-    def put(whole: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        return whole.index_copy(0, rows[chosen], new[chosen])
-
-    return (
-        replace(
-            batch,
-            latent_BCTHW=put(batch.latent_BCTHW, part.latent_BCTHW),
-            action_BAD=put(batch.action_BAD, part.action_BAD),
-            sigma_B=put(batch.sigma_B, part.sigma_B),
-        ),
-        (put(targets[0], wanted[0]), put(targets[1], wanted[1])),
-    )
+    None where there are fewer that have actions and a noise level over 0.1.
+    """
+    sigma, modes = examples.batch.sigma_B, examples.modes
+    chance = torch.rand(len(modes), device=sigma.device) * ((modes < VIDEO) & (sigma > 0.1))
+    rows = chance.argsort(descending=True)[:count]
+    if count == 0 or chance[rows[-1]] == 0:
+        return None
+    chosen, sigma = examples[rows], sigma[rows]
+    reach = torch.where(modes[rows] < DYNAMICS, 1.0, 0.5)
+    lower = (sigma * (1 - reach * torch.rand(count, device=sigma.device))).clamp(min=0.05)
+    return euler(chosen, (predicted[0].detach()[rows], predicted[1].detach()[rows]), lower)
 
 
 class Levels:
@@ -268,7 +283,7 @@ class Levels:
 
     def relative(self, error_B: torch.Tensor, mode_B: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
         """The mean of the errors over the usual ones, samples with none (0) included."""
-        bin_B = mode_B.to(error_B.device) * 10 + (sigma_B * 10).long()
+        bin_B = mode_B * 10 + (sigma_B * 10).long()
         known = (error_B.detach() > 0).float()
         self.total.mul_(0.995).index_add_(0, bin_B, error_B.detach())
         self.count.mul_(0.995).index_add_(0, bin_B, known)
@@ -296,44 +311,41 @@ def _compile_in_turn(
     network: Callable[[Batch], Pair],
     sampler: Sampler,
     model: torch.nn.Module,
-    config: TransformerConfig,
+    size: int,
     ranks: Ranks,
 ) -> None:
     """Run one step for its compilation: the first rank fills the cache that the others then read."""
     for turn in range(ranks.world):
         if turn == ranks.rank:
-            batch = sampler.draw(config.batch)[0].to(ranks.device)
-            if config.recycled:
-                with torch.no_grad():
-                    network(take(batch, torch.arange(config.recycled, device=ranks.device)))
-            latent, action = network(batch)
+            latent, action = network(sampler.draw(size).batch.to(ranks.device))
             (latent.float().sum() + action.float().sum()).backward()
             model.zero_grad(set_to_none=True)
         ranks.agree(0.0)
 
 
 @torch.no_grad()
-def validate(network: Callable[[Batch], Pair], batches: dict[str, list[tuple]], root: torch.Tensor) -> dict[str, float]:
+def validate(
+    network: Callable[[Batch], Pair], batches: dict[str, list[Examples]], root: torch.Tensor
+) -> dict[str, float]:
     """Losses of fixed validation batches, by mode: `shown` as the decoder sees them, `video` with all channels alike.
 
     Of the dynamics from pure noise too: the error of the film (as shown) and of the actions after one and two steps.
     """
     result = {}
-    for mode, (batch, latent, action, *_) in zip(MODES, batches["noised"], strict=True):
-        predicted = network(batch)
-        vision, act = errors(batch, predicted, (latent, action))
+    for mode, examples in zip(MODES, batches["noised"], strict=True):
+        batch, targets, predicted = examples.batch, examples.targets, network(examples.batch)
+        vision, act = errors(batch, predicted, targets)
         if mode != "inverse_dynamics":
-            result[f"{mode}/shown"] = float(errors(batch, predicted, (latent, action), None, root)[0].mean())
+            result[f"{mode}/shown"] = float(errors(batch, predicted, targets, None, root)[0].mean())
             result[f"{mode}/video"] = float(vision.mean())
         if mode in ("inverse_dynamics", "policy"):
             result[f"{mode}/action"] = float(act.mean())
-    for mode, (batch, *targets, _, _) in zip(MODES, batches["pure"], strict=False):
-        for step, after in (1, 0.667), (2, 0.0):
-            predicted = network(batch)
-            error = errors(batch, predicted, targets, None, root)[mode == "inverse_dynamics"]
+    for mode, examples in zip(MODES, batches["pure"], strict=False):
+        for step in 1, 2:
+            batch, predicted = examples.batch, network(examples.batch)
+            error = errors(batch, predicted, examples.targets, None, root)[mode == "inverse_dynamics"]
             result[f"{mode}/step{step}"] = float((error * batch.sigma_B**2).mean())
-            if after:
-                batch, targets = euler(batch, targets, predicted, torch.full_like(batch.sigma_B, after))
+            examples = euler(examples, predicted, torch.full_like(batch.sigma_B, 0.667))
     return result
 
 
@@ -353,15 +365,15 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     first_step = training.step
     sampler = Sampler(config, work, "shard_", captions, [ranks.rank, first_step])
     position = positions().to(ranks.device)
-    usual, root = sampler.latents[:2000].float().mean(0), channel_root(work, config.floor)
+    usual, root = sampler.latents[:2000].float().mean(0).to(ranks.device), channel_root(work, config.floor)
     device_root = root.to(ranks.device)
-    batches: dict[str, list[tuple]] = {}
+    batches: dict[str, list[Examples]] = {}
     if ranks.first:
         # Noise levels and windows as in every earlier run, so that curves compare.
-        noised = replace(config, shifts=(2.5,) * 5, recycled=0, still=1.0)
+        noised = replace(config, shifts=(2.5,) * 5, carried=0, still=1.0)
         held_out = Sampler(noised, work, "validation", captions, [3, 3])
         batches["noised"] = [held_out.draw(32, mode) for mode in range(len(MODES))]
-        held_out.config = replace(noised, recycled=1)
+        held_out.config = replace(noised, carried=1)
         batches["pure"] = [held_out.draw(64, mode) for mode in range(DYNAMICS)]
         print(
             f"{len(sampler.latents)} windows, {len(held_out.latents)} for validation, from step {first_step}",
@@ -381,22 +393,22 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     progress = Progress(
         "transformer", config.steps - first_step, ranks, every_s=config.report_s, log=work / "transformer.log"
     )
-    _compile_in_turn(network, sampler, model, config, ranks)
+    _compile_in_turn(network, sampler, model, config.batch, ranks)
     frame_levels, action_levels = Levels(ranks.device), Levels(ranks.device)
+    carried: Examples | None = None
     recent, saved, begin = [], time.monotonic(), time.monotonic()
     while training.step < config.steps:
         if training.step % 100 == 0 and sampler.refresh() and ranks.first:
             print(f"{len(sampler.latents)} windows", flush=True)
-        batch, latent, action, clean, modes = sampler.draw(config.batch)
+        examples = sampler.draw(config.batch - (config.carried if carried else 0)).to(ranks.device)
+        examples = examples + carried if carried else examples
         # What deviates from the usual picture (block, pusher) counts up to six times as much as the empty table.
-        weight = (0.5 + (clean - usual).pow(2).mean(1)).clamp(max=3).to(ranks.device)
-        batch, targets = batch.to(ranks.device), (latent.to(ranks.device), action.to(ranks.device))
-        if config.recycled:
-            batch, targets = recycle(network, batch, targets, modes, config.recycled)
-        predicted = network(batch)
-        error, action_error = errors(batch, predicted, targets, weight, device_root)
-        vision = frame_levels.relative(error, modes, batch.sigma_B)
-        act = action_levels.relative(action_error, modes, batch.sigma_B)
+        weight = (0.5 + (examples.clean - usual).pow(2).mean(1)).clamp(max=3)
+        predicted = network(examples.batch)
+        error, action_error = errors(examples.batch, predicted, examples.targets, weight, device_root)
+        vision = frame_levels.relative(error, examples.modes, examples.batch.sigma_B)
+        act = action_levels.relative(action_error, examples.modes, examples.batch.sigma_B)
+        carried = carry(examples, predicted, config.carried)
         optimizer.zero_grad()
         (vision + config.action_weight * act).backward()
         ranks.mean_gradients(optimizer.parameters)
