@@ -80,10 +80,8 @@ def test_carried_samples_go_on_from_the_answer_towards_the_truth(tmp_path: Path)
     after = carry(before, towards_zero(before), 30)
     assert after is not None
     assert set(after.modes.tolist()) == {0, 1, 2}
-    came_from = [int((before.clean - clean).abs().flatten(1).sum(1).argmin()) for clean in after.clean]
     noisy = after.batch.noisy_frame_BT[:, None, :, None, None].expand_as(after.clean)
     torch.testing.assert_close(after.batch.latent_BCTHW[~noisy], after.clean[~noisy])
-    assert len(set(came_from)) > 4
     sigma = after.batch.sigma_B.view(-1, 1, 1, 1, 1)
     arrived = after.batch.latent_BCTHW - sigma * after.targets[0]
     torch.testing.assert_close(arrived[noisy], after.clean[noisy], rtol=0, atol=1e-4)
