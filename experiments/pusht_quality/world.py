@@ -20,7 +20,7 @@ class World:
     """A pipeline folder, in bfloat16, one thread. `seconds` keeps what encode, text, denoise and decode took per call."""
 
     def __init__(
-        self, directory: Path, num_inference_steps: int, guidance_scale: float, flow_shift: float = 2.0
+        self, directory: Path, num_inference_steps: int, guidance_scale: float, flow_shift: float = 1.0
     ) -> None:
         torch.set_num_threads(1)
         self.directory, self.guidance_scale = directory.absolute(), guidance_scale

@@ -26,7 +26,7 @@ class ExportConfig:
     to: str = ""
     """Folder to write; empty: WORK/export."""
 
-    flow_shift: float = 2.0
+    flow_shift: float = 1.0
     """Shift of the sampler's noise levels."""
 
     vae_init: str = ""

@@ -65,7 +65,7 @@ def test_a_changed_job_runs_beside_the_old_one_and_says_in_what_it_differs(comma
     assert len(names) == 2
     assert names[1].startswith("0-")
     assert hashes(sweep)["0/action.json"] == before["0/action.json"]
-    assert "sampler.flow_shift 2.0 -> 4.0" in err
+    assert "sampler.flow_shift 1.0 -> 4.0" in err
 
 
 def test_a_job_whose_file_is_gone_runs_again(command, tmp_path):

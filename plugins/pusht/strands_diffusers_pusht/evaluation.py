@@ -27,8 +27,8 @@ the simulator's state and aims at the target's position, not at its angle."""
 
 EMBEDDED_SAMPLER = (
     "sampler.num_inference_steps=8",
-    "sampler.guidance_scale=6",
-    "sampler.flow_shift=2",
+    "sampler.guidance_scale=4",
+    "sampler.flow_shift=1",
 )
 """What the embedded model's preset recommends for a policy, for checkpoints like it."""
 

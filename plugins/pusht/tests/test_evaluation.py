@@ -64,7 +64,7 @@ def test_the_model_s_film_stands_beside_the_simulator_s(simulator):
 def test_a_folder_is_taken_for_a_checkpoint_like_the_embedded_one():
     assert not any(o.startswith(("model", "sampler")) for o in model_overrides([]))
     found = model_overrides(["model.repo=/weights", "sampler.guidance_scale=3"])
-    assert {"model=custom", "model.pixel_map=true", "sampler.flow_shift=2"} <= set(found)
+    assert {"model=custom", "model.pixel_map=true", "sampler.flow_shift=1"} <= set(found)
     assert [o for o in found if "guidance" in o] == ["sampler.guidance_scale=3"]
 
 
