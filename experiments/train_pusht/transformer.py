@@ -25,7 +25,7 @@ MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
 """Order of `mode_weights`. The last two are text-conditioned video, from a first frame and from nothing."""
 
 DYNAMICS, VIDEO = 2, 3
-"""The first two of MODES are decided by what is given; from the third on there are no actions."""
+"""The first two of MODES are decided by what is given; from the fourth on there are no actions."""
 
 PURE = 0.9995
 """Noise level of a sampler's first step."""
@@ -46,7 +46,7 @@ class TransformerConfig:
     batch: int = 32
     """Samples per process and step."""
 
-    mode_weights: tuple[float, ...] = (0.44, 0.13, 0.31, 0.07, 0.05)
+    mode_weights: tuple[float, ...] = (0.34, 0.12, 0.45, 0.05, 0.04)
     """Chance of each of MODES, of a sample that is drawn anew."""
 
     shifts: tuple[float, ...] = (10.0, 10.0, 2.5, 2.5, 2.5)
@@ -54,12 +54,11 @@ class TransformerConfig:
     frames and actions leave little open, what a sampler makes of pure noise is nearly what it ends with. The first two
     count only where nothing is `carried`."""
 
-    carried: int = 15
-    """Of a process' samples with actions, how many per step are kept and go on, in the next one, from where the model's
-    own answer led them, towards the truth: to mend what it did. Dynamics then begin in pure noise, always: frames and
-    actions decide what happens, and later steps are not to choose among what the model holds possible (which errs twice
-    as much as the mean of it). A policy begins in the truth with noise, and goes half the way at most in one step. 0:
-    the truth with noise everywhere."""
+    carried: int = 10
+    """Of a process' samples of forward and inverse dynamics, how many per step are kept and go on, in the next one, from
+    where the model's own answer led them, towards the truth: to mend what it did. The others begin in pure noise:
+    frames and actions decide what happens, and later steps are not to choose among what the model holds possible (which
+    errs twice as much as the mean of it). 0: the truth with noise, as in the other modes."""
 
     lowest: float = 0.02
     """Least u. A sampler of 8 steps never asks below 0.1."""
@@ -256,19 +255,17 @@ def euler(examples: Examples, predicted: Pair, sigma_B: torch.Tensor) -> Example
 
 @torch.no_grad()
 def carry(examples: Examples, predicted: Pair, count: int) -> Examples | None:
-    """`count` samples, at random, where the model's own step to some lower noise level leads them.
+    """`count` samples of the dynamics, at random, where the model's own step to some lower noise level leads them.
 
-    None where there are fewer that have actions and a noise level over 0.1.
+    None where there are fewer above a noise level of 0.1.
     """
-    sigma, modes = examples.batch.sigma_B, examples.modes
-    chance = torch.rand(len(modes), device=sigma.device) * ((modes < VIDEO) & (sigma > 0.1))
+    sigma = examples.batch.sigma_B
+    chance = torch.rand(len(sigma), device=sigma.device) * ((examples.modes < DYNAMICS) & (sigma > 0.1))
     rows = chance.argsort(descending=True)[:count]
     if count == 0 or chance[rows[-1]] == 0:
         return None
-    chosen, sigma = examples[rows], sigma[rows]
-    reach = torch.where(modes[rows] < DYNAMICS, 1.0, 0.5)
-    lower = (sigma * (1 - reach * torch.rand(count, device=sigma.device))).clamp(min=0.05)
-    return euler(chosen, (predicted[0].detach()[rows], predicted[1].detach()[rows]), lower)
+    lower = (sigma[rows] * torch.rand(count, device=sigma.device)).clamp(min=0.05)
+    return euler(examples[rows], (predicted[0].detach()[rows], predicted[1].detach()[rows]), lower)
 
 
 class Levels:
