@@ -66,6 +66,9 @@ class VaeConfig:
     adam_lr: float = 1.2e-3
     """Learning rate of everything else."""
 
+    squared: float = 3.0
+    """Weight of the squared error beside the absolute one: more of it for PSNR, less for sharp edges."""
+
     kl: float = 2e-4
     """Weight of the mean KL divergence per latent value."""
 
@@ -215,13 +218,13 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
     first_step = training.step
     rng = np.random.default_rng([ranks.rank, training.step])
     torch.manual_seed(1000 * training.step + ranks.rank)
-    step_network = torch.compile(lambda m, x: _loss(m, x, config.kl)) if ranks.device != "cpu" else None
+    step_network = torch.compile(lambda m, x: _loss(m, x, config)) if ranks.device != "cpu" else None
     progress = Progress("vae", config.steps - first_step, ranks, every_s=120, log=work / "vae.log")
     losses, saved = [], time.monotonic()
     while training.step < config.steps:
         clip = draw_batch(data, windows, rng, config.batch).to(ranks.device)
         with torch.autocast(ranks.device, dtype=torch.bfloat16):
-            loss, rec = step_network(model, clip) if step_network else _loss(model, clip, config.kl)
+            loss, rec = step_network(model, clip) if step_network else _loss(model, clip, config)
         optimizer.zero_grad()
         loss.backward()
         ranks.mean_gradients(optimizer.parameters)
@@ -240,10 +243,10 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
             saved = time.monotonic()
 
 
-def _loss(model: AutoencoderKLWan, clip: torch.Tensor, kl_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _loss(model: AutoencoderKLWan, clip: torch.Tensor, config: VaeConfig) -> tuple[torch.Tensor, torch.Tensor]:
     mean, logvar = encode(model, clip)
     latent = mean + torch.randn_like(mean) * (0.5 * logvar).exp()
     error = decode(model, latent) - clip
-    rec = (importance(clip) * (error.abs() + 3 * error * error)).mean()
+    rec = (importance(clip) * (error.abs() + config.squared * error * error)).mean()
     kl = 0.5 * (mean * mean + logvar.exp() - 1 - logvar).mean()
-    return rec + kl_weight * kl, rec
+    return rec + config.kl * kl, rec
