@@ -160,3 +160,19 @@ def load(work: Path, name: str) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]
             actions.append(torch.from_numpy(file["action"]))
             tasks.append(file["task"])
     return torch.cat(latents), torch.cat(actions).float(), np.concatenate(tasks)
+
+
+def channel_root(work: Path, floor: float) -> torch.Tensor:
+    """R [32, 32] with R^T R = floor I + (1 - floor) S, S the decoder's sensitivity.
+
+    Normalised latents have unit variance in every channel, also in those that the decoder hardly reads (9 of 32
+    directions change nothing). The best prediction is the same under any such weighting; a small network that cannot
+    reach it everywhere gets close where it shows.
+    """
+    identity = torch.eye(LATENT_DIM)
+    if floor == 1:
+        return identity
+    path = work / "latents" / "sensitivity.npy"
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: run the stage `latents` again (it keeps what there is), or --floor 1")
+    return torch.linalg.cholesky(floor * identity + (1 - floor) * torch.from_numpy(np.load(path))).mT

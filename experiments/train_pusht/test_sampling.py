@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 
 from experiments.train_pusht.latents import LATENT_DIM
 from experiments.train_pusht.prompts import Captions, build_tokenizer
-from experiments.train_pusht.transformer import MODES, PURE, Examples, Levels, Sampler, TransformerConfig, carry
+from experiments.train_pusht.sampling import MODES, PURE, Examples, Sampler, carry
+from experiments.train_pusht.transformer import Levels, TransformerConfig
 
 
 def test_levels_make_every_mode_and_noise_level_count_alike() -> None:

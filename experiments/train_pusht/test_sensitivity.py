@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from experiments.train_pusht import vae
-from experiments.train_pusht.latents import sensitivity
-from experiments.train_pusht.transformer import channel_root, errors
+from experiments.train_pusht.latents import channel_root, sensitivity
+from experiments.train_pusht.transformer import errors
 from experiments.train_pusht.vae import LATENT_DIM, decode
 
 
