@@ -36,7 +36,7 @@ class DataConfig:
     num_steps: int = 36
     """Actions per episode; it ends early where the block reaches a wall."""
 
-    task_weights: tuple[float, ...] = (0.15, 0.15, 0.15, 0.15, 0.15, 0.11, 0.14)
+    task_weights: tuple[float, ...] = (0.14, 0.14, 0.14, 0.14, 0.14, 0.13, 0.17)
     """Chance of each of ALL_TASKS."""
 
 

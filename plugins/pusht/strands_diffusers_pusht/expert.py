@@ -29,6 +29,12 @@ _LEAD = 2.6
 """How far ahead of the pusher its target is at most while it pushes, in steps: the pusher trails behind."""
 
 
+_CLEAR_PX = 28.0
+"""How far from the block the pusher's centre stays (its radius is 15) until it is to touch it."""
+
+_BERTH_PX = 54.0
+"""How far beyond the block's outline its way round leads."""
+
 _THERE_PX = 12.0
 """How close to the goal is there: nearer, a push does more harm than good."""
 
@@ -42,8 +48,8 @@ class Expert:
         self.task, self.sim = task, simulator
         self.rng = rng = np.random.default_rng([seed, 1])
         self.tremor_px = rng.uniform(0, 2.5)
-        self.approach_px = rng.uniform(38, 62)
-        self.push_px = rng.uniform(14, 28)
+        self.approach_px = rng.uniform(45, 72)
+        self.push_px = rng.uniform(16, 30)
         self.pause_chance = rng.choice([0.0, 0.0, 0.03])
         self.pause_left = 0
         self.pushing = False
@@ -107,21 +113,27 @@ class Expert:
                 self.pushing = False
 
     def _approach(self, point: np.ndarray) -> None:
-        """Move towards `point`, round the block where it is in the way."""
-        block = self.sim.block_px
-        path = np.linspace(self.target, point, 7)[1:-1]
-        if all(self.sim.clearance_px(p) > 22 for p in path):
+        """Move towards `point`; where the block is in the way, towards the furthest place in view on a way round it."""
+        block, here = self.sim.block_px, self.sim.pusher_px
+        if self._in_view(point):
             self._turn = 0.0
             return self._step_towards(point, self.approach_px)
-        here, there = self.target - block, point - block
-        angle = np.arctan2(here[1], here[0])
+        angle = np.arctan2(*(here - block)[::-1])
         if self._turn == 0.0:
-            gap = (np.arctan2(there[1], there[0]) - angle + np.pi) % (2 * np.pi) - np.pi
+            gap = (np.arctan2(*(point - block)[::-1]) - angle + np.pi) % (2 * np.pi) - np.pi
             self._turn = float(np.sign(gap)) or 1.0
-        ahead = angle + self._turn * 0.6
-        spoke = np.array([np.cos(ahead), np.sin(ahead)])
-        outline_px = ((self.sim.corners_px - block) @ spoke).max()
-        return self._step_towards(block + spoke * (outline_px + 34), self.approach_px)
+        for ahead in (1.0, 0.8, 0.6, 0.4, 0.2):
+            spoke = np.array([np.cos(angle + self._turn * ahead), np.sin(angle + self._turn * ahead)])
+            outline_px = ((self.sim.corners_px - block) @ spoke).max()
+            place = block + spoke * (outline_px + _BERTH_PX)
+            if self._in_view(place):
+                break
+        return self._step_towards(place, self.approach_px)
+
+    def _in_view(self, point: np.ndarray) -> bool:
+        """Whether the straight way from the pusher itself, which trails its target, keeps clear of the block."""
+        path = np.linspace(self.sim.pusher_px, point, 7)[1:]
+        return all(self.sim.clearance_px(p) > _CLEAR_PX for p in path)
 
     def _wander(self) -> None:
         rng = self.rng

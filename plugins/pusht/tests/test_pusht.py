@@ -70,6 +70,25 @@ def test_the_expert_moves_the_block_as_the_task_says(table, task):
     assert np.median(moves) > 25
 
 
+def test_the_expert_goes_round_the_block_without_touching_it(table):
+    touched, steps = 0, 0
+    for seed in range(500_000, 500_016):
+        for task in TASKS[:4]:
+            first = table.start(seed)
+            expert = Expert(task, table, seed)
+            for _ in range(24):
+                action = expert.act()
+                if expert.pushing:
+                    break
+                steps += 1
+                if np.linalg.norm(table.step(action)[2:4] - first[2:4]) > 1:
+                    touched += 1
+                    break
+
+    assert steps > 200
+    assert touched <= 2  # between block and wall there may be no room
+
+
 def test_the_expert_lets_go_where_the_block_is_at_its_goal(table):
     left_px = []
     for seed in range(500_000, 500_010):
