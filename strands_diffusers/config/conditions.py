@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from strands_diffusers.config.fields import Keep, Mode, Perturb, in_range, require
-from strands_diffusers.errors import ConfigError
 
 
 @dataclass
@@ -31,13 +30,6 @@ class ActionConditionConfig(ConditionConfig):
 
     def __post_init__(self) -> None:
         in_range("condition.chunk_size", self.chunk_size, 1, unit="steps")
-        if self.chunk_size is not None and self.chunk_size % 4:
-            below, above = self.chunk_size // 4 * 4, (self.chunk_size // 4 + 1) * 4
-            hint = f"{below} or {above}" if below else f"{above}"
-            raise ConfigError(
-                f"condition.chunk_size={self.chunk_size} is not a multiple of 4: the video autoencoder packs 4 frames into "
-                f"one, so the video would not be chunk_size + 1 frames long. Use condition.chunk_size={hint}."
-            )
         in_range("condition.num_chunks", self.num_chunks, 1)
         require(
             self.resolution_tier in (None, 256, 480, 704, 720),

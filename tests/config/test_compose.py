@@ -74,8 +74,7 @@ REFUSED = {
     "model.repo=elsewhere": r"use model=custom model\.repo=elsewhere",
     "sampler.num_inference_steps=-3": r"sampler\.num_inference_steps must be from 1 to 1,000 steps, got -3",
     "domain.fps=0": r"domain\.fps must be > 0 Hz, got 0",
-    "condition.chunk_size=10": r"not a multiple of 4.*Use condition\.chunk_size=8 or 12",
-    "condition.chunk_size=32": r"trained on chunks of 16 steps, not 32",
+    "condition.chunk_size=10": r"trained on chunks of 16 steps, not 10\. Use condition\.chunk_size=16\.",
     "condition.resolution_tier=300": r"Use 256, 480, 704, 720 or null",
     "domain=av": r"trained on domain pusht only, not on av",
     "prompt=it's": r"""Quote the value for Hydra and for the shell: 'prompt="it'\\''s"'""",
@@ -96,6 +95,12 @@ def test_a_wrong_override_is_one_line_that_says_what_to_type(override):
         compose.compose([override])
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("chunk", "instead"), [(10, "8 or 12"), (3, "4")])
+def test_a_model_of_any_chunk_still_needs_a_multiple_of_four(chunk, instead):
+    with pytest.raises(ConfigError, match=rf"chunk_size={chunk} is not a multiple of 4.*Use .*chunk_size={instead}\.$"):
+        compose.compose(["model=cosmos3_nano", "domain=bridge", f"condition.chunk_size={chunk}"])
 
 
 @pytest.mark.parametrize(
