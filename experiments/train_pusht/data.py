@@ -11,10 +11,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .parallel import Progress, Ranks
+
+if TYPE_CHECKING:
+    from strands_diffusers_pusht.simulator import PushT
 
 ALL_TASKS = ("left", "right", "up", "down", "goal", "free", "poke")
 """Order of the task index. The last two are motions without a task in words."""
@@ -39,18 +43,42 @@ class DataConfig:
     task_weights: tuple[float, ...] = (0.14, 0.14, 0.14, 0.14, 0.14, 0.13, 0.17)
     """Chance of each of ALL_TASKS."""
 
+    in_the_way: float = 0.25
+    """Share of the episodes with a task that begin with the block between the pusher and the place to push from. Which way
+    round it to go is the hardest choice of a policy; of the other starts one in ten is like that."""
+
+
+def put_in_the_way(sim: PushT, task: str, rng: np.random.Generator) -> None:
+    """Move the pusher to where the task will push the block to, at most some 20 degrees off; left where there is no room."""
+    from strands_diffusers_pusht.expert import DIRECTIONS, GOAL_PX
+    from strands_diffusers_pusht.simulator import PUSHER_RADIUS_PX
+
+    direction = np.array(DIRECTIONS[task]) if task in DIRECTIONS else GOAL_PX - sim.block_px
+    direction = direction / np.linalg.norm(direction)
+    for _ in range(20):
+        away_px = rng.uniform(60, 220)
+        across_px = away_px * rng.normal(0, 0.15)
+        pusher = sim.block_px + away_px * direction + across_px * np.array([-direction[1], direction[0]])
+        inside = pusher.min() > 26 and pusher.max() < 486
+        if inside and sim.clearance_px(pusher) > PUSHER_RADIUS_PX + 4:
+            sim.state = np.array([*pusher, *sim.state[2:]])
+            return
+
 
 def record_shard(config: DataConfig, first_seed: int, directory: Path) -> int:
     """Play `episodes_per_shard` episodes and write the shard. -> number of frames."""
-    from strands_diffusers_pusht.expert import Expert
+    from strands_diffusers_pusht.expert import TASKS, Expert
     from strands_diffusers_pusht.simulator import HELD_OUT_SEED, PushT
 
     sim = PushT()
     frames, actions, states, episodes = [], [], [], []
     for seed in range(first_seed, first_seed + config.episodes_per_shard):
         assert seed < HELD_OUT_SEED
-        task = int(np.random.default_rng([seed, 0]).choice(len(ALL_TASKS), p=config.task_weights))
+        rng = np.random.default_rng([seed, 0])
+        task = int(rng.choice(len(ALL_TASKS), p=config.task_weights))
         sim.start(seed)
+        if ALL_TASKS[task] in TASKS and rng.random() < config.in_the_way:
+            put_in_the_way(sim, ALL_TASKS[task], rng)
         expert = Expert(ALL_TASKS[task], sim, seed)
         start = len(frames)
         frames.append(sim.render())
