@@ -3,7 +3,7 @@
 A shard is a folder `shard_0012/` with `frames.npy` uint8 [N, 96, 96, 3] and `episodes.npz`: `action` float32 [N, 2]
 (simulator pixels, row i moves frame i to frame i + 1; the last row of an episode repeats the one before), `state`
 float32 [N, 5], and `start`, `length` [frames], `task` (index in ALL_TASKS), `seed`, one per episode.
-An episode is a function of its seed alone. A shard that exists is complete.
+An episode is a function of its seed and the settings. A shard that exists is complete, whatever the settings.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ class DataConfig:
 
 
 def put_in_the_way(sim: PushT, task: str, rng: np.random.Generator) -> None:
-    """Move the pusher to where the task will push the block to, at most some 20 degrees off; left where there is no room."""
+    """Move the pusher to where the task will push the block to, mostly within 17 degrees; left where there is no room."""
     from strands_diffusers_pusht.expert import DIRECTIONS, GOAL_PX
-    from strands_diffusers_pusht.simulator import PUSHER_RADIUS_PX
 
     direction = np.array(DIRECTIONS[task]) if task in DIRECTIONS else GOAL_PX - sim.block_px
     direction = direction / np.linalg.norm(direction)
@@ -59,8 +58,7 @@ def put_in_the_way(sim: PushT, task: str, rng: np.random.Generator) -> None:
         away_px = rng.uniform(60, 220)
         across_px = away_px * rng.normal(0, 0.15)
         pusher = sim.block_px + away_px * direction + across_px * np.array([-direction[1], direction[0]])
-        inside = pusher.min() > 26 and pusher.max() < 486
-        if inside and sim.clearance_px(pusher) > PUSHER_RADIUS_PX + 4:
+        if sim.has_room(pusher):
             sim.state = np.array([*pusher, *sim.state[2:]])
             return
 

@@ -146,13 +146,13 @@ def _check_action_mode(config: RunConfig, mode: str) -> None:
             f"Use domain={model.domains[0]}, or another model: model=cosmos3_nano domain={known.short}."
         )
     chunk = chunk_size(config)
-    where = "domain" if config.condition.chunk_size is None else "condition"  # type: ignore[attr-defined]
     if model.chunk_sizes is not None and chunk not in model.chunk_sizes:
         sizes = " or ".join(map(str, model.chunk_sizes))
         raise ConfigError(
             f"model={model.name} was trained on chunks of {sizes} steps, not {chunk}. Use condition.chunk_size={sizes}."
         )
     if chunk % 4:
+        where = "condition" if chunk != domain.chunk_size else "domain"
         below, above = chunk // 4 * 4, (chunk // 4 + 1) * 4
         raise ConfigError(
             f"{where}.chunk_size={chunk} is not a multiple of 4: the video autoencoder packs 4 frames into one, so the video "

@@ -75,6 +75,7 @@ REFUSED = {
     "sampler.num_inference_steps=-3": r"sampler\.num_inference_steps must be from 1 to 1,000 steps, got -3",
     "domain.fps=0": r"domain\.fps must be > 0 Hz, got 0",
     "condition.chunk_size=10": r"trained on chunks of 16 steps, not 10\. Use condition\.chunk_size=16\.",
+    "condition.chunk_size=32": r"trained on chunks of 16 steps, not 32",
     "condition.resolution_tier=300": r"Use 256, 480, 704, 720 or null",
     "domain=av": r"trained on domain pusht only, not on av",
     "prompt=it's": r"""Quote the value for Hydra and for the shell: 'prompt="it'\\''s"'""",

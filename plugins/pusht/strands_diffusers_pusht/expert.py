@@ -28,7 +28,6 @@ _MARGIN_PX = 22.0
 _LEAD = 2.6
 """How far ahead of the pusher its target is at most while it pushes, in steps: the pusher trails behind."""
 
-
 _CLEAR_PX = 28.0
 """How far from the block the pusher's centre stays (its radius is 15) until it is to touch it."""
 
@@ -127,7 +126,7 @@ class Expert:
             outline_px = ((self.sim.corners_px - block) @ spoke).max()
             place = block + spoke * (outline_px + _BERTH_PX)
             if self._in_view(place):
-                break
+                break  # else, too near the block to see any: the nearest, which leads away from it
         return self._step_towards(place, self.approach_px)
 
     def _in_view(self, point: np.ndarray) -> bool:

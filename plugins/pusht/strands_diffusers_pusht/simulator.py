@@ -110,6 +110,11 @@ class PushT:
         """Distance from a point to the block; negative inside it."""
         return min(s.point_query(tuple(map(float, point))).distance for s in self._env._block_shapes)
 
+    def has_room(self, point: np.ndarray) -> bool:
+        """Whether the pusher can start there: clear of the walls and of the block."""
+        inside = point.min() > 26 and point.max() < 486
+        return bool(inside and self.clearance_px(point) > PUSHER_RADIUS_PX + 4)
+
     def start(self, seed: int) -> np.ndarray:
         """Draw a start from `seed`: a block clear of the walls, a pusher clear of the block, both at rest. -> state."""
         rng = np.random.default_rng(seed)
@@ -120,8 +125,7 @@ class PushT:
             pusher = block + rng.normal(0, 85, 2) if near else rng.uniform(30, 482, 2)
             self.state = np.array([*pusher, *block, angle])
             corners = self.corners_px
-            inside = corners.min() > 14 and corners.max() < 498 and pusher.min() > 26 and pusher.max() < 486
-            if inside and self.clearance_px(pusher) > PUSHER_RADIUS_PX + 4:
+            if corners.min() > 14 and corners.max() < 498 and self.has_room(pusher):
                 return self.state
 
     def step(self, action_px: np.ndarray) -> np.ndarray:
