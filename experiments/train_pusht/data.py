@@ -48,12 +48,30 @@ class DataConfig:
     round it to go is the hardest choice of a policy; of the other starts one in ten is like that."""
 
 
+IN_THE_WAY_DEG = 35.0
+"""The pusher is beyond the block where it is seen from there within this angle of the way that the block is to go."""
+
+
+def way_of(task: str, block_px: np.ndarray) -> np.ndarray:
+    """Unit vector [2] along which a task pushes the block from there; zero for what is not a task."""
+    from strands_diffusers_pusht.expert import DIRECTIONS, GOAL_PX, TASKS
+
+    if task not in TASKS:
+        return np.zeros(2)
+    way = np.array(DIRECTIONS[task], float) if task in DIRECTIONS else GOAL_PX - block_px
+    return way / np.linalg.norm(way)
+
+
+def in_the_way(state: np.ndarray, task: int) -> bool:
+    """Whether the block is between the pusher and where ALL_TASKS[task] is to push it from; `state` [5]."""
+    from_block = state[:2] - state[2:4]
+    along = from_block @ way_of(ALL_TASKS[task], state[2:4])
+    return bool(along > np.cos(np.radians(IN_THE_WAY_DEG)) * np.linalg.norm(from_block))
+
+
 def put_in_the_way(sim: PushT, task: str, rng: np.random.Generator) -> None:
     """Move the pusher to where the task will push the block to, mostly within 17 degrees; left where there is no room."""
-    from strands_diffusers_pusht.expert import DIRECTIONS, GOAL_PX
-
-    direction = np.array(DIRECTIONS[task]) if task in DIRECTIONS else GOAL_PX - sim.block_px
-    direction = direction / np.linalg.norm(direction)
+    direction = way_of(task, sim.block_px)
     for _ in range(20):
         away_px = rng.uniform(60, 220)
         across_px = away_px * rng.normal(0, 0.15)

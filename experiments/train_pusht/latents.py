@@ -1,8 +1,9 @@
 """Stage `latents`: windows of the data through the frozen encoder, normalised, on disk as the transformer reads them.
 
-`latents/NAME.npz` per data shard: `latent` float16 [M, 32, 5, 6, 6], `action` float32 [M, 16, 2] (model space),
-`task` int [M]; `latents/scale.npz`: `mean`, `std` float32 [32], which go into the autoencoder's config; and
-`latents/sensitivity.npy`: how much the decoder's picture changes with a latent token, float32 [32, 32].
+`latents/NAME.npz` per data shard: `latent` float16 [M, 32, 5, 6, 6], `action` float32 [M, 16, 2] (model space), `task` int
+[M], `in_the_way` bool [M] (see `data.in_the_way`); `latents/scale.npz`: `mean`, `std` float32 [32], which go into the
+autoencoder's config; and `latents/sensitivity.npy`: how much the decoder's picture changes with a latent token, float32
+[32, 32].
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .data import Frames
+from .data import Frames, in_the_way
 from .parallel import Progress, Ranks
 from .vae import LATENT_DIM, NUM_FRAMES, build, decode, encode, to_clip
 
@@ -89,6 +90,7 @@ def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
             latent=torch.cat(latents).half().numpy(),
             action=np.stack([data.actions(s, f, NUM_FRAMES - 1) for s, f, _, _ in windows]) / 256 - 1,
             task=windows[:, 2],
+            in_the_way=[in_the_way(data.state(s, f), task) for s, f, task, _ in windows],
         )
         partial.rename(target / f"{shard.name}.npz")
         progress.line(done, f"{len(windows)} windows each")
@@ -149,17 +151,18 @@ def files(work: Path, name: str) -> list[Path]:
     return sorted(p for p in (work / "latents").glob(f"{name}*.npz") if ".partial" not in p.name)
 
 
-def load(work: Path, name: str) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Normalised latents float16 [M, 32, 5, 6, 6], actions float32 [M, 16, 2], tasks [M] of `latents/{name}*.npz`."""
+def load(work: Path, name: str) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+    """Of `latents/{name}*.npz`: latents float16 [M, 32, 5, 6, 6], normalised; actions, tasks, and what is in the way."""
     scale = np.load(work / "latents" / "scale.npz")
     mean, std = (torch.from_numpy(scale[k]).view(1, -1, 1, 1, 1) for k in ("mean", "std"))
-    latents, actions, tasks = [], [], []
+    latents, actions, tasks, blocked = [], [], [], []
     for path in files(work, name):
         with np.load(path) as file:
             latents.append(((torch.from_numpy(file["latent"]).float() - mean) / std).half())
             actions.append(torch.from_numpy(file["action"]))
             tasks.append(file["task"])
-    return torch.cat(latents), torch.cat(actions).float(), np.concatenate(tasks)
+            blocked.append(file["in_the_way"])
+    return torch.cat(latents), torch.cat(actions).float(), np.concatenate(tasks), np.concatenate(blocked)
 
 
 def channel_root(work: Path, floor: float) -> torch.Tensor:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
 """Order of `mode_weights`. The last two are text-conditioned video, from a first frame and from nothing."""
 
-DYNAMICS, VIDEO = 2, 3
-"""The first two of MODES are decided by what is given; from the fourth on there are no actions."""
+DYNAMICS, POLICY, VIDEO = 2, 2, 3
+"""The first two of MODES are decided by what is given; policy is the third; from the fourth on there are no actions."""
 
 PURE = 0.9995
 """Noise level of a sampler's first step."""
@@ -77,9 +77,11 @@ class Sampler:
         count = len(files(self.work, self.name))
         if count == self.count:
             return False
-        self.latents, self.actions, self.tasks = load(self.work, self.name)
+        self.latents, self.actions, self.tasks, blocked = load(self.work, self.name)
         self.count = count
         self.chance = self._chance() if self.config.still < 1 else None
+        chance = np.where(blocked, self.config.in_the_way, 1.0) * (1 if self.chance is None else self.chance)
+        self.policy_chance = chance / chance.sum()
         return True
 
     def _chance(self) -> np.ndarray:
@@ -102,7 +104,7 @@ class Sampler:
             video_task = int(rng.choice(tasks[video]))
         rows.append(int(rng.choice(captions.video[video_task])))
         # Forward and inverse dynamics are to follow frames and actions, whatever the words say.
-        told = np.where(modes == 2, tasks, rng.integers(0, len(captions.action), size)) + 2
+        told = np.where(modes == POLICY, tasks, rng.integers(0, len(captions.action), size)) + 2
         told = np.where(video, np.where(tasks == video_task, len(rows) - 1, 1), told)
         dropped = rng.random(size) < self.config.prompt_dropout
         return np.array(rows), np.where(dropped, np.where(video, 1, 0), told)
@@ -111,8 +113,11 @@ class Sampler:
         """Of one mode or of the mixture."""
         config, rng = self.config, self.rng
         pick = rng.choice(len(self.latents), size=size, p=self.chance)
-        latent, action = self.latents[pick].float(), self.actions[pick]
         modes = np.full(size, mode) if mode is not None else rng.choice(len(MODES), p=config.mode_weights, size=size)
+        if config.in_the_way != 1:
+            policy = np.flatnonzero(modes == POLICY)
+            pick[policy] = rng.choice(len(self.latents), size=len(policy), p=self.policy_chance)
+        latent, action = self.latents[pick].float(), self.actions[pick]
         rows, told = self.prompts(modes, self.tasks[pick])
         length = self.captions.lengths[rows]
         u = config.lowest + (1 - config.lowest) * torch.rand(size, generator=self.generator)

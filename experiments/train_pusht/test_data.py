@@ -9,7 +9,7 @@ from strands_diffusers_pusht.closed_loop import progress_px
 from strands_diffusers_pusht.expert import DIRECTIONS, play
 from strands_diffusers_pusht.simulator import PUSHER_RADIUS_PX, PushT
 
-from .data import put_in_the_way
+from .data import ALL_TASKS, in_the_way, put_in_the_way
 
 
 @pytest.mark.parametrize("task", DIRECTIONS)
@@ -24,6 +24,9 @@ def test_the_block_is_between_the_pusher_and_the_place_to_push_from(task: str) -
         if not np.allclose(table.state, before):  # there was room
             away = table.pusher_px - table.block_px
             assert away @ np.array(DIRECTIONS[task]) > 0.8 * np.linalg.norm(away)
+            assert in_the_way(table.state, ALL_TASKS.index(task))
+            behind = np.array([*(table.block_px - away), *table.state[2:]])
+            assert not in_the_way(behind, ALL_TASKS.index(task))
             _, _, states = play(table, task, seed, 30)
             moves.append(progress_px(states, task))
 

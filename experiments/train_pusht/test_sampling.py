@@ -41,6 +41,7 @@ def work_folder(path: Path, still_windows: int, moving_windows: int) -> Path:
         latent=latent.astype(np.float16),
         action=np.zeros((m, 16, 2), np.float32),
         task=np.zeros(m, int),
+        in_the_way=np.arange(m) < m // 4,
     )
     np.savez(path / "latents" / "scale.npz", mean=np.zeros(LATENT_DIM, "f4"), std=np.ones(LATENT_DIM, "f4"))
     np.save(path / "latents" / "sensitivity.npy", np.eye(LATENT_DIM, dtype="f4"))
@@ -56,6 +57,16 @@ def test_windows_in_which_nothing_moves_are_drawn_less(tmp_path: Path) -> None:
     np.testing.assert_allclose(chance[:75] * 100, 0.2, rtol=1e-3)  # against an average of 1
     assert chance[75:].min() * 100 > 2.5
     assert Sampler(TransformerConfig(still=1), work, "shard_", captions, [0, 0]).chance is None
+
+
+def test_policy_is_asked_more_often_where_the_block_is_in_the_way(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=75, moving_windows=25)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    sampler = Sampler(TransformerConfig(in_the_way=3.0, still=1), work, "shard_", captions, [0, 0])
+    blocked = {tuple(latent[:, 0, 0, 0].tolist()) for latent in sampler.latents[:25].float()}
+    for mode, share in (("policy", 0.5), ("image", 0.25)):
+        clean = sampler.draw(4000, MODES.index(mode)).clean[:, :, 0, 0, 0]
+        assert np.mean([tuple(x.tolist()) in blocked for x in clean]) == pytest.approx(share, abs=0.03)
 
 
 def test_noise_levels_go_by_mode(tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ class TransformerConfig:
     still: float = 0.2
     """Chance of a window in which nothing changes, against the average one: what moves is what is hard. 1: all alike."""
 
+    in_the_way: float = 1.0
+    """How many times as often policy is asked of a window that begins with the block between the pusher and the place
+    to push from: the way round it is the one thing that the policy has to choose."""
+
     floor: float = 0.1
     """Share of the video loss in which all latent channels count alike; the rest weighs an error by what it changes in
     the decoded picture. 1: plain."""
@@ -196,7 +200,7 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     batches: dict[str, list[Examples]] = {}
     if ranks.first:
         # Noise levels and windows as in every earlier run, so that curves compare.
-        noised = replace(config, shifts=(2.5,) * 5, carried=0, still=1.0)
+        noised = replace(config, shifts=(2.5,) * 5, carried=0, still=1.0, in_the_way=1.0)
         held_out = Sampler(noised, work, "validation", captions, [3, 3])
         batches["noised"] = [held_out.draw(32, mode) for mode in range(len(MODES))]
         held_out.config = replace(noised, carried=1)
