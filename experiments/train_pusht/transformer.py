@@ -61,7 +61,7 @@ class TransformerConfig:
     still: float = 0.2
     """Chance of a window in which nothing changes, against the average one: what moves is what is hard. 1: all alike."""
 
-    in_the_way: float = 1.0
+    in_the_way: float = 3.0
     """How many times as often policy is asked of a window that begins with the block between the pusher and the place
     to push from: the way round it is the one thing that the policy has to choose."""
 
