@@ -78,6 +78,10 @@ class VaeConfig:
     train_encoder: bool = True
     """False: only the decoder learns, so that latents, and a transformer trained on them, stay valid."""
 
+    anchor: float = 0.0
+    """Weight of the mean squared distance of the latents from those of `init`, in its `latents_std`: lets the encoder learn
+    on while a transformer that knows the latents stays valid."""
+
     init: str = ""
     """A `save_pretrained` pipeline folder whose `vae` to start from; empty: from nothing."""
 
@@ -205,6 +209,11 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
     clips = to_clip(np.stack([held_out.clip(s, f, NUM_FRAMES) for s, f, _, _ in validation]))
 
     model = build(config.init, config.decoder_base_dim).to(ranks.device)
+    anchor = None
+    if config.anchor:
+        if not config.init:
+            raise SystemExit("--anchor wants the folder whose latents to stay near to: --init FOLDER")
+        anchor = build(config.init).to(ranks.device).requires_grad_(False)
     if not config.train_encoder:
         model.encoder.requires_grad_(False)
         model.quant_conv.requires_grad_(False)
@@ -218,13 +227,13 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
     first_step = training.step
     rng = np.random.default_rng([ranks.rank, training.step])
     torch.manual_seed(1000 * training.step + ranks.rank)
-    step_network = torch.compile(lambda m, x: _loss(m, x, config)) if ranks.device != "cpu" else None
+    step_network = torch.compile(lambda m, x: _loss(m, x, config, anchor)) if ranks.device != "cpu" else None
     progress = Progress("vae", config.steps - first_step, ranks, every_s=120, log=work / "vae.log")
     losses, saved = [], time.monotonic()
     while training.step < config.steps:
         clip = draw_batch(data, windows, rng, config.batch).to(ranks.device)
         with torch.autocast(ranks.device, dtype=torch.bfloat16):
-            loss, rec = step_network(model, clip) if step_network else _loss(model, clip, config)
+            loss, rec = step_network(model, clip) if step_network else _loss(model, clip, config, anchor)
         optimizer.zero_grad()
         loss.backward()
         ranks.mean_gradients(optimizer.parameters)
@@ -232,21 +241,40 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
         losses.append(float(rec.detach()))
         if progress.due() and training.step > 5:
             quality = psnr(training.average, clips, ranks.device)
+            moved = f", latents moved {_moved(training.average, anchor, clips[:4]):.3f} std" if anchor else ""
             with (work / "vae_curve.jsonl").open("a") as file:
                 point = {"step": training.step, "loss": np.mean(losses[-60:]), "psnr_db": quality, "time": time.time()}
                 file.write(json.dumps(point) + "\n")
             progress.line(
-                training.step - first_step, f"step {training.step} loss {np.mean(losses[-60:]):.4f} {quality:.2f} dB"
+                training.step - first_step,
+                f"step {training.step} loss {np.mean(losses[-60:]):.4f} {quality:.2f} dB{moved}",
             )
         if ranks.first and (time.monotonic() - saved > 120 or training.step == config.steps):
             training.save()
             saved = time.monotonic()
 
 
-def _loss(model: AutoencoderKLWan, clip: torch.Tensor, config: VaeConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def _loss(
+    model: AutoencoderKLWan, clip: torch.Tensor, config: VaeConfig, anchor: AutoencoderKLWan | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     mean, logvar = encode(model, clip)
     latent = mean + torch.randn_like(mean) * (0.5 * logvar).exp()
     error = decode(model, latent) - clip
     rec = (importance(clip) * (error.abs() + config.squared * error * error)).mean()
-    kl = 0.5 * (mean * mean + logvar.exp() - 1 - logvar).mean()
-    return rec + config.kl * kl, rec
+    loss = rec + config.kl * 0.5 * (mean * mean + logvar.exp() - 1 - logvar).mean()
+    if anchor is not None:
+        loss = loss + config.anchor * drift(mean, encode(anchor, clip)[0], anchor)
+    return loss, rec
+
+
+def drift(latent: torch.Tensor, former: torch.Tensor, vae: AutoencoderKLWan) -> torch.Tensor:
+    """Mean squared distance of latents from what they were, in the autoencoder's `latents_std`."""
+    std = torch.tensor(vae.config.latents_std, device=latent.device).view(1, -1, 1, 1, 1)
+    return ((latent - former) / std).pow(2).mean()
+
+
+@torch.no_grad()
+def _moved(vae: torch.nn.Module, anchor: AutoencoderKLWan, clips: torch.Tensor) -> float:
+    """Root mean square drift of the averaged weights' latents."""
+    clips = clips.to(next(anchor.parameters()).device)
+    return float(drift(encode(vae, clips)[0], encode(anchor, clips)[0], anchor).sqrt())
