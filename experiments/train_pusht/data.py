@@ -45,7 +45,7 @@ class DataConfig:
 
     in_the_way: float = 0.25
     """Share of the episodes with a task that begin with the block between the pusher and the place to push from. Which way
-    round it to go is the hardest choice of a policy; of the other starts one in ten is like that."""
+    round it to go is the hardest choice of a policy; of the other starts 19 % are like that (400 starts, four directions)."""
 
 
 IN_THE_WAY_DEG = 35.0

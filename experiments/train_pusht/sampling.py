@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
 """Order of `mode_weights`. The last two are text-conditioned video, from a first frame and from nothing."""
 
-DYNAMICS, POLICY, VIDEO = 2, 2, 3
-"""The first two of MODES are decided by what is given; policy is the third; from the fourth on there are no actions."""
+POLICY, DYNAMICS, VIDEO = MODES.index("policy"), 2, 3
+"""The first two (DYNAMICS) of MODES are decided by what is given; from the fourth (VIDEO) on there are no actions."""
 
 PURE = 0.9995
 """Noise level of a sampler's first step."""

@@ -209,10 +209,12 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
     clips = to_clip(np.stack([held_out.clip(s, f, NUM_FRAMES) for s, f, _, _ in validation]))
 
     model = build(config.init, config.decoder_base_dim).to(ranks.device)
+    if config.anchor and not (config.init and config.train_encoder):
+        raise SystemExit(
+            "--anchor holds a learning encoder near that of --init FOLDER: it wants one, and no --no-train_encoder"
+        )
     anchor = None
     if config.anchor:
-        if not config.init:
-            raise SystemExit("--anchor wants the folder whose latents to stay near to: --init FOLDER")
         anchor = build(config.init).to(ranks.device).requires_grad_(False)
     if not config.train_encoder:
         model.encoder.requires_grad_(False)
