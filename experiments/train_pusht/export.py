@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import Cosmos3OmniPipeline, UniPCMultistepScheduler
+from diffusers import Cosmos3OmniPipeline, Cosmos3OmniTransformer, UniPCMultistepScheduler
 from transformers import AutoTokenizer
 
 from .latents import load_vae
@@ -29,8 +29,9 @@ class ExportConfig:
     flow_shift: float = 1.0
     """Shift of the sampler's noise levels."""
 
-    vae_init: str = ""
-    """The `--init` that the autoencoder was trained with, for its configuration."""
+    init: str = ""
+    """The `--init` of the run: a pipeline folder that gives the autoencoder's configuration, and every part that was not
+    trained in WORK."""
 
     decoder: str = ""
     """A checkpoint of stage `vae` with a longer-trained decoder for the same latents; empty: the newest."""
@@ -41,15 +42,22 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
     if not ranks.first:
         return
     target = Path(config.to) if config.to else work / "export"
-    vae = load_vae(work, "cpu", config.vae_init, config.decoder)
-    with np.load(work / "latents" / "scale.npz") as scale:
-        mean, std = ([round(float(x), 6) for x in scale[name]] for name in ("mean", "std"))
-    vae.register_to_config(latents_mean=mean, latents_std=std)
-    transformer = build()
+    vae = load_vae(work, "cpu", config.init, config.decoder)
+    scale_file = work / "latents" / "scale.npz"
+    if scale_file.exists() or not config.init:
+        with np.load(scale_file) as scale:
+            mean, std = ([round(float(x), 6) for x in scale[name]] for name in ("mean", "std"))
+        vae.register_to_config(latents_mean=mean, latents_std=std)
     cooled, constant = work / "transformer_cooled.pt", work / "transformer.pt"
     newest = cooled if cooled.exists() else constant
-    state = torch.load(newest, map_location="cpu", weights_only=False)
-    transformer.load_state_dict(state["average"])
+    if newest.exists() or not config.init:
+        transformer, tokenizer = build(), work / "tokenizer"
+        state = torch.load(newest, map_location="cpu", weights_only=False)
+        transformer.load_state_dict(state["average"])
+        source = f"{newest.name} at step {state['step']}"
+    else:
+        transformer = Cosmos3OmniTransformer.from_pretrained(config.init, subfolder="transformer")
+        tokenizer, source = Path(config.init) / "text_tokenizer", f"the transformer of {config.init}"
     scheduler = UniPCMultistepScheduler(
         num_train_timesteps=1000,
         prediction_type="flow_prediction",
@@ -59,7 +67,7 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
     )
     pipeline = Cosmos3OmniPipeline(
         transformer.to(torch.bfloat16),
-        AutoTokenizer.from_pretrained(work / "tokenizer"),
+        AutoTokenizer.from_pretrained(tokenizer),
         vae.to(torch.bfloat16),
         scheduler,
         enable_safety_checker=False,
@@ -68,15 +76,16 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial, safe_serialization=True)
-    config_file = partial / "vae" / "config.json"  # which records the folder of `vae_init`: nobody else's business
-    facts = json.loads(config_file.read_text())
-    facts.pop("_name_or_path", None)
-    config_file.write_text(json.dumps(facts, indent=2) + "\n")
+    for part in ("vae", "transformer"):  # whose files record the folder of `init`: nobody else's business
+        config_file = partial / part / "config.json"
+        facts = json.loads(config_file.read_text())
+        facts.pop("_name_or_path", None)
+        config_file.write_text(json.dumps(facts, indent=2) + "\n")
     files = sorted(path for path in partial.rglob("*") if path.is_file())
     size = sum(path.stat().st_size for path in files)
     for path in files:
         print(f"{path.stat().st_size / 1e6:8.3f} MB  {path.relative_to(partial)}")
-    print(f"{size / 1e6:8.3f} MB  in all, from {newest.name} at step {state['step']}")
+    print(f"{size / 1e6:8.3f} MB  in all, from {source}")
     if size > LIMIT_BYTES:
         raise SystemExit(f"{size} bytes is more than {LIMIT_BYTES}. Train something smaller.")
     shutil.rmtree(target, ignore_errors=True)
