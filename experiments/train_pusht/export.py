@@ -30,8 +30,9 @@ class ExportConfig:
     """Shift of the sampler's noise levels."""
 
     init: str = ""
-    """The `--init` of the run: a pipeline folder that gives the autoencoder's configuration, and every part that was not
-    trained in WORK."""
+    """The `--init` of the run: a pipeline folder that gives the autoencoder's configuration, and what was not trained in
+    WORK. Its transformer comes with its own tokenizer and scale of the latents, which an autoencoder trained since must have
+    kept (`--anchor`, `--no-train_encoder`)."""
 
     decoder: str = ""
     """A checkpoint of stage `vae` with a longer-trained decoder for the same latents; empty: the newest."""
@@ -43,21 +44,23 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
         return
     target = Path(config.to) if config.to else work / "export"
     vae = load_vae(work, "cpu", config.init, config.decoder)
-    scale_file = work / "latents" / "scale.npz"
-    if scale_file.exists() or not config.init:
-        with np.load(scale_file) as scale:
-            mean, std = ([round(float(x), 6) for x in scale[name]] for name in ("mean", "std"))
-        vae.register_to_config(latents_mean=mean, latents_std=std)
     cooled, constant = work / "transformer_cooled.pt", work / "transformer.pt"
     newest = cooled if cooled.exists() else constant
-    if newest.exists() or not config.init:
+    if newest.exists():
+        with np.load(work / "latents" / "scale.npz") as scale:
+            mean, std = ([round(float(x), 6) for x in scale[name]] for name in ("mean", "std"))
+        vae.register_to_config(latents_mean=mean, latents_std=std)
         transformer, tokenizer = build(), work / "tokenizer"
         state = torch.load(newest, map_location="cpu", weights_only=False)
         transformer.load_state_dict(state["average"])
         source = f"{newest.name} at step {state['step']}"
-    else:
+    elif config.init:
         transformer = Cosmos3OmniTransformer.from_pretrained(config.init, subfolder="transformer")
         tokenizer, source = Path(config.init) / "text_tokenizer", f"the transformer of {config.init}"
+    else:
+        raise SystemExit(
+            f"No transformer in {work} yet. Run the stage `transformer` first, or give one by --init FOLDER."
+        )
     scheduler = UniPCMultistepScheduler(
         num_train_timesteps=1000,
         prediction_type="flow_prediction",

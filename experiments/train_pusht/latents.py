@@ -40,7 +40,9 @@ def load_vae(work: Path, device: str, init: str = "", checkpoint: str = "") -> t
     """The autoencoder's averaged weights, from its cool-down where there is one; without a run of `vae`, `init`'s."""
     cooled = work / "vae_cooled.pt"
     newest = Path(checkpoint) if checkpoint else cooled if cooled.exists() else work / "vae.pt"
-    if init and not newest.exists():
+    if not newest.exists():
+        if checkpoint or not init:
+            raise SystemExit(f"There is no checkpoint {newest}. Run the stage `vae` first, or name what it wrote.")
         vae = build(init)
     else:
         state = torch.load(newest, map_location="cpu", weights_only=False)["average"]

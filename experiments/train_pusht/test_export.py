@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 import strands_diffusers
 
 from .export import ExportConfig, run
@@ -18,3 +20,10 @@ def test_a_pipeline_that_nothing_was_trained_on_comes_out_as_it_went_in(tmp_path
         assert (tmp_path / "out" / weights).read_bytes() == (MODEL / weights).read_bytes(), part
         out, shipped = (json.loads((root / part / "config.json").read_text()) for root in (tmp_path / "out", MODEL))
         assert out == shipped
+
+
+def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    missing = tmp_path / "vae_cooled.pt"
+    with pytest.raises(SystemExit, match="There is no checkpoint"):
+        run(ExportConfig(init=str(MODEL), decoder=str(missing), to=str(tmp_path / "out")), tmp_path, Ranks())
+    assert not (tmp_path / "out").exists()

@@ -167,8 +167,8 @@ def decode(vae: AutoencoderKLWan, latent: torch.Tensor) -> torch.Tensor:
     return unpatchify(torch.cat(frames, 2), vae.config.patch_size).float()
 
 
-def importance(clip: torch.Tensor, emphasis: float = 5.0) -> torch.Tensor:
-    """Weight of each pixel, [B, 1, T, H, W]: 0.5 on white; unless told, 3 near anything drawn, 5.5 near the pusher."""
+def importance(clip: torch.Tensor, emphasis: float) -> torch.Tensor:
+    """Weight of each pixel, [B, 1, T, H, W]: 0.5 on white, (1 + emphasis) times that by anything drawn, (1 + 2 emphasis) by the pusher."""
     drawn = (clip.amin(1, keepdim=True) < 0.7).float()
     pusher = (clip[:, 2:3] - clip[:, 0:1] > 0.6).float()
     mask = torch.maximum(drawn, 2 * pusher)
@@ -182,7 +182,7 @@ def to_clip(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
 
 
-def draw_batch(data: Frames, windows: np.ndarray, rng: np.random.Generator, batch: int, crop: int = 64) -> torch.Tensor:
+def draw_batch(data: Frames, windows: np.ndarray, rng: np.random.Generator, batch: int, crop: int) -> torch.Tensor:
     """Random clips: three in four times crops around the pusher or the block, else whole frames."""
     whole = rng.random() < 0.25
     clips = []
@@ -219,6 +219,8 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
     clips = to_clip(np.stack([held_out.clip(s, f, NUM_FRAMES) for s, f, _, _ in validation]))
 
     model = build(config.init, config.decoder_base_dim).to(ranks.device)
+    if config.crop % 16 or not 16 <= config.crop <= 96:
+        raise SystemExit(f"--crop {config.crop} is no multiple of 16 up to 96, the side of a frame. Use 48 or 64.")
     if config.anchor and not (config.init and config.train_encoder):
         raise SystemExit(
             "--anchor holds a learning encoder near that of --init FOLDER: it wants one, and no --no-train_encoder"
