@@ -85,6 +85,13 @@ def content_hash(observation: Observation) -> str:
     return digest.hexdigest()
 
 
+def array_hash(array: np.ndarray) -> str:
+    """SHA-256 over the type, shape and values of an array. 64 hex digits."""
+    digest = hashlib.sha256(f"{array.dtype.str}{list(array.shape)};".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 def _choose(address: str, sources: Mapping[str, Source], cwd: Path | None = None) -> tuple[str, str]:
     """The scheme of an address, and the address without it."""
     if not address.strip():

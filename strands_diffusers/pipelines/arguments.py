@@ -1,9 +1,8 @@
-"""The arguments of a pipeline's call, from a checked request and the loaded pipeline."""
+"""From a checked request and the loaded pipeline to the `Call` that an engine runs."""
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,81 +16,76 @@ from strands_diffusers.config.schema import (
 )
 from strands_diffusers.errors import ModelError, ObservationError
 from strands_diffusers.pipelines import canvas as canvases
-from strands_diffusers.pipelines.condition import COSMOS3, Prepared
+from strands_diffusers.pipelines.canvas import Canvas
+from strands_diffusers.pipelines.engine import Call
+from strands_diffusers.pipelines.request import COSMOS3, Request
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.loader import WorldModel
 
 
-@dataclass(frozen=True)
-class Built:
-    """A pipeline call, ready but for its seed."""
-
-    arguments: dict[str, Any]
-    canvas: canvases.Canvas | None = None
-    resolved: dict[str, Any] = field(default_factory=dict)
-    """Values decided here (tier, frame size): recorded in the manifest."""
-
-
-def build_chunk(
-    config: RunConfig, prepared: Prepared, model: WorldModel, chunk: int, first_frame_HWC: np.ndarray | None
-) -> Built:
-    """The call of action chunk `chunk` (0-based). `first_frame_HWC`: the frame handed over by the chunk before."""
-    import torch
-    from diffusers import CosmosActionCondition
-
+def canvas_of(config: RunConfig, request: Request, pipe: Any) -> Canvas:
+    """The canvas of an action rollout. Raises: `ObservationError` for frames smaller than one latent cell."""
     condition = config.condition
     assert isinstance(condition, ActionConditionConfig)
-    assert prepared.frames_FHWC is not None
-    assert prepared.space is not None
-    size = prepared.chunk_size
-    clip = (
-        prepared.frames_FHWC[chunk * size : (chunk + 1) * size + 1]
-        if prepared.mode == "inverse_dynamics"
-        else prepared.frames_FHWC[:1]
-    )
-    height, width = clip.shape[1:3]
-    factor = int(model.pipe.vae_scale_factor_spatial)
+    assert request.frames_FHWC is not None
+    height, width = request.frames_FHWC.shape[1:3]
+    factor = int(pipe.vae_scale_factor_spatial)
     if min(height, width) < factor:
         raise ObservationError(f"frames of {width}x{height} are smaller than one latent cell ({factor}x{factor}).")
     tier = condition.resolution_tier or canvases.default_tier(height, width, factor)
-    canvas = canvases.canvas_for(height, width, tier, factor)
-    if first_frame_HWC is not None and prepared.mode != "inverse_dynamics":
-        clip = first_frame_HWC[None]
-    given = (
-        None
-        if prepared.given_action_KTD is None
-        else torch.from_numpy(np.array(prepared.given_action_KTD[chunk], np.float32))
-    )
+    return canvases.canvas_for(height, width, tier, factor)
+
+
+def chunk_call(
+    config: RunConfig,
+    request: Request,
+    canvas: Canvas,
+    chunk: int,
+    handed_over_HWC: np.ndarray | None,
+    wanted: frozenset[str],
+    seeds: tuple[int, ...],
+) -> Call:
+    """The call of action chunk `chunk` (0-based). `handed_over_HWC`: the last frame of the chunk before, to start from."""
+    import torch
+    from diffusers import CosmosActionCondition
+
+    assert request.frames_FHWC is not None
+    assert request.space is not None
+    first, given = chunk * request.chunk_size, request.given_action_KTD
+    source: dict[str, Any]
+    if request.mode == "inverse_dynamics":
+        source = {"video": canvases.to_pil(request.frames_FHWC[first : first + request.chunk_size + 1])}
+    else:
+        frame_HWC = request.frames_FHWC[0] if handed_over_HWC is None else handed_over_HWC
+        source = {"image": canvases.to_pil(frame_HWC[None])[0]}
     action = CosmosActionCondition(
-        mode=prepared.mode,
-        chunk_size=size,
-        domain_name=prepared.space.domain,
-        resolution_tier=tier,
-        raw_actions=given,
+        mode=request.mode,
+        chunk_size=request.chunk_size,
+        domain_name=request.space.domain,
+        resolution_tier=canvas.tier,
+        raw_actions=None if given is None else torch.from_numpy(np.array(given[chunk], np.float32)),
         view_point=config.domain.view_point.value,
-        **(
-            {"video": canvases.to_pil(clip)}
-            if prepared.mode == "inverse_dynamics"
-            else {"image": canvases.to_pil(clip)[0]}
-        ),
+        **source,
     )
     arguments: dict[str, Any] = {
-        "prompt": prepared.prompt,
+        "prompt": request.prompt,
         "action": action,
         "fps": float(config.domain.fps),
         "use_system_prompt": False,
         **_sampler_arguments(config),
     }
-    return Built(arguments, canvas, {"resolution_tier": tier, "height": canvas.output[0], "width": canvas.output[1]})
+    return Call(arguments, wanted, seeds)
 
 
-def build_world(config: RunConfig, prepared: Prepared, model: WorldModel) -> Built:
+def world_call(
+    config: RunConfig, request: Request, model: WorldModel, wanted: frozenset[str], seeds: tuple[int, ...]
+) -> Call:
     """The call of a text, image or video condition, for Cosmos 3 or any other diffusers pipeline."""
     condition = config.condition
     assert isinstance(condition, WorldConditionConfig)
-    wanted: dict[str, Any] = {
-        "prompt": prepared.prompt,
+    asked: dict[str, Any] = {
+        "prompt": request.prompt,
         "negative_prompt": condition.negative_prompt,
         "num_frames": condition.num_frames,
         "height": condition.height,
@@ -102,17 +96,15 @@ def build_world(config: RunConfig, prepared: Prepared, model: WorldModel) -> Bui
         **_sampler_arguments(config),
     }
     if isinstance(condition, ImageConfig):
-        assert prepared.frames_FHWC is not None
-        wanted["image"] = canvases.to_pil(prepared.frames_FHWC)[0]
+        assert request.frames_FHWC is not None
+        asked["image"] = canvases.to_pil(request.frames_FHWC)[0]
     elif isinstance(condition, VideoConfig):
-        assert prepared.frames_FHWC is not None
-        wanted["video"] = canvases.to_pil(prepared.frames_FHWC)
-        wanted["condition_frame_indexes_vision"] = list(condition.condition_frames)
-        wanted["condition_video_keep"] = condition.keep.value
-    given = {name: value for name, value in wanted.items() if value is not None}
-    if model.pipeline == COSMOS3:
-        return Built(given)
-    return Built(_fit_signature(given, model, condition))
+        assert request.frames_FHWC is not None
+        asked["video"] = canvases.to_pil(request.frames_FHWC)
+        asked["condition_frame_indexes_vision"] = list(condition.condition_frames)
+        asked["condition_video_keep"] = condition.keep.value
+    given = {name: value for name, value in asked.items() if value is not None}
+    return Call(given if model.pipeline == COSMOS3 else _fit_signature(given, model, condition), wanted, seeds)
 
 
 _ALIASES = {

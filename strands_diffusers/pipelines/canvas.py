@@ -30,6 +30,14 @@ class Canvas:
     output: tuple[int, int]
     """(H, W) of the video that comes out: whole latent cells of the content."""
 
+    tier: int
+    """Resolution tier 256, 480, 704 or 720."""
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What the manifest records of it."""
+        return {"resolution_tier": self.tier, "height": self.output[0], "width": self.output[1]}
+
 
 def canvas_for(height: int, width: int, tier: int, factor: int) -> Canvas:
     """The canvas of an H x W frame at a resolution tier. `factor`: the autoencoder's spatial factor (16 for Nano).
@@ -45,7 +53,7 @@ def canvas_for(height: int, width: int, tier: int, factor: int) -> Canvas:
     scale = min(canvas_w / resized[1], canvas_h / resized[0], 1.0)
     content = (max(1, int(scale * resized[0] + 0.5)), max(1, int(scale * resized[1] + 0.5)))
     cells = (max(content[0] // factor, 1), max(content[1] // factor, 1))
-    return Canvas(resized, (canvas_h, canvas_w), content, (cells[0] * factor, cells[1] * factor))
+    return Canvas(resized, (canvas_h, canvas_w), content, (cells[0] * factor, cells[1] * factor), tier)
 
 
 def default_tier(height: int, width: int, factor: int) -> int:

@@ -15,11 +15,11 @@ import numpy as np
 
 from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, WorldConditionConfig
 from strands_diffusers.errors import ModelError, RolloutError, StrandsDiffusersError, one_line
-from strands_diffusers.pipelines import arguments, canvas, convert
-from strands_diffusers.pipelines.arguments import Built
-from strands_diffusers.pipelines.condition import Prepared
+from strands_diffusers.pipelines import arguments, convert
+from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.engine import Call, Sample, choose
 from strands_diffusers.pipelines.loader import WorldModel
+from strands_diffusers.pipelines.request import Request
 from strands_diffusers.results import OUTPUT_TYPES, Rollout
 
 Progress = Callable[[str, int, int], None]
@@ -39,12 +39,12 @@ class Kept(Protocol):
 def generate(
     model: WorldModel,
     config: RunConfig,
-    prepared: Prepared,
+    request: Request,
     wanted: frozenset[str],
     progress: Progress | None = None,
     kept: Kept | None = None,
 ) -> list[Rollout]:
-    """Produce `sampler.num_samples` futures of one prepared request.
+    """Produce `sampler.num_samples` rollouts of one request.
 
     `wanted` holds the output types that some serializer, visualizer or metric needs; nothing else is computed where
     the engine can help it. Rollouts of several chunks go on from those that `kept` has.
@@ -54,9 +54,9 @@ def generate(
     with model.lock, _scheduler(model, config):
         _reset_peak()
         if isinstance(config.condition, ActionConditionConfig):
-            rollouts = _action_rollouts(model, config, prepared, wanted, progress, kept)
+            rollouts = _action_rollouts(model, config, request, wanted, progress, kept)
         else:
-            rollouts = _world_rollouts(model, config, prepared, wanted, progress)
+            rollouts = _world_rollouts(model, config, request, wanted, progress)
     peak = _peak_memory()
     return [dataclasses.replace(r, details={**r.details, "peak_memory_mb": peak}) for r in rollouts]
 
@@ -70,15 +70,9 @@ def _sample_index(config: RunConfig, index: int) -> int | None:
 
 
 def _run(
-    model: WorldModel,
-    config: RunConfig,
-    built: Built,
-    wanted: frozenset[str],
-    seeds: tuple[int, ...],
-    progress: Progress | None,
+    model: WorldModel, config: RunConfig, call: Call, progress: Progress | None
 ) -> tuple[list[Sample], dict[str, Any]]:
     """One engine run; returns its samples and what the manifest says about the engine."""
-    call = Call(arguments=built.arguments, wanted=wanted, seeds=seeds)
     cache_mb = getattr(config.engine, "cache_mb", 0)
     engine, reason = choose(config.engine.name, model.pipe, call, cache_mb)
     facts = {"requested": config.engine.name, "effective": engine.name, **({"reason": reason} if reason else {})}
@@ -98,54 +92,53 @@ def _run(
 def _action_rollouts(
     model: WorldModel,
     config: RunConfig,
-    prepared: Prepared,
+    request: Request,
     wanted: frozenset[str],
     progress: Progress | None,
     kept: Kept | None,
 ) -> list[Rollout]:
     """Action modes: K chunks one after the other, each starting from the last frame of the one before."""
-    assert prepared.frames_FHWC is not None
-    seeds, long = _seeds(config), prepared.num_chunks > 1
-    chained = long and prepared.mode != "inverse_dynamics"
+    assert request.frames_FHWC is not None
+    seeds, long = _seeds(config), request.num_chunks > 1
+    chained = long and request.mode != "inverse_dynamics"
     chunk_wanted = wanted & {"video", "action"} | ({"video"} if chained else frozenset())
     kept = kept if long else None
     done: list[list[Sample]] = [[] for _ in seeds]
-    details: dict[str, Any] = {}
-    built: Built | None = None
-    for k in range(prepared.num_chunks):
-        # Each sample of a chained rollout goes on from its own last frame, so that it takes a call of its own.
-        calls = [(seed + 1_000_003 * k,) for seed in seeds] if chained and k else [seeds]
-        before = kept.read(k, chunk_wanted) if kept else None
-        samples: list[Sample] = []
-        for i, call_seeds in enumerate(calls):
-            last = done[i][-1].video if chained and k else None
-            built = arguments.build_chunk(config, prepared, model, k, None if last is None else last[-1])
-            if before is None:
-                drawn, details["engine"] = _run(model, config, built, chunk_wanted, call_seeds, progress)
-                samples += drawn
-        if before is not None:
+    canvas = arguments.canvas_of(config, request, model.pipe)
+    details: dict[str, Any] = {"resolved": canvas.facts}
+    for k in range(request.num_chunks):
+        if kept and (before := kept.read(k, chunk_wanted)):
             samples, details["engine"] = before
             details["chunks_kept"] = k + 1
-        elif kept:
-            kept.write(k, chunk_wanted, samples, details["engine"])
+        else:
+            starts: list[tuple[np.ndarray | None, tuple[int, ...]]] = [(None, seeds)]
+            if chained and k:  # each sample goes on from its own last frame, so that it takes a call of its own
+                starts = [
+                    (_last_frame(chunks), (seed + 1_000_003 * k,)) for seed, chunks in zip(seeds, done, strict=True)
+                ]
+            samples = []
+            for frame_HWC, call_seeds in starts:
+                call = arguments.chunk_call(config, request, canvas, k, frame_HWC, chunk_wanted, call_seeds)
+                drawn, details["engine"] = _run(model, config, call, progress)
+                samples += drawn
+            if kept:
+                kept.write(k, chunk_wanted, samples, details["engine"])
         for i, sample in enumerate(samples):
             done[i].append(sample)
-    assert built is not None
-    assert built.canvas is not None
-    details["resolved"] = built.resolved
-    reference = _reference(model, prepared, built) if len(prepared.frames_FHWC) > 1 else None
-    return [_action_rollout(config, prepared, chunks, reference, details, i) for i, chunks in enumerate(done)]
+    frames_FHWC = request.frames_FHWC
+    reference = canvases.transform(frames_FHWC, model.pipe, canvas) if len(frames_FHWC) > 1 else None
+    return [_action_rollout(config, request, chunks, reference, details, i) for i, chunks in enumerate(done)]
 
 
-def _reference(model: WorldModel, prepared: Prepared, built: Built) -> np.ndarray:
-    assert prepared.frames_FHWC is not None
-    assert built.canvas is not None
-    return canvas.transform(prepared.frames_FHWC, model.pipe, built.canvas)
+def _last_frame(chunks: list[Sample]) -> np.ndarray:
+    video_FHWC = chunks[-1].video
+    assert video_FHWC is not None
+    return video_FHWC[-1]  # type: ignore[no-any-return]
 
 
 def _action_rollout(
     config: RunConfig,
-    prepared: Prepared,
+    request: Request,
     chunks: list[Sample],
     reference: np.ndarray | None,
     facts: dict[str, Any],
@@ -161,17 +154,17 @@ def _action_rollout(
         for stage, value in chunk.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + value
     return Rollout(
-        mode=prepared.mode,
-        prompt=prepared.prompt,
+        mode=request.mode,
+        prompt=request.prompt,
         seed=config.seed + index,
         video=np.concatenate([videos[0], *(v[1:] for v in videos[1:])]) if videos else None,
         action=np.stack(actions).astype(np.float32) if actions else None,
         fps=float(config.domain.fps),
-        space=prepared.space,
-        observation=prepared.observation,
-        given_action=prepared.given_action_KTD,
+        space=request.space,
+        observation=request.observation,
+        given_action=request.given_action_KTD,
         reference_video=reference,
-        reference_action=prepared.reference_action_KTD,
+        reference_action=request.reference_action_KTD,
         sample=_sample_index(config, index),
         seconds=seconds,
         details=details,
@@ -185,15 +178,15 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def _world_rollouts(
-    model: WorldModel, config: RunConfig, prepared: Prepared, wanted: frozenset[str], progress: Progress | None
+    model: WorldModel, config: RunConfig, request: Request, wanted: frozenset[str], progress: Progress | None
 ) -> list[Rollout]:
     """Text, image or video to world, through Cosmos 3 or any other pipeline."""
     world = config.condition
     assert isinstance(world, WorldConditionConfig)
-    built = arguments.build_world(config, prepared, model)
     if world.num_frames == 1 and "image" in wanted:
         wanted |= {"video"}  # Cosmos 3 returns the image as a video of one frame
-    samples, facts = _run(model, config, built, wanted, _seeds(config), progress)
+    call = arguments.world_call(config, request, model, wanted, _seeds(config))
+    samples, facts = _run(model, config, call, progress)
     rollouts = []
     for i, sample in enumerate(samples):
         started = time.perf_counter()
@@ -207,15 +200,15 @@ def _world_rollouts(
         rate = getattr(getattr(getattr(model.pipe, "sound_tokenizer", None), "config", None), "sampling_rate", None)
         rollouts.append(
             Rollout(
-                mode=prepared.mode,
-                prompt=prepared.prompt,
+                mode=request.mode,
+                prompt=request.prompt,
                 seed=config.seed + i,
-                fps=world.fps or convert.fps(model.pipe, built.arguments),
+                fps=world.fps or convert.fps(model.pipe, call.arguments),
                 sampling_rate=arrays.pop("sampling_rate", None) or rate,
-                observation=prepared.observation,
+                observation=request.observation,
                 sample=_sample_index(config, i),
                 seconds=seconds,
-                details={"engine": facts, "resolved": built.resolved},
+                details={"engine": facts, "resolved": {}},
                 **arrays,
             )
         )

@@ -26,6 +26,7 @@ from strands_diffusers.runner.clock import Clock, Progress
 from strands_diffusers.runner.tracking import SafeTracker
 
 if TYPE_CHECKING:
+    from strands_diffusers.pipelines.request import Request
     from strands_diffusers.runner.chunks import FinishedChunks
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,7 @@ class Job:
 
     config: RunConfig
     tree: Tree
-    prepared: Any
-    """`pipelines.condition.Prepared`."""
+    request: Request
     hash: str
     identity: dict[str, Any]
     """What the hash is made of."""
@@ -75,7 +75,8 @@ def check(
     and computes the job's hash.
     Raises: a `RequestError`.
     """
-    from strands_diffusers.pipelines import checkpoint, condition, engine, loader
+    from strands_diffusers.pipelines import checkpoint, engine, loader
+    from strands_diffusers.pipelines.request import COSMOS3, make_request, observation_request
 
     started = time.perf_counter()
     index = index or plugins()
@@ -86,31 +87,29 @@ def check(
     else:
         known = sources(config, index)
         config = replace(config, observation=resolve.absolute_address(config.observation, cwd or Path.cwd(), known))
-        observation = resolve.read_observation(str(config.observation), condition.observation_request(config), known)
-    prepared = condition.prepare(config, observation)
+        observation = resolve.read_observation(str(config.observation), observation_request(config), known)
+    request = make_request(config, observation)
     loader.check(config.model)
-    config = replace(config, prompt=prepared.prompt or None)  # the task of the observation, where the user gave none
-    pipeline = config.model.pipeline or condition.COSMOS3
-    facts = (pipeline, prepared.mode, config.model.device, config.model.dtype.value, config.model.offload.value)
+    config = replace(config, prompt=request.prompt or None)  # the task of the observation, where the user gave none
+    pipeline = config.model.pipeline or COSMOS3
+    facts = (pipeline, request.mode, config.model.device, config.model.dtype.value, config.model.offload.value)
     if refusal := engine.refuse_before_load(config.engine.name, *facts):
         raise EngineError(refusal)
     effective = config.engine.name
     if effective == "auto":
         effective = "eager" if engine.refuse_before_load("exact", *facts) else "exact"
-    given = prepared.given_action_KTD
+    given = request.given_action_KTD
     tree = to_tree(config)
     content = {
         "observation": resolve.content_hash(observation),
-        "actions": None
-        if given is None
-        else resolve.content_hash(Observation(actions=given.reshape(-1, given.shape[-1]))),
+        "actions": None if given is None else resolve.array_hash(given),
         "weights": checkpoint.fingerprint(config.model),
     }
     identity = provenance.identity(config, tree, content, effective)
     return Job(
         config,
         tree,
-        prepared,
+        request,
         provenance.job_hash(identity),
         identity,
         _chosen(config.output, index, "output"),
@@ -141,7 +140,7 @@ def run_job(
     What speaks against the request is said first, by `say` or as a logged warning.
     A failure leaves `failure.json` and no manifest, and closes the tracker run as failed.
     """
-    for note in job.prepared.notes:
+    for note in job.request.notes:
         (say or log.warning)(f"warning: {note}")
     clock = Clock(progress)
     clock.seconds["check"] = job.seconds
@@ -185,17 +184,17 @@ def _run(job: Job, directory: Path, clock: Clock, tracker: SafeTracker, progress
     config = job.config
     with clock("load"):
         model, warm = loader.load(config.model)
-    wanted = wanted_types(job.prepared.mode, job.serializers, [*job.visualizers, *job.metrics])
+    wanted = wanted_types(job.request.mode, job.serializers, [*job.visualizers, *job.metrics])
     with clock("generate"):
         kept = FinishedChunks(directory, job.hash)
-        rollouts = generate.generate(model, config, job.prepared, wanted, progress, kept)
-    if noted := list(job.prepared.notes):
+        rollouts = generate.generate(model, config, job.request, wanted, progress, kept)
+    if noted := list(job.request.notes):
         rollouts = [replace(r, details={**r.details, "notes": noted}) for r in rollouts]
     notes = [
         f"engine: {reason}" for reason in {r.details.get("engine", {}).get("reason") for r in rollouts[:1]} - {None}
     ]
     if before := rollouts[0].details.get("chunks_kept"):
-        notes.append(f"{before} of {job.prepared.num_chunks} chunks were finished before")
+        notes.append(f"{before} of {job.request.num_chunks} chunks were finished before")
     with clock("write"), manifest.staging(directory) as private:
         written = [_write(r, private, job) for r in rollouts]
         written[0][0][:0] = _draw_all(rollouts, private, job)
@@ -266,7 +265,7 @@ def _writing() -> Iterator[None]:
 
 
 def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str]) -> RunInfo:
-    config, mode = job.config, job.prepared.mode
+    config, mode = job.config, job.request.mode
     parts = [mode, config.model.name]
     if isinstance(config.condition, ActionConditionConfig):
         parts.append(domains.short_name(config.domain.name))
@@ -299,7 +298,7 @@ def _record(
         "seed": job.config.seed,
         "model": result.model,
         "guardrail": result.model.get("guardrail"),
-        "notes": list(job.prepared.notes),
+        "notes": list(job.request.notes),
         "engine": first.details.get("engine", {}),
         "rollout": manifest.rollout_entry(first),
         "samples": [manifest.rollout_entry(r) for r in result.rollouts] if len(result.rollouts) > 1 else [],

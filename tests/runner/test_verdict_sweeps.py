@@ -70,7 +70,7 @@ def test_perturbed_actions_are_given_and_the_true_ones_kept_as_reference():
 
     plain, changed = (job.check(compose.compose([*forward, f"condition.perturb={k}"])) for k in ("none", "zero"))
 
-    assert plain.prepared.reference_action_KTD is None
-    np.testing.assert_array_equal(changed.prepared.reference_action_KTD, plain.prepared.given_action_KTD)
-    assert (changed.prepared.given_action_KTD == plain.prepared.given_action_KTD[0, 0]).all()
+    assert plain.request.reference_action_KTD is None
+    np.testing.assert_array_equal(changed.request.reference_action_KTD, plain.request.given_action_KTD)
+    assert (changed.request.given_action_KTD == plain.request.given_action_KTD[0, 0]).all()
     assert changed.hash != plain.hash

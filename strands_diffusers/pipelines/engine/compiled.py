@@ -15,6 +15,7 @@ import torch
 
 from strands_diffusers.pipelines.engine.attention import generation_layer
 from strands_diffusers.pipelines.engine.base import Call
+from strands_diffusers.pipelines.engine.conditioning import Conditioning
 from strands_diffusers.pipelines.engine.denoiser import Denoiser, LayerFunction, State
 from strands_diffusers.pipelines.engine.exact import ExactEngine
 from strands_diffusers.pipelines.engine.text import Text
@@ -35,14 +36,14 @@ class CompiledEngine(ExactEngine):
             return reason
         return refuse_machine(pipe._get_execution_device().type) or refuse_hooks(pipe.transformer)
 
-    def _denoiser(self, pipe: Any, condition: Any) -> Denoiser:
-        kind = GraphedDenoiser if condition.device.type == "cuda" else Denoiser
+    def _denoiser(self, pipe: Any, conditioning: Conditioning) -> Denoiser:
+        kind = GraphedDenoiser if conditioning.device.type == "cuda" else Denoiser
         return kind(
             pipe.transformer,
-            condition.layout,
-            condition.domain,
-            condition.action_width,
-            condition.device,
+            conditioning.layout,
+            conditioning.domain,
+            conditioning.action_width,
+            conditioning.device,
             layer_function=compiled_layer(),
             layers=self._layers(pipe),
         )

@@ -1,12 +1,13 @@
 """What a call conditions on: clean latent frames, given actions, and the sizes that follow from them.
 
-`Cosmos3OmniPipeline.prepare_latents` encodes a whole clip and then overwrites with noise what does not condition. Here
+`Cosmos3OmniPipeline.prepare_latents` encodes a whole clip and then overwrites with noise what does not conditioning. Here
 only the frames that condition are preprocessed and encoded, once per content: one for a policy, forward dynamics or an
 image; `4 * max(index) + 1` for a video; all for inverse dynamics; none for text.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,12 +15,60 @@ import torch
 from torch import Tensor
 
 from strands_diffusers.pipelines.engine import wan
+from strands_diffusers.pipelines.engine.base import Call
 from strands_diffusers.pipelines.engine.denoiser import State
 from strands_diffusers.pipelines.engine.layout import Layout
 from strands_diffusers.pipelines.engine.memory import Memory, digest, weights_key
 
 
-class Frames(NamedTuple):
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of the pipeline's call that the engine reads, with the pipeline's own defaults."""
+
+    prompt: str
+    negative_prompt: str | None
+    image: Any
+    video: Any
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    num_inference_steps: int
+    guidance_scale: float
+    enable_sound: bool
+    action: Any
+    """A `CosmosActionCondition`, or None."""
+    condition_frame_indexes_vision: Sequence[int]
+    condition_video_keep: str
+    use_system_prompt: bool
+    add_resolution_template: bool
+    add_duration_template: bool
+    enable_safety_check: bool
+
+
+def read_arguments(pipe: Any, call: Call) -> Arguments:
+    """Return the call's arguments with the pipeline's defaults, checked by the pipeline's own `check_inputs`."""
+    bound = inspect.signature(type(pipe).__call__).bind(pipe, **call.arguments)
+    bound.apply_defaults()
+    found = bound.arguments
+    if found["action"] is None:
+        sizes = {"num_frames": 189, "height": 720, "width": 1280}
+        found |= {name: size for name, size in sizes.items() if found[name] is None}
+    names = ("prompt", "negative_prompt", "image", "height", "width", "num_frames", "guidance_scale", "enable_sound")
+    pipe.check_inputs(
+        *(found[name] for name in names),
+        ["latents"],
+        found["action"],
+        video=found["video"],
+        condition_frame_indexes_vision=found["condition_frame_indexes_vision"],
+    )
+    for name in ("prompt", "negative_prompt"):  # one sample per call: diffusers takes the first of a list
+        if isinstance(found[name], list):
+            found[name] = found[name][0]
+    return Arguments(**{field.name: found[field.name] for field in fields(Arguments)})
+
+
+class EncodedFrames(NamedTuple):
     """Encoded conditioning frames and the canvas they lie on."""
 
     latents: Tensor | None
@@ -33,11 +82,11 @@ class Frames(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Condition:
+class Conditioning:
     """All that a call's samples share."""
 
     layout: Layout
-    frames: Frames
+    frames: EncodedFrames
     num_frames: int
     actions: Tensor | None
     """float32 [A, D]: the given actions, or zeros where they are drawn; None without actions."""
@@ -48,32 +97,32 @@ class Condition:
     device: Any
 
 
-def prepare(pipe: Any, request: Any, device: Any, memory: Memory) -> Condition:
-    """Work out what `request`, the pipeline's arguments with their defaults, conditions on."""
-    if request.action is not None:
-        return _prepare_action(pipe, request, device, memory)
-    num_frames, height, width = request.num_frames, request.height, request.width
-    if num_frames > 1 and request.video is not None:
-        clean = tuple(sorted({int(index) for index in request.condition_frame_indexes_vision}))
+def make_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: Memory) -> Conditioning:
+    """Work out what a call with these arguments conditions on."""
+    if arguments.action is not None:
+        return _action_conditioning(pipe, arguments, device, memory)
+    num_frames, height, width = arguments.num_frames, arguments.height, arguments.width
+    if num_frames > 1 and arguments.video is not None:
+        clean = tuple(sorted({int(index) for index in arguments.condition_frame_indexes_vision}))
     else:
-        clean = (0,) if num_frames > 1 and request.image is not None else ()
-    frames = Frames(None, height, width)
+        clean = (0,) if num_frames > 1 and arguments.image is not None else ()
+    frames = EncodedFrames(None, height, width)
     if clean:
-        needed, keep_last = 1 + wan.FRAMES_PER_LATENT * max(clean), request.condition_video_keep != "first"
-        source = request.image if request.video is None else leading(request.video, needed, from_end=keep_last)
-        settings = (num_frames, height, width, clean, keep_last, request.video is None)
-        encode = partial(_encode_world, pipe, request, source, clean, device)
+        needed, keep_last = 1 + wan.FRAMES_PER_LATENT * max(clean), arguments.condition_video_keep != "first"
+        source = arguments.image if arguments.video is None else leading(arguments.video, needed, from_end=keep_last)
+        settings = (num_frames, height, width, clean, keep_last, arguments.video is None)
+        encode = partial(_encode_world, pipe, arguments, source, clean, device)
         frames = _remembered(pipe, memory, device, source, settings, encode)
-    sound = _sound_frames(pipe, request, num_frames)
+    sound = _sound_frames(pipe, arguments, num_frames)
     latent = (int(pipe.vae.config.z_dim), wan.latent_frames(num_frames), *wan.cells(pipe.vae, height, width))
     layout = Layout(latent, int(pipe.transformer.config.latent_patch_size), clean, sound_frames=sound)
-    return Condition(layout, frames, num_frames, None, None, None, device)
+    return Conditioning(layout, frames, num_frames, None, None, None, device)
 
 
-def _prepare_action(pipe: Any, request: Any, device: Any, memory: Memory) -> Condition:
+def _action_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: Memory) -> Conditioning:
     from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _EMBODIMENT_TO_DOMAIN_ID
 
-    action = request.action
+    action = arguments.action
     num_frames, model_width = action.chunk_size + 1, int(pipe.transformer.action_dim)
     if action.raw_action_dim is not None and action.raw_action_dim > model_width:
         raise ValueError(
@@ -93,7 +142,7 @@ def _prepare_action(pipe: Any, request: Any, device: Any, memory: Memory) -> Con
         (channels, count, height, width),
         int(pipe.transformer.config.latent_patch_size),
         clean,
-        sound_frames=_sound_frames(pipe, request, num_frames),
+        sound_frames=_sound_frames(pipe, arguments, num_frames),
         action_steps=action.chunk_size,
         actions_given=given,
     )
@@ -103,12 +152,12 @@ def _prepare_action(pipe: Any, request: Any, device: Any, memory: Memory) -> Con
         actions[: len(rows), : rows.shape[1]] = rows
         actions[len(rows) :, : rows.shape[1]] = rows[-1]  # a short chunk repeats its last action
     domain = _EMBODIMENT_TO_DOMAIN_ID[action.domain_name]
-    return Condition(layout, frames, num_frames, actions, action.raw_action_dim, domain, device)
+    return Conditioning(layout, frames, num_frames, actions, action.raw_action_dim, domain, device)
 
 
 def _remembered(
-    pipe: Any, memory: Memory, device: Any, source: Any, settings: tuple[Any, ...], make: Callable[[], Frames]
-) -> Frames:
+    pipe: Any, memory: Memory, device: Any, source: Any, settings: tuple[Any, ...], make: Callable[[], EncodedFrames]
+) -> EncodedFrames:
     """Encode frames once per content, settings and weights of the VAE."""
     weights = weights_key(pipe.vae)
     if weights is None:
@@ -117,7 +166,7 @@ def _remembered(
     return memory.get_or_make(key, make)
 
 
-def _encode_action(pipe: Any, action: Any, clip: Any, needed: int, device: Any) -> Frames:
+def _encode_action(pipe: Any, action: Any, clip: Any, needed: int, device: Any) -> EncodedFrames:
     """Encode the first `needed` frames of an action clip on its padded canvas, cropped to the content."""
     frames, size, height, width = pipe._prepare_action_video_conditioning(
         clip, action.resolution_tier, needed, device=device, dtype=torch.float32
@@ -126,27 +175,27 @@ def _encode_action(pipe: Any, action: Any, clip: Any, needed: int, device: Any) 
     _, _, content_height, content_width = (int(value) for value in size.tolist())
     rows = max(content_height // pipe.vae_scale_factor_spatial, 1)
     columns = max(content_width // pipe.vae_scale_factor_spatial, 1)
-    return Frames(latents[..., :rows, :columns].contiguous(), height, width)
+    return EncodedFrames(latents[..., :rows, :columns].contiguous(), height, width)
 
 
-def _encode_world(pipe: Any, request: Any, source: Any, clean: tuple[int, ...], device: Any) -> Frames:
+def _encode_world(pipe: Any, arguments: Arguments, source: Any, clean: tuple[int, ...], device: Any) -> EncodedFrames:
     """Encode the frames of an image or video condition up to the last latent frame that conditions."""
     from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _preprocess_conditioning_image
 
-    height, width, needed = request.height, request.width, 1 + wan.FRAMES_PER_LATENT * max(clean)
-    if request.video is None:
+    height, width, needed = arguments.height, arguments.width, 1 + wan.FRAMES_PER_LATENT * max(clean)
+    if arguments.video is None:
         frames = _preprocess_conditioning_image(source, height=height, width=width)
         frames = frames.to(device=device, dtype=torch.float32).unsqueeze(2)
     else:
         frames = pipe.video_processor.preprocess_video(source, height=height, width=width)
         frames = frames.to(device=device, dtype=torch.float32)
-        frames = frames[:, :, :needed] if request.condition_video_keep == "first" else frames[:, :, -needed:]
-        needed = min(needed, request.num_frames)
+        frames = frames[:, :, :needed] if arguments.condition_video_keep == "first" else frames[:, :, -needed:]
+        needed = min(needed, arguments.num_frames)
         frames = frames[:, :, :needed]
         missing = needed - frames.shape[2]
         frames = torch.cat([frames, frames[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2)
-    latents = wan.encode(pipe, frames.contiguous(), wan.latent_frames(request.num_frames)).contiguous()
-    return Frames(latents, height, width)
+    latents = wan.encode(pipe, frames.contiguous(), wan.latent_frames(arguments.num_frames)).contiguous()
+    return EncodedFrames(latents, height, width)
 
 
 def leading(clip: Any, count: int, *, from_end: bool = False) -> Any:
@@ -161,32 +210,32 @@ def leading(clip: Any, count: int, *, from_end: bool = False) -> Any:
     return clip
 
 
-def _sound_frames(pipe: Any, request: Any, num_frames: int) -> int:
+def _sound_frames(pipe: Any, arguments: Arguments, num_frames: int) -> int:
     """Sound tokens that cover the video; none where no sound is asked for."""
-    if not request.enable_sound:
+    if not arguments.enable_sound:
         return 0
     hop = int(pipe.sound_tokenizer._hop_size)
-    samples = int(num_frames / request.fps * pipe.sound_tokenizer.config.sampling_rate)
+    samples = int(num_frames / arguments.fps * pipe.sound_tokenizer.config.sampling_rate)
     return (samples + hop - 1) // hop
 
 
-def draw_latents(pipe: Any, condition: Condition, generators: list[Any]) -> State:
+def draw_latents(pipe: Any, conditioning: Conditioning, generators: list[Any]) -> State:
     """Draw the first latents of one sample per generator: noise where the model denoises, else what conditions.
 
     Noise is drawn in diffusers' order: vision, then sound, then action.
     """
-    layout, device = condition.layout, condition.device
+    layout, device = conditioning.layout, conditioning.device
     visions, sounds, actions = [], [], []
     for generator in generators:
-        visions.append(_vision(condition, _noise((1, *layout.latent), generator, device)))
+        visions.append(_vision(conditioning, _noise((1, *layout.latent), generator, device)))
         if layout.sound_frames:
             shape = (int(pipe.transformer.config.sound_dim), layout.sound_frames)
             sounds.append(_noise(shape, generator, device))
-        if condition.actions is not None:
-            noise = _noise(tuple(condition.actions.shape), generator, device)
-            drawn = condition.actions.clone() if layout.actions_given else noise
-            if condition.action_width is not None:
-                drawn[:, condition.action_width :] = 0
+        if conditioning.actions is not None:
+            noise = _noise(tuple(conditioning.actions.shape), generator, device)
+            drawn = conditioning.actions.clone() if layout.actions_given else noise
+            if conditioning.action_width is not None:
+                drawn[:, conditioning.action_width :] = 0
             actions.append(drawn)
     return State(
         torch.cat(visions),
@@ -201,10 +250,10 @@ def _noise(shape: tuple[int, ...], generator: Any, device: Any) -> Tensor:
     return randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
 
 
-def _vision(condition: Condition, noise: Tensor) -> Tensor:
+def _vision(conditioning: Conditioning, noise: Tensor) -> Tensor:
     """Put the clean latent frames in their places."""
-    latents = condition.frames.latents
+    latents = conditioning.frames.latents
     if latents is not None:
-        for index in condition.layout.clean_frames:
+        for index in conditioning.layout.clean_frames:
             noise[:, :, index] = latents[:, :, index]
     return noise

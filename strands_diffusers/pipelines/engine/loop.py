@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from strands_diffusers.pipelines.engine.conditioning import Condition
+from strands_diffusers.pipelines.engine.conditioning import Arguments, Conditioning
 from strands_diffusers.pipelines.engine.denoiser import Denoiser, State
 from strands_diffusers.pipelines.engine.layout import generation_rotary
 from strands_diffusers.pipelines.engine.memory import Memory
@@ -16,17 +16,23 @@ class Loop:
     """All that the steps of a call share, worked out before the first one. `run` may be called once per batch."""
 
     def __init__(
-        self, pipe: Any, request: Any, condition: Condition, texts: list[Text], memory: Memory, denoiser: Denoiser
+        self,
+        pipe: Any,
+        arguments: Arguments,
+        conditioning: Conditioning,
+        texts: list[Text],
+        memory: Memory,
+        denoiser: Denoiser,
     ) -> None:
-        transformer, layout, device = pipe.transformer, condition.layout, condition.device
+        transformer, layout, device = pipe.transformer, conditioning.layout, conditioning.device
         dtype = transformer.embed_tokens.weight.dtype
-        self.schedule = Schedule(pipe, request.num_inference_steps, device)
+        self.schedule = Schedule(pipe, arguments.num_inference_steps, device)
         self.steps = len(self.schedule.timesteps)
         self.embeds = timestep_embeddings(
             transformer, self.schedule.timesteps, layout.noisy_counts, device, dtype, memory
         )
-        self.rotaries = [generation_rotary(pipe, layout, text.length, request.fps, device, dtype) for text in texts]
-        self.texts, self.denoiser, self.guidance_scale = texts, denoiser, request.guidance_scale
+        self.rotaries = [generation_rotary(pipe, layout, text.length, arguments.fps, device, dtype) for text in texts]
+        self.texts, self.denoiser, self.guidance_scale = texts, denoiser, arguments.guidance_scale
 
     def run(self, state: State, progress: Callable[[int], None] | None = None, *, needs_video: bool = True) -> State:
         """Denoise one batch; on a CUDA device without waiting for it once.

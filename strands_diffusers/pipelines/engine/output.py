@@ -10,13 +10,13 @@ from strands_diffusers.pipelines.engine import wan
 from strands_diffusers.pipelines.engine.hooks import awake
 
 
-def video(pipe: Any, latents_1CThw: Tensor, decoder: Any = None) -> np.ndarray:
+def video(pipe: Any, latents_1CThw: Tensor) -> np.ndarray:
     """Decode one sample to uint8 [F, H, W, 3], each latent frame leaving the device as soon as it is decoded.
 
     Rounds as diffusers' `pil` output does: half to even, from float32.
     """
     parts = []
-    for frames in wan.decode(pipe, latents_1CThw, decoder):
+    for frames in wan.decode(pipe, latents_1CThw):
         pixels = (frames * 0.5 + 0.5).clamp(0, 1) * 255
         parts.append(pixels.round().to(torch.uint8)[0].permute(1, 2, 3, 0).cpu())
     frames_FHWC: np.ndarray = torch.cat(parts).numpy()

@@ -8,7 +8,7 @@ here they are local, so two threads may decode at once.
 Shapes: F frames, T latent frames (1 + (F - 1) // 4), H and W pixels, C latent channels, h and w latent cells.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -67,7 +67,7 @@ def _moments(vae: Any, x: Tensor, all_latent_frames: int) -> Tensor:
     return vae.quant_conv(torch.cat(parts, dim=2))[:, :, :kept]
 
 
-def decode(pipe: Any, latents: Tensor, decoder: Callable[..., Tensor] | None = None) -> Iterator[Tensor]:
+def decode(pipe: Any, latents: Tensor) -> Iterator[Tensor]:
     """Decode latents [1, C, T, h, w] and yield frames [1, 3, F, H, W] in [-1, 1], float32: 1 frame, then 4 at a time."""
     from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 
@@ -78,13 +78,12 @@ def decode(pipe: Any, latents: Tensor, decoder: Callable[..., Tensor] | None = N
         if _tiles(vae, z.shape[-2] * vae.spatial_compression_ratio, z.shape[-1] * vae.spatial_compression_ratio):
             yield vae.decode(z).sample.to(latents.dtype)
             return
-        run = decoder or vae.decoder
         features: list[Any] = [None] * _convolutions(vae.decoder)
         x = vae.post_quant_conv(z)
         for index in range(x.shape[2]):
             first = {"first_chunk": True} if index == 0 else {}
             with QuickKernels():
-                frames = run(x[:, :, index : index + 1], feat_cache=features, feat_idx=[0], **first)
+                frames = vae.decoder(x[:, :, index : index + 1], feat_cache=features, feat_idx=[0], **first)
             if vae.config.patch_size is not None:
                 frames = unpatchify(frames, patch_size=vae.config.patch_size)
             yield torch.clamp(frames, min=-1.0, max=1.0).to(latents.dtype)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from strands_diffusers.pipelines.engine import conditioning
 from strands_diffusers.pipelines.engine.base import Call, generator
-from strands_diffusers.pipelines.engine.exact import ExactEngine, read_request
+from strands_diffusers.pipelines.engine.conditioning import draw_latents, make_conditioning, read_arguments
+from strands_diffusers.pipelines.engine.exact import ExactEngine
 from strands_diffusers.pipelines.engine.loop import Loop
 from strands_diffusers.pipelines.engine.memory import Memory
 from strands_diffusers.pipelines.engine.text import Text
@@ -35,13 +35,13 @@ def to_meta(value):
 )
 def test_no_step_asks_for_a_value(condition, changes, fresh, ask):
     pipe = fresh(vae="wan22", sound=True)
-    request = read_request(pipe, Call(ask(condition, **changes), frozenset()))
+    arguments = read_arguments(pipe, Call(ask(condition, **changes), frozenset()))
     device, memory, engine = torch.device("cpu"), Memory(0), ExactEngine()
     with torch.no_grad():
-        prepared = conditioning.prepare(pipe, request, device, memory)
-        texts = engine._texts(pipe, request, prepared, memory)
-        loop = Loop(pipe, request, prepared, texts, memory, engine._denoiser(pipe, prepared))
-        state = conditioning.draw_latents(pipe, prepared, [generator(0), generator(1)])
+        conditioning = make_conditioning(pipe, arguments, device, memory)
+        texts = engine._texts(pipe, arguments, conditioning, memory)
+        loop = Loop(pipe, arguments, conditioning, texts, memory, engine._denoiser(pipe, conditioning))
+        state = draw_latents(pipe, conditioning, [generator(0), generator(1)])
 
         pipe.transformer.to("meta")
         loop.texts = [Text(text.length, [to_meta(pair) for pair in text.layers]) for text in loop.texts]

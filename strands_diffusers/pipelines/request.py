@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from strands_diffusers import actions, domains
-from strands_diffusers.config import checks
 from strands_diffusers.config.schema import (
     ACTION_MODES,
     ActionConditionConfig,
@@ -36,8 +35,8 @@ TEMPORAL_FACTOR = 4
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A checked request: what is asked of the model, before the model is there."""
+class Request:
+    """What is asked of a model, checked and ready before the model is there."""
 
     mode: str
     prompt: str
@@ -52,14 +51,15 @@ class Prepared:
     frames_FHWC: np.ndarray | None = None
     """The frames that the condition and its reference use, at most K*T + 1 in the action modes."""
     notes: tuple[str, ...] = ()
-    """What speaks against the request without ruling it out, a line each: said before it runs, kept in the record."""
+    """What speaks against the request without ruling it out, a line each: shown before it runs, kept in the record."""
 
 
 def observation_request(config: RunConfig) -> ObservationRequest:
     """What the job needs of its observation."""
     condition, mode = config.condition, config.condition.mode.value
     if isinstance(condition, ActionConditionConfig):
-        frames = condition.num_chunks * checks.chunk_size(config) + 1
+        assert condition.chunk_size is not None  # composing filled it in
+        frames = condition.num_chunks * condition.chunk_size + 1
         return ObservationRequest(frames, config.domain.fps, config.domain.name, mode, action_space(config))
     if isinstance(condition, VideoConfig):
         needed = TEMPORAL_FACTOR * max(condition.condition_frames) + 1
@@ -79,7 +79,7 @@ def action_space(config: RunConfig) -> ActionSpace:
     )
 
 
-def prepare(config: RunConfig, observation: Observation) -> Prepared:
+def make_request(config: RunConfig, observation: Observation) -> Request:
     """Check the request against the observation and the checkpoint's own config files; nothing is loaded.
 
     Raises: a `RequestError` for whatever cannot work.
@@ -88,26 +88,26 @@ def prepare(config: RunConfig, observation: Observation) -> Prepared:
     _check_checkpoint(config, mode)
     prompt = config.prompt if config.prompt is not None else observation.task or ""
     if isinstance(condition, WorldConditionConfig):
-        return _with_notes(config, _prepare_world(condition, mode, prompt, observation))
-    return _with_notes(config, _prepare_action(config, mode, prompt, observation))
+        return _with_notes(config, _world_request(condition, mode, prompt, observation))
+    return _with_notes(config, _action_request(config, mode, prompt, observation))
 
 
-def _with_notes(config: RunConfig, prepared: Prepared) -> Prepared:
+def _with_notes(config: RunConfig, request: Request) -> Request:
     """Add a note where the first frame does not look like the scene that the model was trained on."""
-    frames, scene = prepared.frames_FHWC, config.model.scene
+    frames, scene = request.frames_FHWC, config.model.scene
     words = None if frames is None or scene is None else scenes.doubt(scene, frames[0])
     if words is None:
-        return prepared
-    source = prepared.observation.source
+        return request
+    source = request.observation.source
     what = f"observation {source}" if source else "the observation"
     note = (
         f"{what} does not look like what model={config.model.name} was trained on ({words}): "
         "its future will mean little. Use observation=sample:push_left, or another model=."
     )
-    return replace(prepared, notes=(*prepared.notes, note))
+    return replace(request, notes=(*request.notes, note))
 
 
-def _prepare_action(config: RunConfig, mode: str, prompt: str, observation: Observation) -> Prepared:
+def _action_request(config: RunConfig, mode: str, prompt: str, observation: Observation) -> Request:
     condition = config.condition
     assert isinstance(condition, ActionConditionConfig)
     if mode == "policy" and not prompt.strip():
@@ -116,7 +116,8 @@ def _prepare_action(config: RunConfig, mode: str, prompt: str, observation: Obse
         )
     if observation.frames is None:
         raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
-    steps = condition.num_chunks * checks.chunk_size(config)
+    assert condition.chunk_size is not None  # composing filled it in
+    steps = condition.num_chunks * condition.chunk_size
     if mode == "inverse_dynamics" and len(observation.frames) < steps + 1:
         raise ObservationError(
             f"observation {observation.source} has {len(observation.frames)} frames; inverse dynamics over "
@@ -125,20 +126,20 @@ def _prepare_action(config: RunConfig, mode: str, prompt: str, observation: Obse
     space = action_space(config)
     if space.statistics:
         actions.load_statistics(space.statistics, space.domain)
-    shape = (condition.num_chunks, checks.chunk_size(config), -1)
+    shape = (condition.num_chunks, condition.chunk_size, -1)
     given = _given_actions(condition, observation, space, steps) if mode == "forward_dynamics" else None
     reference = None
     if given is not None and condition.perturb.value != "none":  # type: ignore[attr-defined]
         reference, given = given, actions.perturbed(given, condition.perturb.value, space)  # type: ignore[attr-defined]
     if mode != "forward_dynamics" and observation.actions is not None and len(observation.actions) >= steps:
         reference = _checked(observation.actions, f"observation {observation.source}", space)[:steps]
-    return Prepared(
+    return Request(
         mode=mode,
         prompt=prompt,
         observation=observation,
         space=space,
         num_chunks=condition.num_chunks,
-        chunk_size=checks.chunk_size(config),
+        chunk_size=condition.chunk_size,
         given_action_KTD=None if given is None else given.reshape(shape),
         reference_action_KTD=None if reference is None else reference.reshape(shape),
         frames_FHWC=observation.frames[: steps + 1],
@@ -180,7 +181,7 @@ def _given_actions(
     return chunk_TD[:steps]
 
 
-def _prepare_world(condition: WorldConditionConfig, mode: str, prompt: str, observation: Observation) -> Prepared:
+def _world_request(condition: WorldConditionConfig, mode: str, prompt: str, observation: Observation) -> Request:
     frames = observation.frames
     if mode in ("image", "video") and frames is None:
         raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
@@ -198,7 +199,7 @@ def _prepare_world(condition: WorldConditionConfig, mode: str, prompt: str, obse
         frames = frames[:1]
     else:
         frames = None
-    return Prepared(mode=mode, prompt=prompt, observation=observation, frames_FHWC=frames)
+    return Request(mode=mode, prompt=prompt, observation=observation, frames_FHWC=frames)
 
 
 def _check_checkpoint(config: RunConfig, mode: str) -> None:
