@@ -52,3 +52,11 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
     assert not re.search(r"0x[0-9a-f]{8,}", text), "no addresses of the decoder's internals"
     assert 20 < len(text) < 700
     return text
+
+
+def attempt(call, *expected):
+    """What `call` returns, and the message of an error of the expected kind; anything else it raises goes on."""
+    try:
+        return call(), None
+    except expected as error:
+        return None, str(error)
