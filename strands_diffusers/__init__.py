@@ -21,12 +21,21 @@ _WHERE = {
     "Rollout": "results",
     "RunInfo": "results",
     "Domain": "domains",
+    "Record": "records",
     "Measure": "plugin.base",
     "Metric": "plugin.base",
     "Serializer": "plugin.base",
     "Source": "plugin.base",
     "Tracker": "plugin.base",
     "Visualizer": "plugin.base",
+    "Call": "plugin.engine",
+    "Command": "plugin.base",
+    "Engine": "plugin.engine",
+    "Judgement": "plugin.base",
+    "Panel": "plugin.base",
+    "Sample": "plugin.engine",
+    "Table": "plugin.base",
+    "Verdict": "plugin.base",
     "hookimpl": "plugin.spec",
     "read_clip": "observations.media",
     "rollout": "runner.python",
@@ -52,13 +61,22 @@ if TYPE_CHECKING:
     from strands_diffusers.observations.window import usable_frames as usable_frames
     from strands_diffusers.outputs.film import write_mp4 as write_mp4
     from strands_diffusers.plugin.base import ActionRows as ActionRows
+    from strands_diffusers.plugin.base import Command as Command
+    from strands_diffusers.plugin.base import Judgement as Judgement
     from strands_diffusers.plugin.base import Measure as Measure
     from strands_diffusers.plugin.base import Metric as Metric
+    from strands_diffusers.plugin.base import Panel as Panel
     from strands_diffusers.plugin.base import Serializer as Serializer
     from strands_diffusers.plugin.base import Source as Source
+    from strands_diffusers.plugin.base import Table as Table
     from strands_diffusers.plugin.base import Tracker as Tracker
+    from strands_diffusers.plugin.base import Verdict as Verdict
     from strands_diffusers.plugin.base import Visualizer as Visualizer
+    from strands_diffusers.plugin.engine import Call as Call
+    from strands_diffusers.plugin.engine import Engine as Engine
+    from strands_diffusers.plugin.engine import Sample as Sample
     from strands_diffusers.plugin.spec import hookimpl as hookimpl
+    from strands_diffusers.records import Record as Record
     from strands_diffusers.results import ActionSpace as ActionSpace
     from strands_diffusers.results import Artifact as Artifact
     from strands_diffusers.results import Mesh as Mesh

@@ -51,10 +51,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _hydra(arguments: list[str]) -> int:
     """Answer one of Hydra's flags (`--cfg`, `--help`, completion, ...), or compose and run."""
     from strands_diffusers.plugin.choices import prepare
-    from strands_diffusers.plugin.manager import plugins
 
-    for problem in plugins().problems:
-        say(f"plugin {problem.plugin} was left out: {problem.message}")
     prepare()
 
     from hydra._internal.utils import get_args_parser

@@ -23,7 +23,10 @@ class _Choice(ConfigNode):
     def __getattr__(self, name: str) -> Any:
         if name != "node":
             raise AttributeError(name)
-        return OmegaConf.structured(self.content)
+        node = OmegaConf.structured(self.content)
+        if self.group == "engine":
+            node.name = self.name.removesuffix(".yaml")  # a plugin's Config need not repeat its engine's name
+        return node
 
 
 def register(choices: Mapping[str, Mapping[str, type]]) -> None:
@@ -36,7 +39,7 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
     _store("domain_schema", schema.DomainConfig)
     for name, condition in schema.CONDITIONS.items():
         _store(name, condition, "condition")
-    for name, engine in schema.ENGINES.items():
+    for name, engine in {**schema.ENGINES, **choices.get("engine", {})}.items():
         _store(name, engine, "engine")
     for domain in domains.all_domains():
         if domain.width is not None:

@@ -1,32 +1,37 @@
-"""The five classes that plugins subclass. Built-ins subclass the very same ones.
+"""The classes that plugins subclass. Built-ins subclass the very same ones; engines have theirs in `plugin.engine`.
 
-Each class carries a unique `name` (its choice in the Hydra group), a docstring (its line in `strands-diffusers
-plugins`), a nested `Config` dataclass (the typed options of that choice) and, where it reads a rollout,
-`output_types`: what it needs of one. The module that defines it must import in milliseconds: import torch,
-matplotlib, imageio-ffmpeg or wandb inside methods.
+Each class carries a unique `name`, a docstring (its line in `strands-diffusers plugins`), where it is a choice of a
+Hydra group a nested `Config` dataclass (its typed options) and, where it reads a rollout, `output_types`: what it
+needs of one. The module that defines it must import in milliseconds: import torch, matplotlib, imageio-ffmpeg or
+wandb inside methods.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from strands_diffusers.config import schema
 from strands_diffusers.errors import ObservationError
+from strands_diffusers.records import Record
 from strands_diffusers.results import Artifact, Observation, ObservationRequest, Rollout, RunInfo
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class _Configured(ABC):
-    """A named class with a nested, typed `Config`."""
+class Named(ABC):
+    """A class that a hook returns."""
 
     name: ClassVar[str]
-    """Unique among its kind; what users type."""
+    """Unique among its kind; what users type: a-z, 0-9 and _, beginning with a letter."""
+
+
+class Configured(Named):
+    """A named class with a nested, typed `Config`."""
 
     Config: ClassVar[type]
     """Dataclass of the options, a subclass of the base class's own `Config`, every field with a docstring."""
@@ -47,7 +52,7 @@ class _Configured(ABC):
             cls.Config = dataclass(type("Config", (cls.Config,), namespace))
 
 
-class _RolloutReader(_Configured):
+class _RolloutReader(Configured):
     """A class that reads a finished rollout."""
 
     output_types: ClassVar[tuple[str, ...]]
@@ -117,7 +122,7 @@ class Metric(_RolloutReader):
         """Return a value for each measure that the rollout allows; an empty dict where there is no reference."""
 
 
-class Tracker(_Configured):
+class Tracker(Configured):
     """Logs runs somewhere people read them. Its failures are reported and never lose a rollout."""
 
     Config: ClassVar[type] = schema.TrackerConfig
@@ -158,7 +163,7 @@ class ActionRows:
     """Their rate [Hz], where the source knows it."""
 
 
-class Source(_Configured):
+class Source(Configured):
     """Reads observations for one address scheme: `SCHEME:PATH[@key:value]...`."""
 
     Config: ClassVar[type] = schema.SourceConfig
@@ -189,3 +194,87 @@ class Source(_Configured):
     def absolute(self, address: str, cwd: Path) -> str:
         """Return `address` with its relative paths made absolute as seen from `cwd`, called when a job is checked."""
         return address
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One result of a verdict over a finished sweep."""
+
+    name: str
+    """The verdict's name, with a suffix where it judges several things: `cycle_consistency.policy`."""
+
+    verdict: str
+    """One line for people, with the numbers that it rests on."""
+
+    holds: bool | None
+    """Whether the model passes; None where there is nothing to pass, or it cannot be judged."""
+
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """The numbers, JSON-ready, nested if need be."""
+
+
+class Verdict(Named):
+    """Judges a finished sweep: `sweep.verdict=<name>`.
+
+    `needs` and `varies` are called before anything is loaded, `judge` once all jobs have ended.
+    """
+
+    def needs(self, config: schema.RunConfig) -> str | None:
+        """Return what one job's config lacks, as a phrase that ends with what to type, or None where it will do.
+
+        The phrase follows `sweep.verdict=<name> `: "needs videos with known actions. Use condition=forward_dynamics".
+        """
+        return None
+
+    def varies(self, configs: Sequence[schema.RunConfig]) -> str | None:
+        """Return what the sweep does not vary, in the same form as `needs`, or None where it varies enough."""
+        return None
+
+    @abstractmethod
+    def judge(self, records: Sequence[Record]) -> list[Judgement]:
+        """Judge the records of the sweep's jobs whose status is `done`, in order of their number.
+
+        Raise a `StrandsDiffusersError` where they do not suffice: its line becomes the judgement.
+        """
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for the report."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | int | None]]
+    note: str = ""
+    """One line below it."""
+
+
+class Panel(Named):
+    """A block of the report page, below the built-in ones."""
+
+    title: ClassVar[str]
+    """Its heading."""
+
+    @abstractmethod
+    def content(self, directory: Path, records: Sequence[Record]) -> Table | str | None:
+        """Return what to show of the records below `directory`; None where there is nothing.
+
+        A string is HTML; the page shows it in a frame of its own, in which no script runs and nothing is fetched.
+        """
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb of the command line: `strands-diffusers <name> ...`."""
+
+    name: str
+    """a-z, 0-9, _ and -, beginning with a letter; no built-in verb's name."""
+
+    help: str
+    """One line for `strands-diffusers --help`."""
+
+    run: Callable[[list[str]], int]
+    """Called with the arguments after the verb; returns the exit status. A `StrandsDiffusersError` that it raises is
+    shown as one line: status 2 for a `RequestError`, else 1."""
+
+    completion: Sequence[str] = ()
+    """Words that the shell completes after the verb."""

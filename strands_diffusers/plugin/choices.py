@@ -3,7 +3,7 @@
 from strands_diffusers.config import compose
 from strands_diffusers.plugin.manager import plugins
 
-GROUPS = ("output", "visualizer", "metric", "tracker", "source")
+GROUPS = ("output", "visualizer", "metric", "tracker", "source", "engine")
 
 
 def prepare() -> None:

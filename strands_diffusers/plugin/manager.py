@@ -1,29 +1,52 @@
 """Load the plugins once per process and index what they register.
 
-Built-ins are named as strings and come through the same six hooks as everybody else's. A third-party plugin is all or
+Built-ins are named as strings and come through the same hooks as everybody else's. A third-party plugin is all or
 nothing: one that fails to import, names an unknown hook, takes a taken name or returns something that is not a proper
-class is left out whole, with one line that names it and the fix. It never takes the command down.
+class is left out whole, with one warning that names it and the fix. It never takes the command down, whatever it
+raises; only a process that it ends (`os._exit`) or an import that never returns is beyond help.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import importlib.metadata
 import inspect
+import itertools
+import logging
 import os
+import pkgutil
 import re
+import reprlib
+import signal
+import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import pluggy
+from omegaconf import OmegaConf
 
-from strands_diffusers.errors import PluginError, near_miss, one_line
-from strands_diffusers.plugin import spec
-from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, Visualizer
+from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_miss, one_line
+from strands_diffusers.plugin import guard, spec
+from strands_diffusers.plugin.base import (
+    Command,
+    Configured,
+    Metric,
+    Named,
+    Panel,
+    Serializer,
+    Source,
+    Tracker,
+    Verdict,
+    Visualizer,
+)
+from strands_diffusers.plugin.engine import Engine
 from strands_diffusers.results import OUTPUT_TYPES
+
+log = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "strands_diffusers"
 DISABLE_VARIABLE = "STRANDS_DIFFUSERS_DISABLE"
@@ -54,11 +77,22 @@ HOOKS: dict[str, tuple[str, type | None]] = {
     "register_metrics": ("metric", Metric),
     "register_trackers": ("tracker", Tracker),
     "register_sources": ("source", Source),
+    "register_engines": ("engine", Engine),
     "register_configs": ("config", None),
+    "register_verdicts": ("verdict", Verdict),
+    "register_panels": ("panel", Panel),
+    "register_commands": ("command", None),
 }
-"""Each hook with the Hydra group that its classes become choices of, and their base class."""
+"""Each hook that registers something, with its group (of Hydra, for those with a `Config`) and the base class."""
 
+LIFECYCLE = ("on_job_start", "on_job_end", "on_sweep_end")
+"""The hooks that `lifecycle.call` calls."""
+
+BUILT_IN_VERBS = "strands_diffusers.cli.verbs:VERBS"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_VERB = re.compile(r"[a-z][a-z0-9_-]*")
+_MOST = 1000
+"""A hook that returns more things than this never ends."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +104,28 @@ class Registration:
     name: str
     plugin: str
     value: Any
-    """The class, or for `register_configs` the `pkg://` path."""
+    """The class, for `register_configs` the `pkg://` path, for `register_commands` the `Command`."""
 
     @property
     def summary(self) -> str:
-        """The first line of the class's docstring."""
+        """The first line of the class's docstring, or a command's help."""
+        if isinstance(self.value, Command):
+            return self.value.help
         return (inspect.getdoc(self.value) or "").split("\n", 1)[0] if inspect.isclass(self.value) else str(self.value)
 
 
 @dataclass(frozen=True)
-class Problem:
+class LeftOut:
     """A plugin that was left out, and why."""
 
     plugin: str
     message: str
+
+
+def _hooks() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(spec.PROJECT)
+    manager.add_hookspecs(spec)
+    return manager
 
 
 @dataclass
@@ -91,11 +133,26 @@ class PluginIndex:
     """What all plugins registered, in order, and which were left out."""
 
     registrations: list[Registration] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LeftOut] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
+    hooks: pluggy.PluginManager = field(default_factory=_hooks)
+    """pluggy's manager, with every loaded plugin."""
+
+    distributions: list[importlib.metadata.Distribution] = field(default_factory=list)
+    """Where the loaded third-party plugins come from."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Distribution and version of every loaded third-party plugin."""
+        return {d.name: d.version for d in self.distributions}
+
+    @property
+    def commands(self) -> dict[str, Command]:
+        """The plugins' verbs by name."""
+        return {r.name: r.value for r in self.registrations if r.group == "command"}
 
     def classes(self, group: str) -> dict[str, type[Any]]:
-        """The classes of one group (`output`, `visualizer`, `metric`, `tracker`, `source`) by name."""
+        """The classes of one group (`output`, `visualizer`, `metric`, `tracker`, `source`, ...) by name."""
         return {r.name: r.value for r in self.registrations if r.group == group and inspect.isclass(r.value)}
 
     @property
@@ -110,11 +167,18 @@ class PluginIndex:
             raise PluginError(f"no {group} is called {name!r}; there are {', '.join(known)}.{near_miss(name, known)}")
         return known[name]
 
+    def owner(self, cls: type[Any]) -> str:
+        """The third-party plugin that registered `cls`; empty for a built-in."""
+        found = next((r.plugin for r in self.registrations if r.value is cls), "")
+        return "" if f"strands_diffusers.{found}" in BUILT_INS else found
 
-def _check_class(cls: Any, base: type, hook: str) -> None:
+
+def _check_class(cls: Any, base: type[Named], hook: str) -> None:
     """Raise `PluginError` unless `cls` is a complete, concrete subclass of `base`."""
     if not (inspect.isclass(cls) and issubclass(cls, base)):
-        raise PluginError(f"{hook} returned {cls!r}; it must return subclasses of strands_diffusers.{base.__name__}.")
+        raise PluginError(
+            f"{hook} returned {_shown(cls)}; it must return subclasses of strands_diffusers.{base.__name__}."
+        )
     where = f"{hook} returned {cls.__name__}"
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
@@ -122,12 +186,10 @@ def _check_class(cls: Any, base: type, hook: str) -> None:
     name = getattr(cls, "name", None)
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise PluginError(f"{where} with name={name!r}; give it a class attribute `name` of a-z, 0-9 and _.")
-    if not (cls.__doc__ or "").strip():
+    if not (cls.__doc__ or "").strip() and sys.flags.optimize < 2:  # python -OO leaves no docstrings
         raise PluginError(f"{where} without a docstring; its first line is what `strands-diffusers plugins` shows.")
-    expected: type = vars(base)["Config"]
-    own: Any = getattr(cls, "Config", None)
-    if not (inspect.isclass(own) and dataclasses.is_dataclass(own) and issubclass(own, expected)):
-        raise PluginError(f"{where}, whose Config is not a dataclass derived from {base.__name__}.Config.")
+    if issubclass(base, Configured):
+        _check_config(cls, base, where)
     if issubclass(base, Serializer | Visualizer | Metric):
         types = getattr(cls, "output_types", None)
         allowed = (*OUTPUT_TYPES, "rollout")
@@ -135,45 +197,124 @@ def _check_class(cls: Any, base: type, hook: str) -> None:
             raise PluginError(f"{where} with output_types={types!r}; use a tuple of {', '.join(allowed)}.")
     if issubclass(base, Metric) and not isinstance(getattr(cls, "measures", None), Mapping):
         raise PluginError(f"{where} without `measures`, a mapping from each value's name to a Measure.")
+    if issubclass(base, Panel) and not isinstance(getattr(cls, "title", None), str):
+        raise PluginError(f"{where} without `title`, the heading of its block.")
 
 
-def _check_hooks(manager: pluggy.PluginManager, module: Any) -> None:
-    """Raise `PluginError` for a function marked as a hook that does not exist: pluggy itself stays silent."""
+def _check_config(cls: type[Any], base: type[Configured], where: str) -> None:
+    """Raise `PluginError` where Hydra could not compose the class's `Config`: it would take every command down."""
+    own: Any = getattr(cls, "Config", None)
+    if not (inspect.isclass(own) and dataclasses.is_dataclass(own) and issubclass(own, vars(base)["Config"])):
+        raise PluginError(f"{where}, whose Config is not a dataclass derived from {base.__name__}.Config.")
+    try:
+        node = OmegaConf.structured(own)
+        if issubclass(base, Source) or not OmegaConf.missing_keys(node):
+            OmegaConf.to_object(node)  # the options of every source are part of every config
+    except StrandsDiffusersError as error:
+        if issubclass(base, Source):
+            raise PluginError(f"{where}, whose Config refuses its own defaults: {one_line(error)}") from error
+    except Exception as error:
+        raise PluginError(f"{where}, whose Config cannot be composed: {one_line(error)}") from error
+
+
+def _check_command(command: Any, hook: str) -> None:
+    if not isinstance(command, Command):
+        raise PluginError(f"{hook} returned {_shown(command)}; it must return strands_diffusers.Command objects.")
+    where = f"{hook} returned a Command"
+    if not (isinstance(command.name, str) and _VERB.fullmatch(command.name)):
+        raise PluginError(f"{where} with name={_shown(command.name)}; use a-z, 0-9, _ and -.")
+    if command.name in pkgutil.resolve_name(BUILT_IN_VERBS):
+        raise PluginError(f"`strands-diffusers {command.name}` is built in; give the command another name.")
+    if not (isinstance(command.help, str) and command.help.strip() and "\n" not in command.help):
+        raise PluginError(f"{where} {command.name} whose help is not one line.")
+    words = command.completion
+    if not callable(command.run) or isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise PluginError(f"{where} {command.name}: `run` must be callable, `completion` a list of words.")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except Exception:  # noqa: BLE001 - a repr of a plugin's
+        return f"a {type(value).__name__}"
+
+
+def _implementations(manager: pluggy.PluginManager, module: Any, plugin: str) -> ModuleType:
+    """The module's hook implementations, those of the lifecycle watched.
+
+    Raises: `PluginError` for a function marked as a hook that does not exist, and for other arguments than the hook's.
+    """
+    found = ModuleType(plugin)
+    known = (*HOOKS, *LIFECYCLE)
+    if manager.has_plugin(plugin):
+        raise PluginError("another plugin has the same name; one of the two must be uninstalled.")
     for name in dir(module):
         options = manager.parse_hookimpl_opts(module, name)
         if options is None:
             continue
-        hook = options.get("specname") or name
-        if hook not in HOOKS:
-            raise PluginError(f"{hook}() is not a hook; the hooks are {', '.join(HOOKS)}.{near_miss(hook, HOOKS)}")
-        if inspect.signature(getattr(module, name)).parameters:
-            raise PluginError(f"{hook}() takes no arguments.")
-
-
-def _collect(module: Any, plugin: str, taken: Mapping[tuple[str, str], str]) -> list[Registration]:
-    """Call the module's hooks and return its registrations, each checked."""
-    found: list[Registration] = []
-    own: dict[tuple[str, str], str] = {}
-    for hook, (group, base) in HOOKS.items():
-        function = getattr(module, hook, None)
-        if function is None or not hasattr(function, f"{spec.PROJECT}_impl"):
-            continue
-        for value in function() or ():
-            if base is None:
-                if not (isinstance(value, str) and value.startswith(("pkg://", "file://"))):
-                    raise PluginError(
-                        f"{hook} returned {value!r}; it must return pkg:// paths (pkg://my_package.conf)."
-                    )
-                found.append(Registration(hook, group, value, plugin, value))
-                continue
-            _check_class(value, base, hook)
-            key = (group, value.name)
-            if key in taken or key in own:
-                owner = taken.get(key) or own[key]
-                raise PluginError(f"{group}={value.name} is taken by {owner}; give {value.__name__} another name.")
-            own[key] = plugin
-            found.append(Registration(hook, group, value.name, plugin, value))
+        function, hook = getattr(module, name), options.get("specname") or name
+        if hook not in known:
+            raise PluginError(f"{hook}() is not a hook; the hooks are {', '.join(known)}.{near_miss(hook, known)}")
+        allowed = [*inspect.signature(getattr(spec, hook)).parameters]
+        if unknown := [a for a in inspect.signature(function).parameters if a not in allowed]:
+            takes = f"takes {', '.join(allowed)}" if allowed else "takes no arguments"
+            raise PluginError(f"{hook}() {takes}, not {', '.join(unknown)}.")
+        if options["hookwrapper"]:
+            raise PluginError(f"{hook}() is an old-style wrapper. Use @hookimpl(wrapper=True).")
+        watched = hook in LIFECYCLE
+        made = guard.watched(plugin, hook, function, wrapper=options["wrapper"]) if watched else function
+        setattr(found, name, made)
     return found
+
+
+def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Registration]:
+    """Call the plugin's own hooks and return its registrations, each checked."""
+    found: list[Registration] = []
+    taken = {(r.group, r.name): r.plugin for r in index.registrations}
+    others = [p for p in index.hooks.get_plugins() if p is not implementations]
+    for hook, (group, base) in HOOKS.items():
+        returned = index.hooks.subset_hook_caller(hook, others)()
+        for value in itertools.chain.from_iterable(_listed(values, hook) for values in reversed(returned)):
+            name = value
+            if base is not None:
+                _check_class(value, base, hook)
+                name = value.name
+            elif group == "command":
+                _check_command(value, hook)
+                name = value.name
+            elif not (isinstance(value, str) and value.startswith(("pkg://", "file://"))):
+                raise PluginError(
+                    f"{hook} returned {_shown(value)}; it must return pkg:// paths (pkg://my_package.conf)."
+                )
+            if (group, name) in taken and group != "config":
+                what = "the command" if base is None else value.__name__
+                raise PluginError(f"{group}={name} is taken by {taken[group, name]}; give {what} another name.")
+            taken[group, name] = plugin
+            found.append(Registration(hook, group, name, plugin, value))
+    return found
+
+
+def _listed(values: Any, hook: str) -> list[Any]:
+    """What a hook returned, as a list."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise PluginError(f"{hook} returned {_shown(values)}; it must return a list.")
+    found = list(itertools.islice(values, _MOST + 1))
+    if len(found) > _MOST:
+        raise PluginError(f"{hook} returned more than {_MOST:,} things; it must return a list of what there is.")
+    return found
+
+
+def _check_api(module: Any) -> None:
+    version = getattr(module, "STRANDS_DIFFUSERS_API", spec.API)
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise PluginError(
+            f"STRANDS_DIFFUSERS_API={_shown(version)} is not a whole number; this version has {spec.API}."
+        )
+    if version > spec.API:
+        raise PluginError(
+            f"it is written for version {version} of the plugin interface, and this strands-diffusers has {spec.API}. "
+            "Upgrade strands-diffusers, or install an older version of the plugin."
+        )
 
 
 def build_index(
@@ -181,31 +322,55 @@ def build_index(
 ) -> PluginIndex:
     """Index `(name, module or loader)` pairs in order. `strict` (the built-ins) lets a fault through: it is our own."""
     index = index or PluginIndex()
-    manager = pluggy.PluginManager(spec.PROJECT)
-    manager.add_hookspecs(spec)
-    taken = {(r.group, r.name): r.plugin for r in index.registrations}
     for name, plugin in plugins:
-        try:
-            module = plugin if isinstance(plugin, ModuleType) or not callable(plugin) else plugin()
-            _check_hooks(manager, module)
-            found = _collect(module, name, taken)
-            manager.register(module, name=name)
-        except Exception as error:
-            if strict:
-                raise
-            kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-            index.problems.append(Problem(name, f"{kind}{one_line(error)}"))
-            continue
-        index.registrations += found
-        taken.update({(r.group, r.name): r.plugin for r in found})
+        with _interrupts() as interrupted:
+            try:
+                module = plugin if isinstance(plugin, ModuleType) or not callable(plugin) else plugin()
+                _check_api(module)
+                implementations = _implementations(index.hooks, module, name)
+                index.hooks.register(implementations, name=name)
+                try:
+                    index.registrations += _collect(index, implementations, name)
+                except BaseException:
+                    index.hooks.unregister(implementations)
+                    raise
+            except BaseException as error:
+                if strict or interrupted:
+                    raise
+                kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
+                index.problems.append(LeftOut(name, f"{kind}{one_line(error)}"))
     return index
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that is not empty once the user pressed Ctrl-C: a plugin may raise `KeyboardInterrupt` by itself."""
+    seen: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield seen
+        return
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:  # a plugin may have set its own
+            signal.signal(signal.SIGINT, before)
 
 
 _lock = threading.Lock()
 
 
 def plugins() -> PluginIndex:
-    """The index of this process: built-ins, then entry points by name. Loaded once; thread safe."""
+    """The index of this process: built-ins, then entry points by name. Loaded once; thread safe.
+
+    Each plugin that had to be left out is named in a warning, by the first process of a command.
+    """
     with _lock:
         return _load()
 
@@ -220,7 +385,13 @@ def _load() -> PluginIndex:
     disabled = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
     entries = sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
     index.disabled = [entry.name for entry in entries if entry.name in disabled]
-    return build_index([(e.name, e.load) for e in entries if e.name not in disabled], index=index)
+    build_index([(e.name, e.load) for e in entries if e.name not in disabled], index=index)
+    index.distributions = [e.dist for e in entries if e.dist and index.hooks.has_plugin(e.name)]
+    processes = sys.modules.get("multiprocessing.process")  # loaded in every worker, and slow to load elsewhere
+    if processes is None or processes.parent_process() is None:
+        for problem in index.problems:
+            log.warning("plugin %s was left out: %s", problem.plugin, problem.message)
+    return index
 
 
 def forget() -> None:

@@ -1,18 +1,36 @@
-"""The six hooks. Entry point group: `strands_diffusers`. Implement any of them, as a plain function, with `@hookimpl`.
+"""The hooks. Entry point group: `strands_diffusers`. Implement any of them, as a plain function, with `@hookimpl`.
 
-Every hook is called once per process, before Hydra composes a config, so a plugin's module must import in milliseconds.
+The `register_` hooks are called once per process, before a config is composed, so a plugin's module must import in
+milliseconds. The `on_` hooks are called as things happen, in pluggy's order (`tryfirst`, `trylast`, `wrapper`); what
+they raise is reported as a problem and changes nothing else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pluggy
 
-from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, Visualizer
+from strands_diffusers.plugin.base import (
+    Command,
+    Metric,
+    Panel,
+    Serializer,
+    Source,
+    Tracker,
+    Verdict,
+    Visualizer,
+)
+from strands_diffusers.plugin.engine import Engine
+from strands_diffusers.records import Record
+from strands_diffusers.results import RunInfo
+
+API = 1
+"""Version of this interface. A plugin may name the one that it is written for: `STRANDS_DIFFUSERS_API = 1`."""
 
 PROJECT = "strands_diffusers"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-"""Marks a function of a plugin as the implementation of the hook it is named after."""
+"""Marks a function of a plugin as the implementation of the hook it is named after, or of `specname=`."""
 
 
 @hookspec
@@ -43,5 +61,40 @@ def register_sources() -> Iterable[type[Source]]:  # type: ignore[empty-body]
 
 
 @hookspec
+def register_engines() -> Iterable[type[Engine]]:  # type: ignore[empty-body]
+    """Return `Engine` classes. Each becomes the Hydra choice `engine=<name>`, typed by its `Config`."""
+
+
+@hookspec
 def register_configs() -> Iterable[str]:  # type: ignore[empty-body]
     """Return `pkg://` paths of config folders (`pkg://my_package.conf`): models, domains, experiments of the plugin."""
+
+
+@hookspec
+def register_verdicts() -> Iterable[type[Verdict]]:  # type: ignore[empty-body]
+    """Return `Verdict` classes. Each can be asked for by `sweep.verdict=<name>`."""
+
+
+@hookspec
+def register_panels() -> Iterable[type[Panel]]:  # type: ignore[empty-body]
+    """Return `Panel` classes. Each is a block of every report page that it has something to show on."""
+
+
+@hookspec
+def register_commands() -> Iterable[Command]:  # type: ignore[empty-body]
+    """Return `Command`s. Each is a verb of `strands-diffusers`."""
+
+
+@hookspec
+def on_job_start(job: RunInfo) -> None:
+    """Called before a job generates anything, in the process that runs it."""
+
+
+@hookspec
+def on_job_end(record: Record) -> None:
+    """Called with the `Record` of a job that ended, done or failed, once it is on disk."""
+
+
+@hookspec
+def on_sweep_end(directory: Path, records: Sequence[Record]) -> None:
+    """Called once all jobs of a sweep have ended, with its folder and the `Record` of each job in it."""

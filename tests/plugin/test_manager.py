@@ -1,14 +1,30 @@
 """Plugins are indexed through the hooks; a broken one is left out by name and takes nothing down."""
 
+import importlib
 import inspect
+import itertools
 import re
+import signal
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from strands_diffusers import Metric, Serializer, Source, Tracker, Visualizer, hookimpl
+from strands_diffusers import (
+    Command,
+    Engine,
+    Judgement,
+    Metric,
+    Panel,
+    Serializer,
+    Source,
+    Table,
+    Tracker,
+    Verdict,
+    Visualizer,
+    hookimpl,
+)
 from strands_diffusers.plugin import manager, spec
 
 DOCS = Path(__file__).parents[2] / "docs" / "plugins.md"
@@ -28,12 +44,21 @@ def module(**members) -> types.ModuleType:
     """A module whose functions named like hooks are hook implementations."""
     made = types.ModuleType("third_party")
     for name, value in members.items():
-        setattr(made, name, hookimpl(value) if name.startswith("register") else value)
+        setattr(made, name, hookimpl(value) if name.startswith(("register", "on_")) else value)
     return made
 
 
 def index(plugin, name="third_party") -> manager.PluginIndex:
-    return manager.build_index([(name, plugin)], index=manager.PluginIndex(list(manager.plugins().registrations)))
+    """The built-ins and one plugin, whatever else is installed here."""
+    built_ins = [(n.removeprefix("strands_diffusers."), importlib.import_module(n)) for n in manager.BUILT_INS]
+    return manager.build_index([(name, plugin)], index=manager.build_index(built_ins, strict=True))
+
+
+def reason(plugin) -> str:
+    """Why the plugin was left out."""
+    [problem] = index(plugin).problems
+    assert problem.plugin == "third_party"
+    return problem.message
 
 
 def test_every_built_in_comes_through_the_hooks():
@@ -58,7 +83,7 @@ def test_a_plugin_that_raises_on_import_is_left_out_and_named():
     found = index(load)
 
     assert [(p.plugin, p.message) for p in found.problems] == [("third_party", "RuntimeError: no such GPU second line")]
-    assert found.registrations == manager.plugins().registrations
+    assert "third_party" not in {r.plugin for r in found.registrations}
 
 
 def test_a_misspelt_hook_is_named_with_the_near_miss():
@@ -128,7 +153,7 @@ def test_an_improper_class_is_refused_with_the_fix(value, message):
 
 def test_a_disabled_plugin_is_not_even_imported(monkeypatch):
     class Entry:
-        name = "third_party"
+        name, dist = "third_party", None
 
         def load(self):
             pytest.fail("imported")
@@ -184,38 +209,227 @@ class Seen(Source):
     def read(self, address, request): ...
 
 
+class Twice(Engine):
+    """Run twice."""
+
+    name = "twice"
+
+    def refuse(self, pipe, call): ...
+
+    def run(self, pipe, call, progress=None):
+        return []
+
+
+class Judged(Verdict):
+    """Judge."""
+
+    name = "judged"
+
+    def judge(self, records):
+        return [Judgement("judged", "fine", True)]
+
+
+class Shelf(Panel):
+    """Show."""
+
+    name, title = "shelf", "A shelf"
+
+    def content(self, directory, records):
+        return Table(["a"], [[1]])
+
+
+VERB = Command("greet", "Say hello.", lambda arguments: 0, ("you",))
+
 HOOKED = {
-    "register_serializers": (Csv, ("output", "csv")),
-    "register_visualizers": (Shown, ("visualizer", "shown")),
-    "register_metrics": (Measured, ("metric", "measured")),
-    "register_trackers": (Tracked, ("tracker", "tracked")),
-    "register_sources": (Seen, ("source", "seen")),
+    "register_serializers": (Csv, "output"),
+    "register_visualizers": (Shown, "visualizer"),
+    "register_metrics": (Measured, "metric"),
+    "register_trackers": (Tracked, "tracker"),
+    "register_sources": (Seen, "source"),
+    "register_engines": (Twice, "engine"),
     "register_configs": ("pkg://somewhere.conf", None),
+    "register_verdicts": (Judged, "verdict"),
+    "register_panels": (Shelf, "panel"),
+    "register_commands": (VERB, None),
 }
 
 
 @pytest.mark.parametrize("hook", manager.HOOKS)
 def test_each_hook_registers_what_it_returns(hook):
-    value, where = HOOKED[hook]
+    value, group = HOOKED[hook]
 
     found = index(module(**{hook: lambda: [value]}))
 
     assert not found.problems
-    if where:
-        assert found.find(*where) is value
-    else:
+    if group:
+        assert found.find(group, value.name) is value
+        assert found.owner(value) == "third_party"
+    elif hook == "register_configs":
         assert found.config_paths == [("third_party", "pkg://somewhere.conf")]
+    else:
+        assert found.commands == {"greet": VERB}
 
 
-@pytest.mark.parametrize("hook", manager.HOOKS)
+def test_an_implementation_with_another_name_is_called_by_its_specname():
+    made = types.ModuleType("third_party")
+    made.mine = hookimpl(specname="register_serializers")(lambda: [Csv])
+    made.register_serializers = hookimpl(lambda: [type("Other", (Csv,), {"name": "other", "__doc__": "Other."})])
+
+    assert set(index(made).classes("output")) >= {"csv", "other"}
+
+
+@pytest.mark.parametrize(
+    "raised", [MemoryError("no"), SystemExit(0), KeyboardInterrupt(), GeneratorExit(), KeyError("x")]
+)
+@pytest.mark.parametrize("where", ["import", "hook", "iterator"])
+def test_whatever_a_plugin_raises_while_it_is_loaded_it_is_left_out_and_named(raised, where):
+    def fail():
+        raise raised
+
+    def fails():
+        yield Csv
+        raise raised
+
+    plugin = fail if where == "import" else module(register_serializers=fail if where == "hook" else fails)
+
+    assert reason(plugin).startswith(type(raised).__name__)
+
+
+def test_ctrl_c_while_plugins_load_ends_the_command():
+    def load():
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        index(load)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("value", [7, "csv", b"csv", object(), Csv])
+def test_a_hook_that_returns_no_list_is_refused(value):
+    assert "must return a list" in reason(module(register_serializers=lambda: value))
+
+
+def test_a_hook_that_returns_nothing_is_fine_and_one_that_never_ends_is_refused():
+    assert not index(module(register_metrics=lambda: None)).problems
+    assert "more than 1,000 things" in reason(module(register_metrics=lambda: itertools.repeat(Measured)))
+
+
+def test_a_config_that_cannot_be_composed_leaves_its_plugin_out():
+    class Wild(Csv):
+        """A field of a type that no config can hold."""
+
+        name = "wild"
+
+        @dataclass
+        class Config(Serializer.Config):
+            """Options."""
+
+            path: set = field(default_factory=set)
+
+    class Needy(Seen):
+        """A source whose option has no default: it would be missing in every config."""
+
+        scheme = "needy"
+
+        @dataclass
+        class Config(Source.Config):
+            """Options."""
+
+            root: str
+
+    class Broken(Seen):
+        """A source that refuses its own defaults."""
+
+        scheme = "broken"
+
+        @dataclass
+        class Config(Source.Config):
+            """Options."""
+
+            def __post_init__(self):
+                self.nothing  # noqa: B018
+
+    assert "Wild, whose Config cannot be composed" in reason(module(register_serializers=lambda: [Wild]))
+    assert "Needy, whose Config cannot be composed" in reason(module(register_sources=lambda: [Needy]))
+    assert "Broken, whose Config cannot be composed" in reason(module(register_sources=lambda: [Broken]))
+
+
+def test_a_serializer_may_require_an_option():
+    class Needy(Csv):
+        """An option without a default."""
+
+        name = "needy"
+
+        @dataclass
+        class Config(Serializer.Config):
+            """Options."""
+
+            root: str
+
+    assert not index(module(register_serializers=lambda: [Needy])).problems
+
+
+def test_a_plugin_for_a_newer_interface_is_left_out_with_the_remedy():
+    assert not index(module(STRANDS_DIFFUSERS_API=spec.API)).problems
+    newer = module(STRANDS_DIFFUSERS_API=spec.API + 1, register_serializers=lambda: 1 / 0)
+    assert reason(newer).startswith(f"it is written for version {spec.API + 1} of the plugin interface")
+    assert "Upgrade strands-diffusers" in reason(newer)
+    assert "not a whole number" in reason(module(STRANDS_DIFFUSERS_API="one"))
+
+
+def test_two_plugins_of_one_name_do_not_both_load():
+    found = manager.build_index([("twin", module()), ("twin", module(register_serializers=lambda: [Csv]))])
+
+    assert [problem.message[:36] for problem in found.problems] == ["another plugin has the same name; on"]
+    assert not found.registrations
+
+
+def test_a_plugin_that_was_left_out_leaves_no_hook_behind():
+    called = []
+
+    found = index(module(register_serializers=lambda: [object], on_sweep_end=lambda directory: called.append(1)))
+    found.hooks.hook.on_sweep_end(directory=Path(), records=[])
+
+    assert found.problems
+    assert not called
+
+
+@pytest.mark.parametrize("name", ["report", "plugins", "doctor"])
+def test_a_verb_that_is_built_in_is_refused(name):
+    command = Command(name, "Mine.", lambda arguments: 0)
+
+    assert f"`strands-diffusers {name}` is built in" in reason(module(register_commands=lambda: [command]))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (Command("a=b", "Help.", print), "use a-z"),
+        (Command("--cfg", "Help.", print), "use a-z"),
+        (Command(None, "Help.", print), "use a-z"),
+        (Command("greet", "", print), "help is not one line"),
+        (Command("greet", "Two\nlines.", print), "help is not one line"),
+        (Command("greet", "Help.", None), "must be callable"),
+        (Command("greet", "Help.", print, "you"), "a list of words"),
+        ("greet", "must return strands_diffusers.Command objects"),
+    ],
+)
+def test_an_improper_command_is_refused_with_the_fix(command, message):
+    assert message in reason(module(register_commands=lambda: [command]))
+
+
+def test_a_hook_with_an_argument_that_it_does_not_have_is_refused():
+    assert "on_job_end() takes record, not job" in reason(module(on_job_end=lambda job: None))
+    assert "register_metrics() takes no arguments, not x" in reason(module(register_metrics=lambda x: []))
+
+
+@pytest.mark.parametrize("hook", [*manager.HOOKS, *manager.LIFECYCLE])
 def test_each_hook_is_documented_with_its_signature(hook):
-    signature = re.sub(
-        r"strands_diffusers\.plugin\.base\.|collections\.abc\.", "", str(inspect.signature(getattr(spec, hook)))
-    )
+    signature = re.sub(r"(\w+\.)+(?=\w)", "", str(inspect.signature(getattr(spec, hook))))
 
     assert f"### `{hook}{signature}`" in DOCS.read_text()
 
 
-def test_there_are_six_hooks_and_each_names_a_spec():
-    assert set(manager.HOOKS) == {n for n in vars(spec) if n.startswith("register_")}
-    assert len(manager.HOOKS) == 6
+def test_every_hook_of_the_specification_is_served():
+    assert {*manager.HOOKS} == {n for n in vars(spec) if n.startswith("register_")}
+    assert {*manager.LIFECYCLE} == {n for n in vars(spec) if n.startswith("on_")}
