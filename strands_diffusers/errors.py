@@ -63,6 +63,10 @@ class RolloutError(StrandsDiffusersError):
     """The pipeline call failed, or returned something that is not a rollout. Exit status 1."""
 
 
+class CancelledError(StrandsDiffusersError):
+    """The caller cancelled the job; nothing half-written is left. Exit status 1."""
+
+
 class SweepError(StrandsDiffusersError):
     """At least one job of a sweep failed. Exit status 1."""
 

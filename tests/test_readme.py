@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from strands_diffusers.cli.verbs import VERBS
-from strands_diffusers.config import compose
+from strands_diffusers.config import compose, store
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = re.findall(r"^strands-diffusers(.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
@@ -20,7 +20,7 @@ def test_a_readme_command_is_understood(line):
         return
     overrides = [w for w in words if w != "-m" and not w.startswith("resume=")]
     if any(w.startswith("experiment=glob") for w in overrides):
-        assert list((compose.conf_dir() / "experiment").glob("pusht_gallery_*.yaml"))
+        assert list((store.conf_dir() / "experiment").glob("pusht_gallery_*.yaml"))
         return
     if "csv" in line:
         pytest.skip("needs plugins/example, whose own tests compose it")

@@ -20,7 +20,7 @@ from strands_diffusers_launchers.messages import Job, Sweep
 from strands_diffusers_launchers.pool import open_pool
 from strands_diffusers_launchers.work import payload
 
-from strands_diffusers.config.compose import conf_dir
+from strands_diffusers.config.store import conf_dir
 from strands_diffusers.runner.sweep import prepare
 
 JOB = ("tracker=none", "visualizer=[]", "metric=[]", "output=[video,action]")

@@ -70,14 +70,14 @@ def _call_hydra(task: Callable[[Any], Any], arguments: Sequence[str], overrides:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from strands_diffusers.config import compose
+    from strands_diffusers.config import compose, store
     from strands_diffusers.config.explain import explain
 
     kept, sys.argv = sys.argv, [sys.argv[0] if sys.argv else "strands-diffusers", *arguments]
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands exceptions through, and we say them our way
     try:
-        hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name=compose.CONFIG_NAME)(task)()
+        hydra.main(version_base="1.3", config_path=str(store.conf_dir()), config_name=compose.CONFIG_NAME)(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         hydras_own = isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error)
         if full_error == "1" or not hydras_own:

@@ -97,7 +97,8 @@ def _groups(domain: object) -> str:
 def doctor(arguments: list[str]) -> int:
     """What is installed, which devices there are, and whether the embedded model is whole."""
     _parser("doctor", doctor.__doc__ or "").parse_args(arguments)
-    from strands_diffusers.config.compose import compose, conf_dir
+    from strands_diffusers.config.compose import compose
+    from strands_diffusers.config.store import conf_dir
     from strands_diffusers.errors import StrandsDiffusersError
     from strands_diffusers.plugin.manager import plugins as index
     from strands_diffusers.runner import job, provenance, sweep

@@ -1,29 +1,25 @@
-"""From overrides to one validated `RunConfig`, the same way for the command line, a sweep and Python."""
+"""From overrides and literal values to one validated `RunConfig`, the same way for the command line, a sweep and Python."""
 
 import contextlib
-import copy
 import dataclasses
 import datetime
+import enum
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
-from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from strands_diffusers.config import checks, store
+from strands_diffusers.config import checks, store, typed
 from strands_diffusers.config.explain import explain
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.errors import ConfigError
@@ -32,26 +28,13 @@ CONFIG_NAME = "run"
 _lock = threading.RLock()
 
 
-def conf_dir() -> Path:
-    """The folder with `run.yaml`: inside an installed wheel, else beside the package in a checkout.
-
-    The wheel's own copy comes first, because there the package's sibling `conf` could be anybody's.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for candidate in (package / "conf", package.parent / "conf"):
-        if (candidate / "run.yaml").is_file():
-            return candidate
-    raise ConfigError(
-        f"no conf/run.yaml beside {package}: the installation is incomplete. Install strands_diffusers again."
-    )
-
-
-def register(choices: dict[str, dict[str, type]], config_paths: Iterable[tuple[str, str]] = ()) -> None:
+def register(choices: Mapping[str, Mapping[str, type]], config_paths: Sequence[tuple[str, str]] = ()) -> None:
     """Make Hydra know our choices, resolvers and the plugins' config folders. Safe to call again."""
     with _lock:
         store.register(choices)
+        store.config_paths[:] = config_paths
+        typed.key_types.cache_clear()
         _register_resolvers()
-        _search_path_class(tuple(config_paths))
 
 
 def _register_resolvers() -> None:
@@ -71,92 +54,193 @@ def _register_resolvers() -> None:
     OmegaConf.register_new_resolver("sweep_dir", dated("multirun"), use_cache=True, replace=True)
 
 
-def _search_path_class(config_paths: tuple[tuple[str, str], ...]) -> None:
-    class StrandsSearchPath(SearchPathPlugin):
-        """Appends the config folders of our plugins; registered by hand, so that no other Hydra app sees them."""
-
-        def manipulate_search_path(self, search_path: Any) -> None:
-            known = {element.path for element in search_path.get_path()}
-            for plugin, path in config_paths:
-                if path not in known:
-                    search_path.append(provider=plugin, path=path)
-
-    registry = Plugins.instance()
-    for old in [c for c in registry.discover(SearchPathPlugin) if c.__name__ == "StrandsSearchPath"]:
-        registry.class_name_to_class.pop(f"{old.__module__}.{old.__qualname__}", None)
-        registry.plugin_type_to_subclass_list[SearchPathPlugin].remove(old)
-    registry.register(StrandsSearchPath)
-
-
 @contextlib.contextmanager
-def _own_hydra() -> Iterator[None]:
-    """A private Hydra, so that composing works inside another Hydra application and leaves it untouched."""
+def application() -> Iterator[Any]:
+    """Hydra's own object for our configs, also inside another Hydra application, which is given back untouched."""
     with _lock:
-        instances = Singleton._instances
-        outer = instances.pop(GlobalHydra, None)
+        state = GlobalHydra.instance()
+        outer = state.hydra
+        state.clear()
         try:
-            with initialize_config_dir(str(conf_dir()), job_name="strands_diffusers", version_base="1.3"):
-                yield
+            # Not as a context manager: at its end that puts a copy in the place of the outer application's object.
+            initialize_config_dir(str(store.conf_dir()), job_name="strands_diffusers", version_base="1.3")
+            yield state.hydra
         finally:
-            instances.pop(GlobalHydra, None)
+            state.clear()
             if outer is not None:
-                instances[GlobalHydra] = outer
+                state.initialize(outer)
 
 
-def compose(overrides: Sequence[str], cwd: Path | None = None) -> RunConfig:
-    """Compose `run.yaml` with Hydra overrides into a checked `RunConfig`; `ConfigError` for anything wrong."""
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
+"""What Hydra and OmegaConf raise for a wrong override or config file."""
+
+
+def compose(
+    overrides: Sequence[str] = (), cwd: Path | None = None, *, values: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """Compose `run.yaml` into a checked `RunConfig`.
+
+    `overrides` are Hydra's, as a person types them. `values` are `{key or group: value}`, dotted or nested, and literal:
+    they are set on the composed tree, never parsed, and nothing in them is interpolated.
+
+    Raises: `ConfigError` for anything wrong.
+    """
     for override in overrides:
         if not isinstance(override, str):
             raise ConfigError(f"an override is a string such as 'seed=1', got {override!r}.")
-    with _own_hydra():
+    wanted = typed.as_typed(overrides)
+    groups, literal = _split_values(values or {})
+    with application():
         try:
-            node = hydra_compose(CONFIG_NAME, overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise explain(error, overrides) from error
-    return to_run_config(node, overrides, cwd)
+            node = hydra_compose(CONFIG_NAME, overrides=[*wanted, *groups])
+            for key, value in literal.items():
+                OmegaConf.update(node, key, _hidden(value), merge=False)
+        except COMPOSE_ERRORS as error:
+            raise explain(error, [*wanted, *groups, *(f"{k}={v}" for k, v in literal.items())]) from error
+    return to_run_config(node, [*wanted, *groups], cwd, literal=bool(literal))
 
 
-_PLAIN = re.compile(r"[a-z_]+(\.[A-Za-z_0-9]+)*=.*", re.DOTALL)
+def _split_values(values: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Group choices as overrides, everything else as dotted keys with literal values."""
+    groups: list[str] = []
+    literal: dict[str, Any] = {}
+
+    def walk(tree: Mapping[str, Any], prefix: str) -> None:
+        for key, value in tree.items():
+            if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key):
+                raise ConfigError(f"{key!r} is not a config key such as sampler.num_inference_steps.")
+            names = value if isinstance(value, list | tuple) else [value]
+            if not prefix and key in typed.GROUPS and isinstance(value, Mapping):
+                inner = dict(value)
+                if isinstance(name := inner.pop("name", None), str):
+                    walk({key: name}, "")
+                walk(inner, f"{key}.")
+            elif not prefix and key in typed.GROUPS and value is not None:
+                if not all(isinstance(name, str) and re.fullmatch(r"[\w./-]+", name) for name in names):
+                    raise ConfigError(f"{key} is chosen by name, got {value!r}. See strands-diffusers --help.")
+                listed = ",".join(names)
+                groups.append(f"{key}=[{listed}]" if isinstance(value, list | tuple) else f"{key}={listed}")
+            elif isinstance(value, Mapping) and value:
+                walk(value, f"{prefix}{key}.")
+            else:
+                if typed.key_types().get(f"{prefix}{key}") is str and isinstance(value, list | tuple | Mapping):
+                    raise ConfigError(f"{prefix}{key} must be text, got a {type(value).__name__}.")
+                literal[f"{prefix}{key}"] = value
+
+    walk(values, "")
+    return groups, literal
+
+
+_DOLLAR = "\ufdd0{"
+"""Stands for `${` in literal values while OmegaConf holds them; no text holds this character."""
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("${", _DOLLAR)
+    if isinstance(value, list | tuple):
+        return [_hidden(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _shown(value: Any) -> Any:
+    """The literal text again, at any depth of a config object."""
+    if type(value) is str:
+        return value.replace(_DOLLAR, "${")
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            setattr(value, each.name, _shown(getattr(value, each.name)))
+    return value
+
+
+_PLAIN = re.compile(r"([a-z_]+(?:\.[A-Za-z_0-9]+)*)=.*", re.DOTALL)
 
 
 class Composer:
-    """Composes the jobs of a sweep: what they share once, then each job's own values on a copy.
+    """Composes the jobs of a sweep: what they share once, then each job's own values on the shared tree.
 
     Hydra takes a tenth of a second to compose, and a sweep over seeds differs in one number. Group choices (and
-    anything unusual: appended, deleted or unknown keys) go through Hydra; plain values of known keys are set on a copy.
+    anything unusual: appended, deleted or unknown keys) go through Hydra; plain values of known keys are set and taken
+    back. `load` composes a list of overrides with its hydra node.
     """
 
-    def __init__(self) -> None:
-        self._bases: dict[tuple[str, ...], DictConfig] = {}
+    def __init__(self, load: Callable[[list[str]], DictConfig]) -> None:
+        self._load = load
+        self._shared: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
+        self._parser = OverridesParser.create()
 
-    def __call__(self, overrides: Sequence[str]) -> RunConfig:
-        """The same as `compose(overrides)`."""
-        values = {o for o in overrides if _PLAIN.fullmatch(o) and not self._is_group(o.partition("=")[0])}
-        shared = tuple(o for o in overrides if o not in values)
+    def run_config(self, overrides: Sequence[str]) -> RunConfig:
+        """The checked config of one job."""
+        shared, own = self._parts(overrides)
+        node = self._nodes(shared, overrides)[1]
+        kept = []
         try:
-            if shared not in self._bases:
-                with _own_hydra():
-                    self._bases[shared] = hydra_compose(CONFIG_NAME, overrides=list(shared))
-            node = copy.deepcopy(self._bases[shared])
-            for parsed in OverridesParser.create().parse_overrides([o for o in overrides if o in values]):
-                if OmegaConf.is_config(OmegaConf.select(node, parsed.key_or_group, throw_on_missing=False)):
-                    return compose(overrides)
-                OmegaConf.update(node, parsed.key_or_group, parsed.value(), merge=True)
-        except (HydraException, OmegaConfBaseException, ValueError, AttributeError):
-            return compose(overrides)  # says what is wrong
-        return to_run_config(node, overrides)
+            for key, value in self._parsed(own, overrides):
+                kept.append((key, OmegaConf.select(node, key)))
+                OmegaConf.update(node, key, value, merge=False)
+            return to_run_config(node, overrides)
+        except COMPOSE_ERRORS as error:
+            raise explain(error, overrides) from error
+        finally:
+            for key, value in reversed(kept):
+                OmegaConf.update(node, key, value, merge=False)
 
-    @staticmethod
-    def _is_group(key: str) -> bool:
-        return key == "experiment" or key in ConfigStore.instance().repo or (conf_dir() / key).is_dir()
+    def node(self, overrides: Sequence[str]) -> DictConfig:
+        """The composed tree of one job, with its hydra node."""
+        shared, own = self._parts(overrides)
+        node = self._nodes(shared, overrides)[0].copy()
+        for key, value in self._parsed(own, overrides):
+            OmegaConf.update(node, key, value, merge=False)
+        node.hydra.overrides.task = [o for o in overrides if not o.startswith("hydra")]
+        return node
+
+    def _parts(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+        known = typed.key_types().keys() - set(typed.GROUPS)
+        own = [o for o in overrides if (m := _PLAIN.fullmatch(o)) and m[1] in known]
+        return tuple(o for o in overrides if o not in own), own
+
+    def _nodes(self, shared: tuple[str, ...], overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+        """What the jobs share, with its hydra node and without."""
+        if shared not in self._shared:
+            try:
+                node = self._load(list(shared))
+                self._shared[shared] = (node, _without_hydra(node))
+            except COMPOSE_ERRORS as error:
+                raise explain(error, overrides) from error
+        return self._shared[shared]
+
+    def _parsed(self, own: Sequence[str], overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        try:
+            for override in self._parser.parse_overrides(list(own)):
+                yield override.key_or_group, override.value()
+        except HydraException as error:
+            raise explain(error, overrides) from error
 
 
-def to_run_config(node: DictConfig, overrides: Sequence[str] = (), cwd: Path | None = None) -> RunConfig:
-    """Turn a composed node into one validated object with every default resolved and every path absolute."""
+def _without_hydra(node: DictConfig) -> DictConfig:
+    copy = node.copy()
+    with read_write(copy), open_dict(copy):
+        del copy["hydra"]
+    return copy
+
+
+def to_run_config(
+    node: DictConfig, overrides: Sequence[str] = (), cwd: Path | None = None, *, literal: bool = False
+) -> RunConfig:
+    """Turn a composed node into one validated object with every default resolved and every path absolute.
+
+    A hydra node beside our keys is left alone. `literal`: some values hold `${` that stand for themselves.
+    """
     try:
-        config = OmegaConf.to_object(node)
-    except (OmegaConfBaseException, HydraException) as error:
+        config = OmegaConf.to_object(_without_hydra(node) if "hydra" in node else node)
+    except COMPOSE_ERRORS as error:
         raise explain(error, overrides) from error
+    if literal:
+        config = _shown(config)
     if not isinstance(config, RunConfig):
         raise ConfigError("the composed config is not a run: its first default must be `schema`.")
     chosen = {match[1] for o in overrides if (match := re.match(r"[+~]*([a-z_]+)=", o))}
@@ -189,6 +273,15 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
 
 def to_tree(config: Any) -> Tree:
     """A config object as plain nested dicts and lists of JSON types, enums by the name that users type."""
-    tree = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return value.name if isinstance(value, enum.Enum) else value
+
+    tree: Tree = plain(config)
+    return tree

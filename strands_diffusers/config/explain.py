@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from hydra.core.config_store import ConfigStore
 
 from strands_diffusers import domains
-from strands_diffusers.config import schema
+from strands_diffusers.config import schema, store
+from strands_diffusers.config.typed import GROUPS as _GROUPS
+from strands_diffusers.config.typed import shell_line
 from strands_diffusers.errors import ConfigError, near_miss, one_line
-
-_BREAKS_GRAMMAR = set("=~#(){}[]'\"\\:")
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> ConfigError:
@@ -31,14 +31,6 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> ConfigError:
     return ConfigError(one_line(error))
 
 
-def quoted(override: str) -> str:
-    """The override as a shell line that Hydra parses as one string value: `'prompt="Put the pot."'`."""
-    key, _, value = override.partition("=")
-    inner = value.strip().strip("'\"").replace("\\", "\\\\").replace('"', '\\"')
-    shell = f'{key}="{inner}"'.replace("'", "'\\''")
-    return f"'{shell}'"
-
-
 def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
     if type(error).__name__ != "OverrideParseException" and "Error parsing override" not in text:
         return ""
@@ -47,7 +39,9 @@ def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
     )
     if "=" not in override:
         return f"{override!r} is not an override. Overrides are KEY=VALUE (seed=1, model=cosmos3_nano); see strands-diffusers --help."
-    return f"Hydra cannot read {one_line(ValueError(override), 120)!r}. Quote the value for Hydra and for the shell: {quoted(override)}"
+    key, _, value = override.partition("=")
+    shown = one_line(ValueError(override), 120)
+    return f"Hydra cannot read {shown!r}. Quote the value for Hydra and for the shell: {shell_line(key, value.strip())}"
 
 
 _LAUNCHERS = {
@@ -80,10 +74,8 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
 
 def _choices(group: str) -> list[str]:
     """The choices of a group: those in the store, and the files of the config folder."""
-    from strands_diffusers.config.compose import conf_dir
-
     stored = ConfigStore.instance().repo.get(group, {})
-    files = {path.stem for path in (conf_dir() / group).glob("*.yaml")}
+    files = {path.stem for path in (store.conf_dir() / group).glob("*.yaml")}
     return sorted({name.removesuffix(".yaml") for name in stored} | files)
 
 
@@ -168,5 +160,4 @@ def _condition_keys() -> Iterator[str]:
         yield from _keys(cls, "condition.")
 
 
-_GROUPS = ("model", "condition", "domain", "engine", "output", "visualizer", "metric", "tracker", "experiment")
 assert typing.get_type_hints(schema.RunConfig).keys() >= set(_GROUPS) - {"experiment"}

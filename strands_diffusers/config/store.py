@@ -1,6 +1,7 @@
 """Put every typed choice into Hydra's ConfigStore: schema, conditions, engines, domains, and what plugins bring."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigNode, ConfigStore
@@ -8,10 +9,29 @@ from omegaconf import OmegaConf
 
 from strands_diffusers import domains
 from strands_diffusers.config import schema
+from strands_diffusers.errors import ConfigError
 
 PROVIDER = "strands_diffusers"
 MULTI_SELECT = ("output", "visualizer", "metric")
 """Groups of which several choices live side by side: `output=[video,action]`."""
+
+
+def conf_dir() -> Path:
+    """The folder with `run.yaml`: inside an installed wheel, else beside the package in a checkout.
+
+    The wheel's own copy comes first, because there the package's sibling `conf` could be anybody's.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / "run.yaml").is_file():
+            return candidate
+    raise ConfigError(
+        f"no conf/run.yaml beside {package}: the installation is incomplete. Install strands_diffusers again."
+    )
+
+
+config_paths: list[tuple[str, str]] = []
+"""`(plugin, pkg:// path)` of the config folders that plugins bring; our search path plugin reads it."""
 
 
 class _Choice(ConfigNode):

@@ -166,7 +166,7 @@ def validate(overrides: Sequence[str]) -> tuple[int, Tracker] | None:
 
     from strands_diffusers.runner import verdicts
 
-    with compose._own_hydra():
+    with compose.application():
         loader = GlobalHydra.instance().config_loader()
         try:
             parser = OverridesParser.create(config_loader=loader)
@@ -181,11 +181,10 @@ def validate(overrides: Sequence[str]) -> tuple[int, Tracker] | None:
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error, overrides) from error
     configs, trackers = [], []
-    composed = compose.Composer()
     for number, combination in enumerate(jobs):
         mine = [o for o in combination if not o.startswith("hydra")]
         try:
-            configs.append(composed(mine))
+            configs.append(compose.compose(mine))
             trackers.append(job.check(configs[-1]).tracker)
         except RequestError as error:
             raise type(error)(f"job {number} of {len(jobs)} ({' '.join(mine)}): {error}") from error

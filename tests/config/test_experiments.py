@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from strands_diffusers.config import compose
+from strands_diffusers.config import compose, store
 from strands_diffusers.errors import ConfigError
 
-FOLDER = compose.conf_dir() / "experiment"
+FOLDER = store.conf_dir() / "experiment"
 EXPERIMENTS = sorted(p.stem for p in FOLDER.glob("*.yaml"))
 
 

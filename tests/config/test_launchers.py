@@ -4,10 +4,10 @@ import pytest
 import yaml
 from hydra.errors import HydraException
 
-from strands_diffusers.config import compose
+from strands_diffusers.config import store
 from strands_diffusers.config.explain import explain
 
-PRESETS = sorted((compose.conf_dir() / "hydra" / "launcher").glob("*.yaml"))
+PRESETS = sorted((store.conf_dir() / "hydra" / "launcher").glob("*.yaml"))
 
 
 @pytest.mark.parametrize(

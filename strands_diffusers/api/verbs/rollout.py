@@ -85,10 +85,10 @@ def _overrides(request: Request) -> list[str]:
 
 def _model(request: Request) -> dict[str, Any]:
     """`model` is a preset's name, else a checkpoint: a folder or Hub id, with `pipeline` as its class."""
-    from strands_diffusers.config import compose
+    from strands_diffusers.config import store
 
     name = str(request.model)
-    presets = {path.stem for path in (compose.conf_dir() / "model").glob("*.yaml")}
+    presets = {path.stem for path in (store.conf_dir() / "model").glob("*.yaml")}
     if name in presets:
         return {"model": name}
     found = {"model": "custom", "model.repo": name}

@@ -1,0 +1,70 @@
+"""Watching, limiting and cancelling a job, and how long its stages take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from strands_diffusers.errors import CancelledError, RolloutError
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage, how many of its steps are done, and of how many."""
+
+
+class Control:
+    """A `Progress` that looks at cancellation and time limits on each call, before it passes the call on.
+
+    Cooperative: it is called between denoising steps and between stages, so a job ends within one step.
+    """
+
+    def __init__(
+        self,
+        progress: Progress | None = None,
+        *,
+        cancel: Callable[[], bool] | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self._progress, self._cancel = progress, cancel
+        self._timeout_s = timeout_s
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._job_limit_s: float | None = None
+        self._job_deadline: float | None = None
+
+    def begin(self, limit_s: float | None) -> None:
+        """A job begins, with its own limit [s]; loading the model is not counted: whichever job comes first would pay."""
+        self._job_limit_s, self._job_deadline = limit_s, None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Raises: `CancelledError`; `RolloutError` past a time limit."""
+        now, at = time.monotonic(), f"{what} {done}/{total}"
+        if self._cancel is not None and self._cancel():
+            raise CancelledError(f"cancelled at {at}.")
+        if self._deadline is not None and now > self._deadline:
+            raise RolloutError(f"the call exceeded timeout_s={self._timeout_s:g} at {at}.")
+        if what == "load":
+            self._job_deadline = None
+        elif self._job_deadline is None and self._job_limit_s is not None:
+            self._job_deadline = now + self._job_limit_s
+        elif self._job_deadline is not None and now > self._job_deadline:
+            raise RolloutError(f"the job exceeded sweep.timeout_s={self._job_limit_s:g} at {at}.")
+        if self._progress is not None:
+            self._progress(what, done, total)
+
+
+class Clock:
+    """Wall seconds per named stage."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self.stage = "start"
+        self._progress = progress
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage; its name is also what a failure record calls the place where it happened."""
+        self.stage, started = stage, time.perf_counter()
+        if self._progress:
+            self._progress(stage, 0, 1)
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
