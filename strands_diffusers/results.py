@@ -182,10 +182,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a tracker is told when a job starts."""
+    """What a tracker knows when a job starts."""
 
     name: str
-    """Readable name of the run: `policy-bridge-seed0`."""
+    """Readable name of the run: in a sweep what is swept, `steps=8 guidance=3`; else `policy-cosmos3_pusht-pusht-seed0`."""
 
     directory: Path
     """The job's folder."""
@@ -200,3 +200,6 @@ class RunInfo:
     """The sweep that the job belongs to, or None."""
 
     tags: tuple[str, ...] = ()
+
+    id: str = ""
+    """16 hex digits, the same whenever a job is tried again in its sweep's folder. Empty: the run is a new one."""

@@ -129,21 +129,22 @@ class Tracker(Configured):
 
     @abstractmethod
     def start(self, run: RunInfo) -> None:
-        """Open the run, inside the job."""
+        """Open the run, before the model is loaded. A run of the same `run.id` is continued."""
 
     @abstractmethod
-    def log(self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Log one sample: its files (already on disk), arrays and metrics (`{metric name: {value name: value}}`)."""
+    def log(self, record: Record, rollouts: Sequence[Rollout]) -> None:
+        """Log a finished job, once: `record` is on disk beside the files that it lists; one rollout per sample."""
 
     @abstractmethod
-    def finish(self, status: str, error: str | None = None, details: Mapping[str, Any] | None = None) -> None:
-        """Close the run with `status` `done` or `failed`, the error's one line, and facts such as stage seconds.
-        Called exactly once after `start`, also when the job failed.
+    def finish(self, record: Record) -> None:
+        """Close the run. `record.status` is `done` or `failed`, `record.error` says why, `record.problems` what else
+        failed. Called exactly once after `start`; without `log` before it where the job failed.
         """
 
-    def summarize(self, directory: Path, rows: Sequence[Any]) -> list[str]:
-        """Log a finished sweep once, after its jobs: `rows` as in its `sweep.json` (number, status, overrides, error,
-        stage, seconds, metrics), files below `directory / number`. Return lines for the person at the terminal.
+    def summarize(self, directory: Path, records: Sequence[Record]) -> list[str]:
+        """Log a finished sweep, once all its jobs have ended; called again when the sweep was resumed.
+
+        `directory` is the sweep's folder, `records` are those of its jobs. Return lines for the person at the terminal.
         """
         return []
 

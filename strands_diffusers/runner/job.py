@@ -20,10 +20,11 @@ from strands_diffusers.observations import resolve
 from strands_diffusers.outputs.style import load_matplotlib
 from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, Visualizer
 from strands_diffusers.plugin.manager import PluginIndex, plugins
+from strands_diffusers.records import Record, SampleRecord, file_entry
 from strands_diffusers.results import OUTPUT_TYPES, Artifact, Observation, Rollout, RunInfo
 from strands_diffusers.runner import manifest, provenance
 from strands_diffusers.runner.clock import Clock, Progress
-from strands_diffusers.runner.tracking import SafeTracker
+from strands_diffusers.runner.tracking import SafeTracker, run_id, run_name
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.request import Request
@@ -148,21 +149,26 @@ def run_job(
     tracker = SafeTracker(job.tracker)
     try:
         with clock("tracker"):
-            tracker.start(_run_info(job, directory, group, tags))
-        result = _run(job, directory, clock, tracker, progress)
-        with clock("tracker"):
-            tracker.finish("done", None, {"seconds": dict(clock.seconds), "hash": job.hash})
+            tracker.start(_run_info(job, directory, group, tags, overrides))
+        result = _run(job, directory, clock, progress)
         with clock("record"):
             record = _record(job, result, directory, clock, started, overrides)
             manifest.write_json(directory / manifest.MANIFEST, record)
             (directory / manifest.FAILURE).unlink(missing_ok=True)
             result.kept.clear()
     except BaseException as error:
-        tracker.finish("failed", f"{type(error).__name__}: {one_line(error)}", {"seconds": dict(clock.seconds)})
+        line = f"{type(error).__name__}: {one_line(error)}"
+        tracker.finish(Record(directory, "failed", job.hash, error=line, stage=clock.stage, seconds=clock.seconds))
         manifest.write_failure(
             directory, error, clock.stage, overrides, hash=job.hash, config=job.tree, seconds=clock.seconds
         )
         raise
+    typed = _typed(record, directory, result)
+    try:
+        with clock("tracker"):
+            tracker.log(typed, result.rollouts)
+    finally:
+        tracker.finish(replace(typed, problems=tuple(tracker.problems)))
     return JobResult(directory, result.rollouts, record, [*result.notes, *tracker.notes()])
 
 
@@ -177,7 +183,7 @@ class _Produced:
     kept: FinishedChunks
 
 
-def _run(job: Job, directory: Path, clock: Clock, tracker: SafeTracker, progress: Progress | None) -> _Produced:
+def _run(job: Job, directory: Path, clock: Clock, progress: Progress | None) -> _Produced:
     from strands_diffusers.pipelines import generate, loader
     from strands_diffusers.runner.chunks import FinishedChunks
 
@@ -201,11 +207,7 @@ def _run(job: Job, directory: Path, clock: Clock, tracker: SafeTracker, progress
         manifest.publish(private, directory)
         moved = [[replace(a, path=directory / a.path.relative_to(private)) for a in files] for files, _ in written]
     facts = {**loader.describe(model), "warm": warm}
-    produced = _Produced(rollouts, list(zip(rollouts, moved, strict=True)), [m for _, m in written], facts, notes, kept)
-    with clock("tracker"):
-        for (rollout, files), values in zip(produced.artifacts, produced.metrics, strict=True):
-            tracker.log(rollout, files, values)
-    return produced
+    return _Produced(rollouts, list(zip(rollouts, moved, strict=True)), [m for _, m in written], facts, notes, kept)
 
 
 def wanted_types(
@@ -264,7 +266,7 @@ def _writing() -> Iterator[None]:
         ) from error
 
 
-def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str]) -> RunInfo:
+def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str], overrides: Sequence[str]) -> RunInfo:
     config, mode = job.config, job.request.mode
     parts = [mode, config.model.name]
     if isinstance(config.condition, ActionConditionConfig):
@@ -277,7 +279,23 @@ def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str])
         "git": provenance.git_commit(),
         "versions": provenance.versions(),
     }
-    return RunInfo("-".join(parts), directory, record, mode, group, (*tags, mode, config.model.name))
+    name = (group and run_name(directory, overrides)) or "-".join(parts)
+    identity = run_id(directory.parent, job.hash) if group else ""
+    return RunInfo(name, directory, record, mode, group, (*tags, mode, config.model.name), identity)
+
+
+def _typed(record: Mapping[str, Any], directory: Path, result: _Produced) -> Record:
+    """The manifest as trackers read it."""
+    known: dict[str, Any] = {
+        k: record[k] for k in ("hash", "config", "seed", "metrics", "seconds", "engine", "versions")
+    }
+    samples = [
+        SampleRecord(r.sample, r.seed, r.mode, r.prompt, r.domain, r.space, r.fps, seconds=r.seconds, metrics=values)
+        for r, values in zip(result.rollouts, result.metrics, strict=True)
+    ]
+    files = [file_entry(a, directory) for _, each in result.artifacts for a in each]
+    lists: dict[str, Any] = {key: tuple(record[key]) for key in ("overrides", "notes")}
+    return Record(directory, samples=tuple(samples), artifacts=tuple(files), **known, **lists)
 
 
 def _record(

@@ -10,6 +10,7 @@ from typing import Any
 
 from strands_diffusers.errors import StrandsDiffusersError, one_line
 from strands_diffusers.plugin.base import Tracker
+from strands_diffusers.records import FileEntry, Record, SampleRecord
 from strands_diffusers.runner import manifest
 from strands_diffusers.runner.progress import Failed
 
@@ -82,7 +83,7 @@ def conclude(
     write(directory, found, extra)
     if tracker:
         try:
-            notes += tracker.summarize(directory, found)
+            notes += tracker.summarize(directory, [_typed(directory, row) for row in found])
         except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the sweep is on disk
             notes.append(f"tracker {tracker.name} could not summarize the sweep: {one_line(error)}")
     try:
@@ -90,6 +91,29 @@ def conclude(
     except (StrandsDiffusersError, OSError) as error:
         log.warning("the page could not be written: %s", one_line(error))
     return found, notes
+
+
+def _typed(directory: Path, row: Row) -> Record:
+    """A row of the sweep as trackers read it."""
+    folder = directory / row.number
+    done = manifest.read(folder) or {}
+    samples = [
+        SampleRecord(index=each.get("sample"), seed=each.get("seed"), prompt=each.get("prompt", ""))
+        for each in done.get("samples") or [done.get("rollout") or {}]
+    ]
+    return Record(
+        folder,
+        "failed" if row.status == "failed" else "done",
+        done.get("hash", ""),
+        overrides=tuple(row.overrides),
+        config=done.get("config", {}),
+        samples=tuple(samples),
+        artifacts=tuple(FileEntry(entry["path"], entry["type"]) for entry in done.get("artifacts", ())),
+        metrics=row.metrics,
+        error=row.error or "",
+        stage=row.stage or "",
+        seconds=done.get("seconds", {}),
+    )
 
 
 def _draw_horizon(directory: Path, curves: Sequence[Any]) -> Path:

@@ -1,16 +1,28 @@
-"""A tracker that cannot spoil a rollout."""
+"""What the runner knows of trackers: the name and the id of a run, and a tracker that cannot spoil a rollout."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from strands_diffusers.errors import one_line
 from strands_diffusers.plugin.base import Tracker
-from strands_diffusers.results import Artifact, Rollout, RunInfo
+from strands_diffusers.records import Problem, Record
+from strands_diffusers.records.axes import parsed_overrides
+from strands_diffusers.results import Rollout, RunInfo
 
 log = logging.getLogger(__name__)
+
+_TOKEN = ".run-id"
+"""File with a random number that tells one folder of runs from another, wherever it is moved."""
+
+_SHORT = {"num_inference_steps": "steps", "guidance_scale": "guidance", "num_samples": "samples", "flow_shift": "shift"}
+_VALUE_LIMIT = 40
+"""Characters of a value in a run's name."""
 
 
 class SafeTracker:
@@ -19,35 +31,102 @@ class SafeTracker:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._open = False
-        self._notes: list[str] = []
+        self.problems: list[Problem] = []
+        """What failed so far."""
 
     def _guard(self, what: str, call: Callable[[], None]) -> bool:
         try:
             call()
         except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the rollout goes on
-            line = f"tracker {self._tracker.name} could not {what}: {type(error).__name__}: {one_line(error, 200)}"
-            log.warning(line)
-            self._notes.append(line)
+            text = f"could not {what}: {type(error).__name__}: {one_line(error, 200)}"
+            self.problems.append(Problem(f"tracker {self._tracker.name}", text))
+            log.warning("tracker %s %s", self._tracker.name, text)
             return False
         return True
 
     def start(self, run: RunInfo) -> None:
-        """Open the tracker's run; where that fails, nothing more is asked of it."""
+        """Open the tracker's run; where that fails, it is not called again."""
         self._open = self._guard("start", lambda: self._tracker.start(run))
 
-    def log(self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Log one rollout."""
+    def log(self, record: Record, rollouts: Sequence[Rollout]) -> None:
+        """Log a finished job."""
         if self._open:
-            self._guard("log", lambda: self._tracker.log(rollout, artifacts, metrics))
+            self._guard("log", lambda: self._tracker.log(record, rollouts))
 
-    def finish(self, status: str, error: str | None, details: Mapping[str, Any]) -> None:
+    def finish(self, record: Record) -> None:
         """Close the run, once."""
         if self._open:
             self._open = False
-            self._guard("finish", lambda: self._tracker.finish(status, error, details))
+            self._guard("finish", lambda: self._tracker.finish(record))
 
     def notes(self) -> list[str]:
         """Lines for the person at the terminal: what went wrong, then the tracker's own."""
         found: list[str] = []
         self._guard("say how it went", lambda: found.extend(self._tracker.notes()))
-        return [*self._notes, *found]
+        return [*(f"{problem.what} {problem.error}" for problem in self.problems), *found]
+
+
+def run_id(folder: Path, digest: str) -> str:
+    """The id of the run of a job (its hash) in a sweep's folder: the same when it is tried again there.
+
+    A random token in the folder tells it from other folders, also of other machines; where none can be written, the id
+    is a new one each time.
+    """
+    token = secrets.token_hex(8)
+    path = folder / _TOKEN
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="ascii") as stream:
+            stream.write(token)
+    except FileExistsError:
+        token = _existing(path) or token
+    except OSError as error:
+        log.debug("no %s in %s: %s", _TOKEN, folder, error)
+    return hashlib.sha256(f"{token} {digest}".encode()).hexdigest()[:16]
+
+
+def _existing(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def run_name(directory: Path, overrides: Sequence[str]) -> str | None:
+    """`steps=8 guidance=3`: what the sweep around a job's folder varies, with this job's values; None where nothing."""
+    given = _given(directory.parent / "multirun.yaml")
+    own = parsed_overrides(overrides)
+    swept = {key: value for key, value in own.items() if given.get(key, "").replace(" ", "") != value.replace(" ", "")}
+    if given is _NOTHING or not swept:
+        return None
+    tails = [key.rpartition(".")[2] for key in swept]
+    labels = [_SHORT.get(tail, tail) if tails.count(tail) == 1 else key for key, tail in zip(swept, tails, strict=True)]
+    return " ".join(f"{label}={_shortened(value)}" for label, value in zip(labels, swept.values(), strict=True))
+
+
+_NOTHING: dict[str, str] = {}
+
+
+def _given(path: Path) -> dict[str, str]:
+    """The overrides that a sweep was started with, as Hydra keeps them beside its jobs."""
+    try:
+        return _read_given(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError, TypeError, KeyError):
+        return _NOTHING
+
+
+@functools.lru_cache(maxsize=4)
+def _read_given(path: Path, modified: int) -> dict[str, str]:
+    import yaml
+
+    try:
+        return parsed_overrides(yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["overrides"]["task"])
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _shortened(value: str) -> str:
+    """A value that fits into a name: of an address its last part, of a long text its beginning."""
+    if "/" in value and " " not in value:
+        value = value.rstrip("/").rpartition("/")[2]
+    return value if len(value) <= _VALUE_LIMIT else f"{value[: _VALUE_LIMIT - 1]}…"

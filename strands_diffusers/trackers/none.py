@@ -1,13 +1,13 @@
 """The tracker for people who want none: `tracker=none`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from strands_diffusers.config import schema
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.results import Artifact, Rollout, RunInfo
+from strands_diffusers.records import Record
+from strands_diffusers.results import Rollout, RunInfo
 
 
 class NoTracker(Tracker):
@@ -22,10 +22,10 @@ class NoTracker(Tracker):
     def start(self, run: RunInfo) -> None:
         """Do nothing."""
 
-    def log(self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]) -> None:
+    def log(self, record: Record, rollouts: Sequence[Rollout]) -> None:
         """Do nothing."""
 
-    def finish(self, status: str, error: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def finish(self, record: Record) -> None:
         """Do nothing."""
 
 

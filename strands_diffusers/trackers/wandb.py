@@ -35,6 +35,7 @@ from strands_diffusers.config import schema
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.records import Record
 from strands_diffusers.results import Artifact, Rollout, RunInfo
 from strands_diffusers.trackers.wandb_action import STEP, action_columns, curve_keys, curve_points, table_rows
 from strands_diffusers.trackers.wandb_media import cache_inside, media, media_keys, staging_inside
@@ -117,8 +118,20 @@ class WandbTracker(Tracker):
                     raise
                 self._run = self._open(run)
 
-    def log(self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Log one sample: metrics and seconds, then media, then the action's curves, then its table."""
+    def log(self, record: Record, rollouts: Sequence[Rollout]) -> None:
+        """Log each sample: metrics and seconds, then media, then the action's curves, then its table."""
+        for rollout, sample in zip(rollouts, record.samples, strict=True):
+            files = record.artifacts if sample.index == 0 else record.files_of(sample)
+            artifacts = [
+                Artifact(record.directory / f.path, f.type)
+                for f in files
+                if f.path.startswith(sample.prefix) or not f.path.startswith("sample_")
+            ]
+            self._log_sample(rollout, artifacts, sample.metrics)
+
+    def _log_sample(
+        self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]
+    ) -> None:
         if self._run is None:
             return
         prefixes = _prefixes(rollout.sample)
@@ -157,7 +170,13 @@ class WandbTracker(Tracker):
                 with self._noting(f"could not show {key}"):
                     self._run.log({key: media(path)})
 
-    def finish(self, status: str, error: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def update_summary(self, values: Mapping[str, Any]) -> None:
+        """Add plain values to the run's summary."""
+        if self._run is not None:
+            with self._noting("could not record the summary"):
+                self._run.summary.update(dict(values))
+
+    def finish(self, record: Record) -> None:
         """Close the run: `status` and `error` into its summary, exit code 1 unless `status` is `done`.
 
         wandb's service process writes the last block some milliseconds after this returns.
@@ -166,30 +185,33 @@ class WandbTracker(Tracker):
         run, self._run = self._run, None
         if run is None:
             return
-        facts = dict(details or {})
         with self._noting("could not record the status"):
-            seconds = {f"seconds/{stage}": float(value) for stage, value in facts.pop("seconds", {}).items()}
+            seconds = {
+                f"seconds/{stage}": float(value)
+                for stage, value in record.seconds.items()
+                if isinstance(value, int | float)
+            }
             if seconds:
                 run.log(seconds)
-            run.summary.update({key: value for key, value in facts.items() if isinstance(value, str | int | float)})
-            run.summary.update({"status": status, "error": error})
+            run.summary.update({"status": record.status, "error": record.error or None, "hash": record.hash})
         folder = Path(run.dir).parent
         page = None if run.offline else run.url
         problems = len(self._notes)
         with self._noting("could not finish the upload"):
-            run.finish(exit_code=0 if status == "done" else 1)
+            run.finish(exit_code=0 if record.done else 1)
         if page and len(self._notes) == problems:
             self._notes.append(f"W&B run: {page}")
         else:
             self._notes.append(f"W&B run kept on disk. Upload it with: wandb sync {shlex.quote(str(folder))}")
 
-    def summarize(self, directory: Path, rows: Sequence[Any]) -> list[str]:
+    def summarize(self, directory: Path, records: Sequence[Record]) -> list[str]:
         """Log a finished sweep as one run with a table, one row a job."""
         from strands_diffusers.trackers.wandb_sweep import log_sweep, rows_of
 
         parent = directory.parent.name
         group = f"{parent}_{directory.name}" if parent.startswith("20") else directory.name
-        return log_sweep(rows_of(directory, rows), directory, {"jobs": len(rows)}, tracker=self.config, group=group)
+        rows = rows_of(records)
+        return log_sweep(rows, directory, {"jobs": len(rows)}, tracker=self.config, group=group)
 
     def notes(self) -> list[str]:
         """What went wrong, then where the run is: its page, or the `wandb sync` line."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from strands_diffusers.records import Record
 from strands_diffusers.results import RunInfo
 from strands_diffusers.trackers.wandb import WandbTracker
 
@@ -43,22 +44,22 @@ class SweepRow:
     """The failure's one line."""
 
 
-def rows_of(directory: Path, jobs: Sequence[Any]) -> list[SweepRow]:
-    """The table's rows for the jobs of a finished sweep (as in its `sweep.json`), with their files below `directory`."""
+def rows_of(jobs: Sequence[Record]) -> list[SweepRow]:
+    """The table's rows for the jobs of a finished sweep."""
     parsed = [dict(override.partition("=")[::2] for override in job.overrides) for job in jobs]
     keys = {key for each in parsed for key in each} - {"output_dir", "resume"}  # where, not what
     swept = {key for key in keys if len({each.get(key) for each in parsed}) > 1}
     return [
         SweepRow(
-            job=job.number,
+            job=job.name,
             status=job.status,
             overrides={key: value for key, value in overrides.items() if key in swept},
-            prompt=_prompt(directory / job.number),
-            video=_first(directory / job.number, "video.mp4"),
-            timeseries=_first(directory / job.number, "timeseries.png"),
+            prompt=job.prompt,
+            video=_first(job.directory, "video.mp4"),
+            timeseries=_first(job.directory, "timeseries.png"),
             metrics=job.metrics,
-            seconds=job.seconds,
-            error=job.error,
+            seconds=job.total_seconds or None,
+            error=job.error or None,
         )
         for job, overrides in zip(jobs, parsed, strict=True)
     ]
@@ -67,13 +68,6 @@ def rows_of(directory: Path, jobs: Sequence[Any]) -> list[SweepRow]:
 def _first(directory: Path, name: str) -> Path | None:
     """The job's file of that name, or its first sample's."""
     return next((p for p in (directory / name, directory / "sample_00" / name) if p.is_file()), None)
-
-
-def _prompt(directory: Path) -> str:
-    try:
-        return str(json.loads((directory / "manifest.json").read_text())["config"]["prompt"] or "")
-    except (OSError, ValueError, KeyError):
-        return ""
 
 
 def log_sweep(
@@ -107,11 +101,11 @@ def log_sweep(
     )
     count = Counter(row.status for row in rows)
     failed = count["failed"]
-    log.finish(
-        "failed" if failed else "done",
-        f"{failed} of {len(rows)} jobs failed" if failed else None,
-        {f"jobs/{status}": number for status, number in count.items()} | _verdicts(whole.get("verdicts") or ()),
+    log.update_summary(
+        {f"jobs/{status}": number for status, number in count.items()} | _verdicts(whole.get("verdicts") or ())
     )
+    error = f"{failed} of {len(rows)} jobs failed" if failed else ""
+    log.finish(Record(directory, "failed" if failed else "done", error=error))
     return log.notes()
 
 

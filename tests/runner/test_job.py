@@ -232,11 +232,11 @@ class Exploding(Tracker):
     def start(self, run):
         self.calls.append("start")
 
-    def log(self, rollout, artifacts, metrics):
+    def log(self, record, rollouts):
         raise ConnectionError("server gone")
 
-    def finish(self, status, error=None, details=None):
-        self.calls.append((status, error))
+    def finish(self, record):
+        self.calls.append((record.status, record.error))
         raise RuntimeError("still gone")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from wandb_readback import OfflineRun, read_runs
+from wandb_record import record_of
 
 from strands_diffusers import domains
 from strands_diffusers.errors import ConfigError
@@ -20,14 +21,15 @@ METRICS = {"video": {"psnr": 31.25, "psnr_repeat_first_frame": 28.5}, "action": 
 COLUMNS = [column.name for column in domains.get("bridge").columns]
 
 
-def track(
-    info, rollouts, artifacts, *, config=None, status="done", error=None, details=None
-) -> tuple[OfflineRun, list]:
+def track(info, rollouts, artifacts, *, config=None, status="done", error="", seconds=None) -> tuple[OfflineRun, list]:
     tracker = WandbTracker(config)
     tracker.start(info)
-    for rollout in rollouts:
-        tracker.log(rollout, artifacts, METRICS)
-    tracker.finish(status, error, details)
+    record = record_of(
+        info.directory, rollouts, artifacts, [METRICS for _ in rollouts], seconds=seconds, status=status, error=error
+    )
+    if record.done:
+        tracker.log(record, rollouts)
+    tracker.finish(record)
     [run] = read_runs(info.directory)
     return run, tracker.notes()
 
@@ -106,7 +108,7 @@ def test_given_and_true_actions_are_curves_beside_the_predicted_ones(info, rollo
 
 
 def test_metrics_and_seconds_have_a_key_each(info, rollout, artifacts):
-    run, _ = track(info, [rollout], artifacts, details={"seconds": {"save": 0.5}, "engine": "exact"})
+    run, _ = track(info, [rollout], artifacts, seconds={"save": 0.5})
 
     for source in (run.summary, {key: run.values(key)[0] for key in run.keys}):
         assert source["metrics/video.psnr"] == 31.25
@@ -114,7 +116,6 @@ def test_metrics_and_seconds_have_a_key_each(info, rollout, artifacts):
         assert source["metrics/action.mae"] == 0.125
         assert source["seconds/denoise"] == 1.5
         assert source["seconds/save"] == 0.5
-    assert run.summary["engine"] == "exact"
 
 
 def test_several_samples_stand_side_by_side_and_the_first_has_the_plain_keys_too(info, rollout):
@@ -240,8 +241,9 @@ def test_a_run_that_cannot_be_opened_is_noted_and_the_job_goes_on(info, rollout,
     (info.directory / "wandb").write_text("not a folder")
     tracker = WandbTracker()
     tracker.start(info)
-    tracker.log(rollout, artifacts, METRICS)
-    tracker.finish("done")
+    record = record_of(info.directory, [rollout], artifacts, [METRICS])
+    tracker.log(record, [rollout])
+    tracker.finish(record)
 
     assert any(note.startswith("W&B could not open a run: ") for note in tracker.notes())
 

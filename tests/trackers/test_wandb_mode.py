@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from wandb_readback import read_runs
+from wandb_record import record_of
 from wandb_server import serving
 
 from strands_diffusers.trackers.wandb import WandbMode, WandbTracker
@@ -30,8 +31,9 @@ def job(info, rollout, artifacts, **options) -> tuple[list[str], float]:
     started = time.monotonic()
     tracker = WandbTracker(WandbTracker.Config(**options))
     tracker.start(info)
-    tracker.log(rollout, artifacts, METRICS)
-    tracker.finish("done")
+    record = record_of(info.directory, [rollout], artifacts, [METRICS])
+    tracker.log(record, [rollout])
+    tracker.finish(record)
     return tracker.notes(), time.monotonic() - started
 
 
@@ -155,8 +157,9 @@ def test_a_server_that_dies_during_the_job_is_left_after_the_timeout(
     tracker.start(info)
     server.away = True
     started = time.monotonic()
-    tracker.log(dataclasses.replace(rollout, action=None), artifacts, METRICS)
-    tracker.finish("done")
+    record = record_of(info.directory, [rollout], artifacts, [METRICS])
+    tracker.log(record, [dataclasses.replace(rollout, action=None)])
+    tracker.finish(record)
 
     assert time.monotonic() - started < 6
     assert "W&B could not finish the upload" in tracker.notes()[0]

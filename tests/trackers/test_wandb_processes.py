@@ -19,6 +19,7 @@ import numpy as np
 
 
 def job(directory, before_log=lambda: None):
+    from strands_diffusers.records import Record, SampleRecord
     from strands_diffusers.results import ActionSpace, Rollout, RunInfo
     from strands_diffusers.trackers.wandb import WandbTracker
 
@@ -27,8 +28,10 @@ def job(directory, before_log=lambda: None):
     tracker.start(RunInfo("child", Path(directory), {"where": directory}, "policy"))
     before_log()
     action = np.zeros((1, 4, 2), np.float32)
-    tracker.log(Rollout(mode="policy", action=action, space=ActionSpace("pusht")), [], {"action": {"mae": 0.5}})
-    tracker.finish("done")
+    measured = {"action": {"mae": 0.5}}
+    record = Record(Path(directory), samples=(SampleRecord(metrics=measured),), metrics=measured)
+    tracker.log(record, [Rollout(mode="policy", action=action, space=ActionSpace("pusht"))])
+    tracker.finish(record)
     for line in tracker.notes():
         sys.stdout.write(line + chr(10))
     sys.stdout.flush()

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from wandb_readback import read_runs
 
-from strands_diffusers.runner.summary import Row
+from strands_diffusers.records import Record
 from strands_diffusers.trackers.wandb_sweep import SweepRow, log_sweep, rows_of
 
 
@@ -83,10 +83,10 @@ def test_the_tables_media_lie_in_the_sweeps_folder(sweep, rows):
 
 
 def test_a_resumed_sweep_has_no_column_for_its_folder(tmp_path):
-    first = Row("0", "skipped", ["seed=1", "output_dir=sweep"])
-    again = Row("1", "done", ["seed=2", "resume=sweep"])
+    first = Record(tmp_path / "0", overrides=("seed=1", "output_dir=sweep"))
+    again = Record(tmp_path / "1", overrides=("seed=2", "resume=sweep"))
 
-    assert [row.overrides for row in rows_of(tmp_path, [first, again])] == [{"seed": "1"}, {"seed": "2"}]
+    assert [row.overrides for row in rows_of([first, again])] == [{"seed": "1"}, {"seed": "2"}]
 
 
 def test_the_summary_counts_the_jobs_and_fails_with_them(sweep):

@@ -50,10 +50,10 @@ class UnluckyTracker(Tracker):
     def start(self, run):
         plan(run.config["seed"], True)
 
-    def log(self, rollout, artifacts, metrics):
+    def log(self, record, rollouts):
         pass
 
-    def finish(self, status, error, details):
+    def finish(self, record):
         pass
 
 class UnluckySerializer(Serializer):

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers import Artifact, Rollout, RunInfo, Tracker, domains, errors
+from strands_diffusers.records import Record
 
 DEFAULT_PROJECT = "strands-diffusers"
 
@@ -94,8 +95,20 @@ class TrackioTracker(Tracker):
             self._run = contextvars.Context().run(lambda: trackio.init(self.project, **options))
         trackio.config = theirs
 
-    def log(self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Log one sample: numbers and media at step 0, then the curves of its actions."""
+    def log(self, record: Record, rollouts: Sequence[Rollout]) -> None:
+        """Log each sample: numbers and media at step 0, then the curves of its actions."""
+        for rollout, sample in zip(rollouts, record.samples, strict=True):
+            files = record.artifacts if sample.index == 0 else record.files_of(sample)
+            artifacts = [
+                Artifact(record.directory / f.path, f.type)
+                for f in files
+                if f.path.startswith(sample.prefix) or not f.path.startswith("sample_")
+            ]
+            self._log_sample(rollout, artifacts, sample.metrics)
+
+    def _log_sample(
+        self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]
+    ) -> None:
         if self._run is None:
             return
         there = [artifact for artifact in artifacts if artifact.path.is_file()]
@@ -112,18 +125,22 @@ class TrackioTracker(Tracker):
                 for step, point in enumerate(_curves(rollout)):
                     self._run.log({prefix + key: value for key, value in point.items()}, step=step)
 
-    def finish(self, status: str, error: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def finish(self, record: Record) -> None:
         """Write the seconds and the status, and close the run: everything is in the database when this returns."""
         run, self._run = self._run, None
         if run is None:
             return
         import trackio
 
-        seconds = {f"seconds/{stage}": float(value) for stage, value in (details or {}).get("seconds", {}).items()}
+        seconds = {
+            f"seconds/{stage}": float(value)
+            for stage, value in record.seconds.items()
+            if isinstance(value, int | float)
+        }
         with self._quiet():
-            run.log({**seconds, "status": status, **({"error": error} if error else {})}, step=0)
-            if status != "done":
-                run.alert("rollout failed", error, level=trackio.AlertLevel.ERROR)
+            run.log({**seconds, "status": record.status, **({"error": record.error} if record.error else {})}, step=0)
+            if not record.done:
+                run.alert("rollout failed", record.error, level=trackio.AlertLevel.ERROR)
             run.finish()
         self._notes.append(f"Trackio: trackio show --project {shlex.quote(self.project)}")
 

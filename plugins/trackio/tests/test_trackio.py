@@ -15,6 +15,7 @@ from strands_diffusers_trackio import TrackioTracker
 from strands_diffusers import Artifact, Rollout, RunInfo, actions, write_mp4
 from strands_diffusers.config import compose
 from strands_diffusers.errors import ConfigError
+from strands_diffusers.records import FileEntry, Record, SampleRecord
 
 HOME = Path(os.environ["TRACKIO_DIR"])
 
@@ -45,12 +46,16 @@ def some_files(folder) -> list[Artifact]:
     return [Artifact(folder / name, kind) for name, kind in kinds.items()]
 
 
-def track(project, folder, rollouts, status="done", error=None, **info):
+def track(project, folder, rollouts, status="done", error="", **info):
     tracker = TrackioTracker(TrackioTracker.Config(project=project))
     tracker.start(an_info(folder, **info))
-    for rollout, files, metrics in rollouts:
-        tracker.log(rollout, files, metrics)
-    tracker.finish(status, error, {"seconds": {"load": 1.5, "generate": 2.0}})
+    samples = tuple(SampleRecord(rollout.sample, metrics=metrics) for rollout, _, metrics in rollouts)
+    files = tuple(FileEntry(str(a.path.relative_to(folder)), a.type) for _, each, _ in rollouts for a in each)
+    seconds = {"load": 1.5, "generate": 2.0}
+    record = Record(folder, status, samples=samples, artifacts=files, error=error, seconds=seconds)
+    if record.done:
+        tracker.log(record, [rollout for rollout, _, _ in rollouts])
+    tracker.finish(record)
     return tracker
 
 
@@ -151,7 +156,7 @@ def test_sending_elsewhere_is_never_silent(project, tmp_path, monkeypatch):
     tracker = TrackioTracker(TrackioTracker.Config(project=project))
 
     tracker.start(an_info(tmp_path))
-    tracker.finish("done")
+    tracker.finish(Record(tmp_path))
 
     assert "Trackio sends this run to http://127.0.0.1:9" in tracker.notes()[0]
 
