@@ -43,7 +43,7 @@ _WHERE = {
     "split_address": "observations.address",
     "usable_frames": "observations.window",
     "use_diffusers": "api.public",
-    "write_mp4": "outputs.film",
+    "write_mp4": "outputs.video_file",
 }
 _MODULES = ("actions", "domains", "errors")
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from strands_diffusers.observations.address import split_address as split_address
     from strands_diffusers.observations.media import read_clip as read_clip
     from strands_diffusers.observations.window import usable_frames as usable_frames
-    from strands_diffusers.outputs.film import write_mp4 as write_mp4
+    from strands_diffusers.outputs.video_file import write_mp4 as write_mp4
     from strands_diffusers.plugin.base import ActionRows as ActionRows
     from strands_diffusers.plugin.base import Command as Command
     from strands_diffusers.plugin.base import Judgement as Judgement

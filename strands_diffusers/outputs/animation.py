@@ -10,9 +10,9 @@ from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.curves import Drawn, Look, draw_curves
 from strands_diffusers.outputs.files import check_frames, check_rate
-from strands_diffusers.outputs.film import write_mp4
 from strands_diffusers.outputs.panels import panel_rows, shown_action
 from strands_diffusers.outputs.titles import draw_title, facts
+from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout

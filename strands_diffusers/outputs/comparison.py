@@ -11,8 +11,8 @@ from strands_diffusers.errors import OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.files import check_frames, check_rate
-from strands_diffusers.outputs.film import write_mp4
 from strands_diffusers.outputs.titles import draw_title, facts
+from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout

@@ -6,7 +6,7 @@ from pathlib import Path
 from strands_diffusers.config.schema import SerializerConfig
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.outputs.files import check_floats, check_frames, check_rate
-from strands_diffusers.outputs.film import Preset, Track, write_mp4
+from strands_diffusers.outputs.video_file import Preset, Track, write_mp4
 from strands_diffusers.plugin.base import Serializer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout

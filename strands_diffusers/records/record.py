@@ -260,7 +260,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (int, float), "Mapping": (dict,), "Metrics": (dict,), "tuple": (list,),
-    "Sequence": (list,), "Any": (object,), "ActionSpace": (dict,),
+    "Sequence": (list,), "Any": (object,), "ActionSpace": (dict,), "bool": (bool,),
 }  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def _values(cls: type, raw: Any, where: str) -> dict[str, Any]:
         if value is None and "None" in kind:
             continue
         wanted = _KINDS[kind.partition("[")[0].partition(" ")[0]]
-        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted != (object,)):
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted not in ((object,), (bool,))):
             raise ValueError(f"{where}{each.name} is {'null' if value is None else f'a {type(value).__name__}'}")
         found[each.name] = value
     return found
@@ -292,7 +292,10 @@ def _metrics(raw: Mapping[str, Any], where: str) -> Metrics:
 def _sample(raw: Any) -> SampleRecord:
     values = _values(SampleRecord, raw, "samples.")
     if values.get("space"):
-        values["space"] = ActionSpace(**_values(ActionSpace, _mapping(values["space"]), "space."))
+        space = _values(ActionSpace, _mapping(values["space"]), "space.")
+        if "domain" not in space:
+            raise ValueError("space.domain is missing")
+        values["space"] = ActionSpace(**space)
     values["metrics"] = _metrics(values.get("metrics", {}), "samples.")
     return SampleRecord(**values)
 

@@ -91,7 +91,7 @@ def film(tmp_path):
     """A film of 17 frames, 96x128, at 5 Hz."""
     from rollouts import moving_frames
 
-    from strands_diffusers.outputs.film import write_mp4
+    from strands_diffusers.outputs.video_file import write_mp4
 
     path = tmp_path / "robot.mp4"
     write_mp4(path, moving_frames(17), 5)

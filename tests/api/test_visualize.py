@@ -8,7 +8,7 @@ from rollouts import moving_frames
 
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.media import read_clip
-from strands_diffusers.outputs.film import write_mp4
+from strands_diffusers.outputs.video_file import write_mp4
 
 CHUNK_KTD = np.random.default_rng(3).uniform(-0.9, 1.1, (1, 16, 10)).astype(np.float32)
 

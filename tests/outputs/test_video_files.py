@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from strands_diffusers.errors import ConfigError, OutputError
-from strands_diffusers.outputs.film import Preset, write_mp4
 from strands_diffusers.outputs.video import VideoSerializer
+from strands_diffusers.outputs.video_file import Preset, write_mp4
 from strands_diffusers.results import Rollout
 
 
