@@ -1,18 +1,18 @@
-"""Finished sweeps without a model: real files and manifests of futures that are drawn by hand."""
+"""Finished sweeps without a model: real files and records of rollouts that are drawn by hand."""
 
 from pathlib import Path
 
 import numpy as np
 
+from strands_diffusers import records
 from strands_diffusers.outputs.action import ActionSerializer
 from strands_diffusers.outputs.video import VideoSerializer
 from strands_diffusers.results import ActionSpace, Observation, Rollout
-from strands_diffusers.runner import manifest
 
 SPACE = ActionSpace("pusht", pixel_map=True)
 
 
-def film(path_F2, size=64) -> np.ndarray:
+def moving_square(path_F2, size=64) -> np.ndarray:
     """A white table with a dark square that is at `path_F2` (row, column) in each frame."""
     frames_FHWC = np.full((len(path_F2), size, size, 3), 240, np.uint8)
     for frame, (row, column) in zip(frames_FHWC, np.rint(path_F2).astype(int), strict=True):
@@ -25,30 +25,48 @@ def line(towards, steps=8, start=(27, 27)) -> np.ndarray:
     return np.asarray(start) + np.linspace(0, 1, steps + 1)[:, None] * np.asarray(towards)
 
 
-def job(sweep, number, *, overrides=(), seed=0, config=None, video=None, action=None, metrics=None, **facts):
-    """Write job `number` of the folder `sweep`. `config`: nodes over the bare ones; `facts`: mode, prompt, observation."""
+def job(sweep, number, *, overrides=(), seed=0, config=None, samples=None, metrics=None, **facts):
+    """Write job `number` of the folder `sweep`. `config`: nodes over the bare ones; `facts`: mode, prompt, observation,
+    details, video, action. `samples`: what differs between several samples, as `metrics` and `facts`.
+    """
     folder = Path(sweep) / str(number)
     folder.mkdir(parents=True)
-    observation = Observation(source=facts.pop("observation", "sample:a"), details=facts.pop("details", {}))
-    rollout = Rollout(
-        mode=facts.pop("mode", "policy"), seed=seed, video=video, action=action, fps=10.0, space=SPACE,
-        observation=observation, **facts,
+    entries, files = [], []
+    for index, own in enumerate(samples or [{}]):
+        own = {"metrics": metrics or {}} | facts | own
+        observation = own.pop("observation", "sample:a")
+        tree = {
+            "seed": seed,
+            "observation": observation,
+            "prompt": own.get("prompt", ""),
+            "sampler": {"num_samples": 1},
+        }
+        entry = records.SampleRecord(
+            index=index if samples else None,
+            seed=seed + index,
+            mode=own.get("mode", "policy"),
+            prompt=own.get("prompt", ""),
+            domain="pusht",
+            space=SPACE,
+            fps=10.0,
+            observation={"source": observation, "details": own.get("details", {})},
+            reference_action=own.get("reference_action"),
+            metrics=own["metrics"],
+        )
+        (folder / entry.prefix).mkdir(exist_ok=True)
+        rollout = Rollout(
+            mode=entry.mode, video=own.get("video"), action=own.get("action"), fps=10.0, space=SPACE,
+            observation=Observation(source=observation),
+        )  # fmt: skip
+        made = VideoSerializer().save(rollout, folder / entry.prefix) if rollout.video is not None else []
+        made += ActionSerializer().save(rollout, folder / entry.prefix) if rollout.action is not None else []
+        files += [records.file_entry(artifact, folder) for artifact in made]
+        entries.append(entry)
+    records.write(
+        records.Record(
+            folder, hash=f"{number:016x}", overrides=tuple(overrides), config={**tree, **(config or {})}, seed=seed,
+            samples=tuple(entries), artifacts=tuple(files), started=records.now(), finished=records.now(),
+            seconds={"generate": 1.0},
+        )
     )  # fmt: skip
-    made = [VideoSerializer().save(rollout, folder)] if video is not None else []
-    made += [ActionSerializer().save(rollout, folder)] if action is not None else []
-    tree = {"seed": seed, "observation": observation.source, "prompt": rollout.prompt, "sampler": {"num_samples": 1}}
-    record = {
-        "schema_version": manifest.SCHEMA_VERSION,
-        "overrides": list(overrides),
-        "config": {**tree, **(config or {})},
-        "seed": seed,
-        "rollout": manifest.rollout_entry(rollout),
-        "samples": [],
-        "artifacts": [manifest.artifact_entry(a, folder) for files in made for a in files],
-        "metrics": metrics or {},
-        "seconds": {"generate": 1.0},
-        "started": manifest.now(),
-        "finished": manifest.now(),
-    }
-    manifest.write_json(folder / manifest.MANIFEST, record)
     return folder

@@ -56,8 +56,6 @@ def check(config: RunConfig, *, explicit_output: bool = False) -> None:
         raise ConfigError(
             f"condition={mode} needs an observation: add observation=FILE or observation=sample:push_left."
         )
-    if config.sweep.verdict is not None:
-        _check_verdict(config, mode)
     if config.model.offload.value != "none" and config.model.device == "cpu":
         raise ConfigError(
             f"model.offload={config.model.offload.value} moves weights to an accelerator, but model.device=cpu. "
@@ -92,32 +90,6 @@ def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
         raise ConfigError(
             f"output=[{name}] cannot come from condition={mode}: {why}. Use output=[{gives[0]}]{instead}."
         )
-
-
-def _check_verdict(config: RunConfig, mode: str) -> None:
-    """What a verdict over a sweep needs of every one of its jobs; `runner.verdicts.check_varied` looks at all of them."""
-    assert config.sweep.verdict is not None
-    name, problem = config.sweep.verdict.value, ""
-    if name == "action_sensitivity" and mode != "forward_dynamics":
-        problem = f"needs films driven by actions, and condition={mode} gives none. Use condition=forward_dynamics."
-    elif name == "cycle_consistency" and mode != "inverse_dynamics":
-        problem = f"reads actions back from films, and condition={mode} does not. Use condition=inverse_dynamics."
-    elif name == "cycle_consistency" and not (config.observation or "").startswith("run:"):
-        problem = (
-            f"needs the film of a finished job, and observation={config.observation} is none. Use observation=run:DIR."
-        )
-    elif name == "cycle_consistency" and "action" not in config.metric:
-        problem = "compares actions. Add 'metric=[action]'."
-    elif name == "prompt_sensitivity" and mode not in ("policy", "text", "image", "video"):
-        problem = f"needs a condition that a prompt can change, and {mode} is none. Use condition=policy."
-    wanted = (
-        ("video",) if name == "action_sensitivity" else ("action",) if mode in ("policy", "inverse_dynamics") else ()
-    )
-    missing = [output for output in wanted or ("video",) if output not in config.output]
-    if not problem and missing:
-        problem = f"reads the jobs' files. Add '{missing[0]}' to output: output=[{missing[0]}]."
-    if problem:
-        raise ConfigError(f"sweep.verdict={name} {problem}")
 
 
 def _check_model(config: RunConfig) -> None:

@@ -83,15 +83,6 @@ class Scene(str, Enum):
     pusht = "pusht"
 
 
-class Verdict(str, Enum):
-    """Tests of the world model that a finished sweep can be judged by; each needs certain things to be swept."""
-
-    action_sensitivity = "action_sensitivity"
-    cycle_consistency = "cycle_consistency"
-    seed_spread = "seed_spread"
-    prompt_sensitivity = "prompt_sensitivity"
-
-
 def require(holds: bool, message: str) -> None:
     """Raise `ConfigError(message)` unless `holds`."""
     if not holds:

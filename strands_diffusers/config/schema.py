@@ -42,7 +42,6 @@ from strands_diffusers.config.fields import (
     Offload,
     Perturb,
     Scene,
-    Verdict,
     ViewPoint,
     in_range,
     require,
@@ -88,7 +87,6 @@ __all__ = [
     "TextConfig",
     "TrackerConfig",
     "Tree",
-    "Verdict",
     "VideoConfig",
     "ViewPoint",
     "VisualizerConfig",
@@ -138,9 +136,10 @@ class SweepConfig:
     objective: str | None = None
     """What a job returns to an optimising sweeper: `metrics.video.psnr`."""
 
-    verdict: Verdict | None = None
+    verdict: str | None = None
     """Judge the finished sweep: action_sensitivity (sweep condition.perturb), cycle_consistency (inverse dynamics of
-    run:DIR), seed_spread (seed), prompt_sensitivity (prompt). null: no judgement. A single run has none."""
+    run:DIR), seed_spread (seed), prompt_sensitivity (prompt), or a plugin's. null: no judgement. A single run has
+    none."""
 
     def __post_init__(self) -> None:
         in_range("sweep.retries", self.retries, 0, 100)

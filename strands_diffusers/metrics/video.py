@@ -18,6 +18,10 @@ SCORED_MODES = ("policy", "forward_dynamics")
 """Modes whose film is a prediction. That of inverse dynamics is a round trip of its input: never scored."""
 
 
+MOVING = 16
+"""A pixel moved where a colour is more than this off its video's first frame [levels of 255]."""
+
+
 class VideoMetric(Metric):
     """PSNR and SSIM against the observed future, on all and on moving pixels, beside a still film.
 
@@ -48,7 +52,7 @@ class VideoMetric(Metric):
     class Config(schema.MetricConfig):
         """What counts as a moving pixel."""
 
-        moving_threshold: int = 16
+        moving_threshold: int = MOVING
         """A pixel moved where a colour of the true future is more than this off the first frame [levels, 0-254]."""
 
         def __post_init__(self) -> None:

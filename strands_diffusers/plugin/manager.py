@@ -67,6 +67,7 @@ BUILT_INS = (
     "strands_diffusers.outputs.comparison",
     "strands_diffusers.metrics.video",
     "strands_diffusers.metrics.action",
+    "strands_diffusers.evaluation.verdicts",
     "strands_diffusers.trackers.wandb",
     "strands_diffusers.trackers.none",
 )

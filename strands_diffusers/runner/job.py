@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strands_diffusers import domains
+from strands_diffusers import domains, evaluation
 from strands_diffusers.config.checks import GIVES
 from strands_diffusers.config.compose import to_tree
 from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, Tree
@@ -80,6 +80,7 @@ def check(
     from strands_diffusers.pipelines.request import COSMOS3, make_request, observation_request
 
     started = time.perf_counter()
+    evaluation.check_job(config)
     index = index or plugins()
     if observation is not None:
         config = replace(config, observation=observation.source or None)

@@ -164,7 +164,7 @@ def validate(overrides: Sequence[str]) -> tuple[int, Tracker] | None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from strands_diffusers.runner import verdicts
+    from strands_diffusers import evaluation
 
     with compose.application():
         loader = GlobalHydra.instance().config_loader()
@@ -188,7 +188,7 @@ def validate(overrides: Sequence[str]) -> tuple[int, Tracker] | None:
             trackers.append(job.check(configs[-1]).tracker)
         except RequestError as error:
             raise type(error)(f"job {number} of {len(jobs)} ({' '.join(mine)}): {error}") from error
-    verdicts.check_varied(configs)
+    evaluation.check_sweep(configs)
     return len(jobs), trackers[0]
 
 

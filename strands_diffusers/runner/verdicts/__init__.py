@@ -47,7 +47,7 @@ def check_varied(configs: Sequence[RunConfig]) -> None:
 
     Raises: `ConfigError` saying what to add.
     """
-    asked = next((c.sweep.verdict.value for c in configs if c.sweep.verdict is not None), None)
+    asked = next((c.sweep.verdict for c in configs if c.sweep.verdict is not None), None)
     seeds = {c.seed + i for c in configs for i in range(c.sampler.num_samples)}
     problem = ""
     if asked in ("action_sensitivity", "seed_spread", "prompt_sensitivity") and len(seeds) < 2:

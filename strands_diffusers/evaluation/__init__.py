@@ -1,0 +1,125 @@
+"""What judges finished sweeps: tables over observations, the bootstrap, and verdicts.
+
+Everything here reads records and the files of finished jobs; nothing loads a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.config.schema import RunConfig
+from strands_diffusers.errors import ConfigError, StrandsDiffusersError, near_miss, one_line
+from strands_diffusers.evaluation import tables as _tables
+from strands_diffusers.evaluation.bootstrap import interval, resampled_means
+from strands_diffusers.evaluation.tables import Row, against, over_observations
+from strands_diffusers.plugin import guard
+from strands_diffusers.plugin.base import Judgement, Verdict
+from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.records import Record
+
+__all__ = [
+    "Row",
+    "against",
+    "check_job",
+    "check_sweep",
+    "interval",
+    "judge",
+    "over_observations",
+    "resampled_means",
+    "write_tables",
+]
+
+log = logging.getLogger(__name__)
+
+
+def check_job(config: RunConfig) -> None:
+    """Refuse a config that its `sweep.verdict` cannot judge. Raises: `ConfigError` saying what to type."""
+    if config.sweep.verdict is not None:
+        _refuse(config.sweep.verdict, lambda verdict: verdict.needs(config))
+
+
+def check_sweep(configs: Sequence[RunConfig]) -> None:
+    """Refuse a sweep that does not vary what its verdict compares. Raises: `ConfigError` saying what to add."""
+    for name in dict.fromkeys(c.sweep.verdict for c in configs if c.sweep.verdict is not None):
+        asked = [config for config in configs if config.sweep.verdict == name]
+        _refuse(name, lambda verdict, asked=asked: verdict.varies(asked))  # type: ignore[misc]
+
+
+def judge(directory: Path, records: Sequence[Record]) -> list[Judgement]:
+    """Judge the sweep in `directory` by the verdicts that its jobs and its latest command name.
+
+    A verdict that cannot be reached says why in its line; no verdict raises.
+    """
+    done = [record for record in records if record.done]
+    found: list[Judgement] = []
+    for name in _asked(directory, records):
+        try:
+            found += _checked(name, _call(name, lambda verdict: verdict.judge(done), None))
+        except (StrandsDiffusersError, OSError) as error:
+            found.append(Judgement(name, f"cannot be judged: {one_line(error)}", None))
+    return found
+
+
+def write_tables(
+    directory: Path, records: Sequence[Record], total: int
+) -> tuple[list[dict[str, Any]], list[Path], list[dict[str, str]]]:
+    """Write what a sweep of `total` jobs measured into `evaluation.csv`, `evaluation.md` and, of actions, `horizon.png`.
+
+    Returns:
+        The tables (`{name, columns, rows, note}`), the files, and the pictures (`{name, path}`) as `sweep.json` holds
+        them; all empty where there is one observation and nothing but seeds was swept.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    from strands_diffusers.evaluation import horizon
+
+    made, rows = _tables.tables(records, total)
+    if not made:
+        return [], [], []
+    files, pictures = _tables.write(directory, made, rows), []
+    if over_observations(records):
+        try:
+            curves = horizon.curves([record for record in records if record.done])
+        except (StrandsDiffusersError, OSError, ValueError) as error:  # an action file that is gone or was changed
+            log.warning("the error along the horizon is not drawn: %s", one_line(error))
+            curves = []
+        if curves:
+            files.append(horizon.draw(directory, curves))
+            pictures.append({"name": "error along the horizon", "path": horizon.PICTURE})
+    return made, files, pictures
+
+
+def _refuse(name: str, problem_of: Callable[[Verdict], str | None]) -> None:
+    if problem := _call(name, problem_of):
+        raise ConfigError(f"sweep.verdict={name} {problem}")
+
+
+def _call(name: str, method: Callable[[Verdict], Any], limit_s: float | None = guard.LIMIT_S) -> Any:
+    """Call a verdict's method. Raises: `ConfigError` for an unknown name, `PluginFault` for whatever it raises."""
+    chosen = {entry.name: entry for entry in plugins().registrations if entry.group == "verdict"}
+    if name not in chosen:
+        raise ConfigError(f"sweep.verdict={name} is no verdict. Use {', '.join(chosen)}.{near_miss(name, chosen)}")
+    verdict = chosen[name].value
+    return guard.run(chosen[name].plugin, f"verdict {name}", lambda: method(verdict()), limit_s)
+
+
+def _checked(name: str, found: Any) -> list[Judgement]:
+    if not isinstance(found, list) or not all(isinstance(item, Judgement) for item in found):
+        raise StrandsDiffusersError(f"{name}.judge() returned {type(found).__name__}, not a list of Judgement.")
+    return found
+
+
+def _asked(directory: Path, records: Sequence[Record]) -> list[str]:
+    """The verdicts that the jobs' configs name, then those of the latest command: a resumed sweep may ask anew."""
+    import yaml
+
+    sections = [record.config.get("sweep") for record in records]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # other sweepers leave no file
+        sections.append(yaml.safe_load((directory / "multirun.yaml").read_text(encoding="utf-8"))["sweep"])
+    names = [section.get("verdict") for section in sections if isinstance(section, dict)]
+    return [str(name) for name in dict.fromkeys(names) if name]

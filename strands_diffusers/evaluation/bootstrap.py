@@ -1,0 +1,40 @@
+"""95 % intervals by bootstrap over observations: percentiles of seeded resamples, the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from strands_diffusers.lazy import np
+
+RESAMPLES, SEED = 10_000, 0
+
+ENOUGH = 5
+"""Fewer observations have no interval: their resamples are too few for the ends of one to mean anything."""
+
+_BLOCK = 500
+"""Resamples drawn at once, so that thousands of observations need little memory."""
+
+
+def resampled_means(values_NK: np.ndarray) -> np.ndarray:
+    """Means over the rows of each resample, `[RESAMPLES, K]`: rows are drawn whole, so columns stay paired."""
+    rng = np.random.default_rng(SEED)
+    count = len(values_NK)
+    return np.concatenate(
+        [values_NK[rng.integers(0, count, (_BLOCK, count))].mean(axis=1) for _ in range(RESAMPLES // _BLOCK)]
+    )
+
+
+def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of `values`, one independent observation each; None for fewer than `ENOUGH`.
+
+    Values that belong together (seeds of one observation) are averaged by the caller first. For a paired comparison give
+    the differences.
+    """
+    values_N = np.asarray(values, np.float64)
+    return None if len(values_N) < ENOUGH else middle(resampled_means(values_N))
+
+
+def middle(found: np.ndarray) -> tuple[float, float]:
+    """Where the middle 95 % of the resamples' results lie."""
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
