@@ -19,8 +19,9 @@ def test_the_first_frame_and_the_reference_are_kept(tmp_path, decode):
     assert (first.path.name, first.type) == ("observation.jpg", "observation")
     assert (reference.path.name, reference.type) == ("reference.mp4", "reference")
     assert first.details["shape"] == [96, 128, 3]
-    picture = np.asarray(Image.open(first.path).convert("RGB"))
-    assert np.abs(picture.astype(int) - frames[0]).mean() < 3
+    with Image.open(first.path) as picture:
+        kept = np.asarray(picture.convert("RGB"))
+    assert np.abs(kept.astype(int) - frames[0]).mean() < 3
     assert np.abs(decode(reference.path).astype(int) - frames).mean() < 1.5
 
 
@@ -29,5 +30,6 @@ def test_a_large_frame_is_scaled_down_and_nothing_is_written_of_nothing(tmp_path
     [large] = write_observed(made, tmp_path)
 
     assert large.details["shape"] == [300, 1024, 3]
-    assert Image.open(large.path).size == (1024, 300)
+    with Image.open(large.path) as picture:
+        assert picture.size == (1024, 300)
     assert write_observed(replace(made, observation=Observation()), tmp_path / "nowhere") == []
