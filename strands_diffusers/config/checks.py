@@ -1,6 +1,7 @@
 """Checks and defaults that need more than one config node. All run before any weight is loaded."""
 
 import dataclasses
+import re
 
 from strands_diffusers import domains
 from strands_diffusers.config.schema import (
@@ -99,11 +100,11 @@ def _check_model(config: RunConfig) -> None:
             f"model=cosmos3_pusht is the embedded model; its weights are not chosen. For {model.repo!r} use "
             f"model=custom model.repo={model.repo} (or model=cosmos3_nano model.repo=DIR for a local copy of Nano)."
         )
-    if "Cosmos3-Nano-Policy-DROID" in model.repo:
+    if re.search(r"cosmos-?3[^/]*-policy(-|$)", model.repo, re.IGNORECASE):
         raise ConfigError(
-            "nvidia/Cosmos3-Nano-Policy-DROID is not a drop-in for domain=droid: it emits 8 absolute joint positions with a "
-            "state row, in chunks of 32, and diffusers' pipeline would read them as 10 end-effector columns. "
-            "Use model=cosmos3_nano domain=droid."
+            f"model.repo={model.repo}: the Policy checkpoints of Cosmos 3 give other actions than the domains of diffusers "
+            "(DROID's: 8 absolute joint positions with a state row, in chunks of 32), which its pipeline would misread "
+            "as end-effector columns. Use model=cosmos3_nano domain=droid."
         )
 
 

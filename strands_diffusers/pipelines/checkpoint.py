@@ -143,10 +143,10 @@ def _safetensors_length(file: Path) -> int | None:
 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of a checkpoint's files: changes whenever its content does."""
+    """Names, sizes and times of the files in a folder, or of one file: changes whenever their content does."""
     return tuple(
         (str(p.relative_to(folder)), s.st_size, s.st_mtime_ns)
-        for p in sorted(folder.rglob("*"))
+        for p in (sorted(folder.rglob("*")) if folder.is_dir() else [folder])
         if p.is_file() and (s := p.stat())
     )
 
@@ -166,15 +166,18 @@ def _fingerprint(folder: Path, _stamp: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def fingerprint(config: ModelConfig) -> str:
-    """Revision (Hub) or content (local folder) of the weights, for a job's hash. Files that hold no weights or
-    configuration (model cards) are left out.
+    """Revision (Hub) or content (local files) of the weights and of a LoRA, for a job's hash. Files that hold no weights
+    or configuration (model cards) are left out.
     """
     location = locate(config)
-    if isinstance(location, str):
-        return f"{location}@{config.revision or 'default'}:{config.variant or ''}"
-    relevant = tuple(
-        entry
-        for entry in stamp(location)
-        if entry[0].endswith((".json", ".safetensors", ".bin", ".jinja", ".txt", ".model"))
-    )
-    return _fingerprint(location, relevant)
+    found = _content(location) or f"{location}@{config.revision or 'default'}:{config.variant or ''}"
+    lora = config.lora.repo and _content(Path(config.lora.repo).expanduser())
+    return f"{found}+{lora}" if lora else found
+
+
+def _content(place: Path | str) -> str | None:
+    """The fingerprint of local files; None for what is on the Hub."""
+    if isinstance(place, str) or not place.exists():
+        return None
+    ends = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")
+    return _fingerprint(place, tuple(entry for entry in stamp(place) if entry[0].endswith((*ends, "."))))

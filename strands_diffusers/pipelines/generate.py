@@ -70,23 +70,45 @@ def _sample_index(config: RunConfig, index: int) -> int | None:
 
 
 def _run(
-    model: WorldModel, config: RunConfig, call: Call, progress: Progress | None
+    model: WorldModel, config: RunConfig, call: Call, report: Callable[[int, int], None] | None
 ) -> tuple[list[Sample], dict[str, Any]]:
     """One engine run; returns its samples and what the manifest says about the engine."""
     cache_mb = getattr(config.engine, "cache_mb", 0)
     engine, reason = choose(config.engine.name, model.pipe, call, cache_mb)
     facts = {"requested": config.engine.name, "effective": engine.name, **({"reason": reason} if reason else {})}
-    report = None if progress is None else lambda done, total: progress("denoise", done, total)
+    stopped: list[BaseException] = []
+
+    def step(done: int, total: int) -> None:
+        try:
+            report(done, total)  # type: ignore[misc]
+        except BaseException as error:
+            stopped.append(error)
+            raise
+
     try:
-        samples = engine.run(model.pipe, call, progress=report)
-    except (StrandsDiffusersError, KeyboardInterrupt):
+        samples = engine.run(model.pipe, call, progress=step if report else None)
+    except StrandsDiffusersError:
         raise
     except Exception as error:
+        if error in stopped:
+            raise  # whoever watches ended the call
         if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
             hint = "Use model.offload=model, a smaller condition.resolution_tier, or fewer sampler.num_samples."
             raise RolloutError(f"out of memory on {model.device}: {one_line(error, 200)} {hint}") from error
         raise RolloutError(f"{model.pipeline} failed: {type(error).__name__}: {one_line(error, 300)}") from error
     return samples, facts
+
+
+def _share(progress: Progress | None, finished: int, count: int, every: int) -> Callable[[int, int], None] | None:
+    """The progress of one call that makes `count` of `every` chunks, after `finished` ones, as that of the whole job."""
+    if progress is None:
+        return None
+
+    def report(done: int, total: int) -> None:
+        steps = total * every // count
+        progress("denoise", round(steps * (finished + count * done / total) / every), steps)
+
+    return report
 
 
 def _action_rollouts(
@@ -119,7 +141,9 @@ def _action_rollouts(
             samples = []
             for frame_HWC, call_seeds in starts:
                 call = arguments.chunk_call(config, request, canvas, k, frame_HWC, chunk_wanted, call_seeds)
-                drawn, details["engine"] = _run(model, config, call, progress)
+                finished = k * len(seeds) + len(samples)
+                report = _share(progress, finished, len(call_seeds), request.num_chunks * len(seeds))
+                drawn, details["engine"] = _run(model, config, call, report)
                 samples += drawn
             if kept:
                 kept.write(k, chunk_wanted, samples, details["engine"])
@@ -186,7 +210,7 @@ def _world_rollouts(
     if world.num_frames == 1 and "image" in wanted:
         wanted |= {"video"}  # Cosmos 3 returns the image as a video of one frame
     call = arguments.world_call(config, request, model, wanted, _seeds(config))
-    samples, facts = _run(model, config, call, progress)
+    samples, facts = _run(model, config, call, _share(progress, 0, 1, 1))
     rollouts = []
     for i, sample in enumerate(samples):
         started = time.perf_counter()

@@ -25,10 +25,30 @@ class NoGuardrail:
         return self
 
 
-def insists(cls: type) -> bool:
-    """Whether this is a Cosmos pipeline whose constructor builds a checker where it is given none."""
+def arguments(cls: type, wanted: bool) -> dict[str, Any]:
+    """What a plain pipeline's `from_pretrained` is given, so that its checker is on or off as `wanted`."""
     parameters = inspect.signature(cls).parameters
-    return ".cosmos." in cls.__module__ and "safety_checker" in parameters and "enable_safety_checker" not in parameters
+    if ".cosmos." not in cls.__module__:
+        return {}
+    if "enable_safety_checker" in parameters:
+        return {"enable_safety_checker": wanted}
+    return {"safety_checker": NoGuardrail()} if "safety_checker" in parameters and not wanted else {}
+
+
+def switch(pipe: Any, wanted: bool) -> dict[str, Any]:
+    """Switch the checker of a loaded modular pipeline; return `requested`, `effective`, and a `reason` where they differ.
+
+    diffusers' modular Cosmos 3 pipelines raise in every call until their checker is loaded or switched off.
+    """
+    if hasattr(pipe, "requires_safety_checker"):
+        (pipe.enable_safety_checker if wanted else pipe.disable_safety_checker)()
+        effective = bool(pipe.requires_safety_checker)
+    else:
+        effective = not isinstance(getattr(pipe, "safety_checker", None), NoGuardrail | None)
+    facts: dict[str, Any] = {"requested": wanted, "effective": effective}
+    if wanted and not effective:
+        facts["reason"] = f"{type(pipe).__name__} has no switch of this kind"
+    return facts
 
 
 def installed() -> bool:

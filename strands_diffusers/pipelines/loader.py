@@ -20,6 +20,7 @@ from strands_diffusers.config.schema import Dtype, ModelConfig, Offload
 from strands_diffusers.errors import MissingPackageError, ModelError, near_miss, one_line
 from strands_diffusers.pipelines import checkpoint, modular
 from strands_diffusers.pipelines import guardrail as guardrails
+from strands_diffusers.pipelines.steps import owners
 
 TWIN = "The embedded model does the same job anywhere: strands-diffusers experiment=pusht_action_policy."
 """What to type where large weights or a GPU are missing."""
@@ -56,6 +57,20 @@ class WorldModel:
     lock: threading.RLock = field(default_factory=threading.RLock)
     """One rollout at a time: a diffusers pipeline keeps state on itself while it runs."""
 
+
+_NOT_IN_THE_KEY = (
+    "name",
+    "repo",
+    "device",
+    "dtype",
+    "weights_gb",
+    "pixel_map",
+    "domains",
+    "chunk_sizes",
+    "scene",
+    "recommended",
+)
+"""Fields of the config that change nothing about the loaded object, or are in the key as what they resolved to."""
 
 _warm: OrderedDict[tuple[Any, ...], WorldModel] = OrderedDict()
 _lock = threading.RLock()
@@ -107,11 +122,7 @@ def check(config: ModelConfig) -> None:
         raise ModelError(f"model.lora.repo={lora} does not exist. Give a folder, a file or a Hub id.")
     if lora and importlib.util.find_spec("peft") is None:
         raise MissingPackageError("model.lora needs the package peft: pip install 'peft>=0.17'")
-    if (
-        config.guardrail
-        and config.pipeline == "Cosmos3OmniPipeline"
-        and not importlib.util.find_spec("cosmos_guardrail")
-    ):
+    if config.guardrail and "Cosmos" in (config.pipeline or "") and not guardrails.installed():
         raise MissingPackageError(
             "model.guardrail=true needs NVIDIA's safety checker (gated weights): pip install cosmos_guardrail, "
             "or switch it off with model.guardrail=false."
@@ -189,20 +200,11 @@ def resolve_dtype(config: ModelConfig, device: str) -> str:
 
 
 def _key(config: ModelConfig, location: Path | str, device: str, dtype: str) -> tuple[Any, ...]:
-    """Everything that changes the loaded object: local weights by their files' sizes and times."""
-    stamp = checkpoint.stamp(location) if isinstance(location, Path) else (config.revision, config.variant)
-    lora = tuple(dataclasses.asdict(config.lora).values())
-    return (
-        str(location),
-        stamp,
-        config.pipeline,
-        device,
-        dtype,
-        config.offload.value,
-        config.scheduler,
-        lora,
-        config.guardrail,
-    )
+    """Everything that changes the loaded object: every field but a few, and local files by their sizes and times."""
+    lora = Path(config.lora.repo or "").expanduser()
+    stamps = [checkpoint.stamp(path) for path in (location, lora) if isinstance(path, Path) and path != Path()]
+    fields = ((name, repr(value)) for name, value in vars(config).items() if name not in _NOT_IN_THE_KEY)
+    return (str(location), device, dtype, *stamps, *fields)
 
 
 def _extra_key(extra: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -231,31 +233,24 @@ def _load(
         arguments.update({k: v for k in ("revision", "variant") if (v := getattr(config, k))})
     elif config.variant:
         arguments["variant"] = config.variant
-    guardrail: dict[str, Any] = {"requested": config.guardrail, "effective": False}
-    if cls.__name__ == "Cosmos3OmniPipeline":
-        arguments["enable_safety_checker"] = config.guardrail
-    elif guardrails.insists(cls):
-        if not config.guardrail:
-            arguments["safety_checker"] = guardrails.NoGuardrail()
-    elif config.guardrail and not modular.has_guardrail(cls):
-        guardrail["reason"] = f"{cls.__name__} has no switch of this kind"
-    arguments |= extra
+    arguments |= guardrails.arguments(cls, config.guardrail) | extra
     try:
         with _without_bars():
             if modular.is_modular(cls):
-                pipe = modular.load(cls, location, arguments, guardrail=config.guardrail)
+                pipe = modular.load(cls, location, arguments)
             else:
                 pipe = getattr(diffusers, str(name)).from_pretrained(str(location), **arguments)
+            guardrail = guardrails.switch(pipe, config.guardrail)
     except ModelError:
         raise
     except Exception as error:
         twin = f" {TWIN}" if config.weights_gb else ""
         raise ModelError(f"cannot load {location}: {type(error).__name__}: {one_line(error, 300)}{twin}") from error
-    pipe.set_progress_bar_config(disable=True)
+    for owner in owners(pipe):
+        owner.set_progress_bar_config(disable=True)
     if config.scheduler:
         pipe.scheduler = getattr(diffusers, config.scheduler).from_config(pipe.scheduler.config)
     _load_lora(pipe, config)
-    guardrail["effective"] = not isinstance(getattr(pipe, "safety_checker", None), guardrails.NoGuardrail | None)
     _place(pipe, config.offload, device)
     return pipe, guardrail
 

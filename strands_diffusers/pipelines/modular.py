@@ -8,8 +8,6 @@ from typing import Any
 from strands_diffusers.errors import ModelError, near_miss
 from strands_diffusers.pipelines import catalog
 
-INDEX = "modular_model_index.json"
-
 
 def is_modular(pipe_or_class: Any) -> bool:
     """Whether this is a modular pipeline, or the class of one."""
@@ -19,12 +17,7 @@ def is_modular(pipe_or_class: Any) -> bool:
     return issubclass(cls, ModularPipeline)
 
 
-def has_guardrail(cls: type) -> bool:
-    """Whether this modular pipeline can run NVIDIA's safety checker."""
-    return hasattr(cls, "enable_safety_checker")
-
-
-def load(cls: Any, location: Path | str, arguments: dict[str, Any], *, guardrail: bool = False) -> Any:
+def load(cls: Any, location: Path | str, arguments: dict[str, Any]) -> Any:
     """Read the configuration, load every component that has weights, and check that none is missing.
 
     `arguments` are those of `from_pretrained`; `workflow` among them loads only what that workflow needs.
@@ -34,10 +27,7 @@ def load(cls: Any, location: Path | str, arguments: dict[str, Any], *, guardrail
     pipe = cls(pretrained_model_name_or_path=str(location), **options)  # from_pretrained would choose a class by itself
     arguments.pop("low_cpu_mem_usage", None)
     pipe.load_components([name for name, spec in _weighted(pipe).items() if spec.type_hint is not None], **arguments)
-    weighted = [
-        name for name, spec in pipe._component_specs.items() if spec.default_creation_method == "from_pretrained"
-    ]
-    missing = [name for name in weighted if getattr(pipe, name, None) is None]
+    missing = [name for name in _weighted(pipe) if getattr(pipe, name, None) is None]
     needed = [
         name for name in missing if name in ("transformer", "unet", "vae", "scheduler") or name.startswith("text_")
     ]

@@ -96,7 +96,7 @@ def _dtype(request: Request, loading: dict[str, Any]) -> Dtype:
 
 def _guardrail(name: str, repo: str, loading: dict[str, Any]) -> tuple[bool, list[str]]:
     """NVIDIA's safety checker: as asked; else on for NVIDIA's own checkpoints where its package is installed."""
-    if name.endswith("ModularPipeline") or "Cosmos" not in name:
+    if "Cosmos" not in name:
         return False, []
     if _GUARDRAIL in loading:
         return bool(loading.pop(_GUARDRAIL)), []

@@ -8,6 +8,7 @@ import numpy as np
 
 from strands_diffusers.pipelines import catalog
 from strands_diffusers.pipelines.engine.base import Call, Engine, Progress, Sample, generator
+from strands_diffusers.pipelines.steps import watched
 
 
 class EagerEngine(Engine):
@@ -34,19 +35,13 @@ class EagerEngine(Engine):
         if "output_type" in known:
             other = "mesh" if _makes_mesh(pipe, call) else "np"
             arguments["output_type"] = self.output_type if cosmos3 else other
-        if progress is not None and "callback_on_step_end" in known:
-            done, samples = index, len(call.seeds)
-
-            def report(owner: Any, step: int, _timestep: Any, _tensors: Any) -> dict[str, Any]:
-                total = int(
-                    getattr(owner, "num_timesteps", None) or call.arguments.get("num_inference_steps", step + 1)
-                )
-                progress(done * total + step + 1, samples * total)
-                return {}
-
-            arguments["callback_on_step_end"] = report
+        samples = len(call.seeds)
+        report = None if progress is None else lambda done, total: progress(index * total + done, samples * total)
         started = time.perf_counter()
-        output = pipe(**{name: value for name, value in arguments.items() if name in known or name in call.arguments})
+        with watched(pipe, report):
+            output = pipe(
+                **{name: value for name, value in arguments.items() if name in known or name in call.arguments}
+            )
         seconds = {"pipeline": time.perf_counter() - started}
         return _sample(output, seconds) if cosmos3 else Sample(raw=output, seconds=seconds)
 

@@ -1,0 +1,130 @@
+"""What is loaded, what is kept warm, and what is refused before a weight is read."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_cosmos3 import build_tiny_cosmos3
+
+from strands_diffusers.config.schema import Dtype, LoraConfig, ModelConfig, Offload, Recommended, Scene
+from strands_diffusers.errors import MissingPackageError
+from strands_diffusers.pipelines import checkpoint, guardrail, loader
+
+FIELDS = {
+    "pipeline": st.sampled_from(["Cosmos3OmniPipeline", "WanPipeline", None]),
+    "revision": st.sampled_from(["main", "v2", None]),
+    "variant": st.sampled_from(["fp16", "ema", None]),
+    "offload": st.sampled_from(list(Offload)),
+    "scheduler": st.sampled_from(["UniPCMultistepScheduler", "EulerDiscreteScheduler", None]),
+    "lora": st.builds(LoraConfig, st.sampled_from(["a/b", None]), st.sampled_from(["x", None]), st.floats(0, 2)),
+    "guardrail": st.booleans(),
+    "low_cpu_mem_usage": st.booleans(),
+}
+BESIDE = {
+    "name": st.sampled_from(["custom", "mine"]),
+    "weights_gb": st.sampled_from([None, 33.0]),
+    "pixel_map": st.booleans(),
+    "domains": st.sampled_from([None, ["pusht"]]),
+    "chunk_sizes": st.sampled_from([None, [16]]),
+    "scene": st.sampled_from([None, *Scene]),
+    "recommended": st.sampled_from([{}, {"policy": Recommended(8)}]),
+}
+
+
+def key(config: ModelConfig, device: str = "cpu", dtype: str = "float32"):
+    return loader._key(config, "owner/name", device, dtype)
+
+
+def test_every_field_of_the_model_is_known_to_change_the_loaded_object_or_not() -> None:
+    others = {"repo", "device", "dtype"}  # in the key as what they resolved to
+    assert {field.name for field in dataclasses.fields(ModelConfig)} == set(FIELDS) | set(BESIDE) | others
+    assert key(ModelConfig("a", "b/c"), device="cuda:0") != key(ModelConfig("a", "b/c"))
+    assert key(ModelConfig("a", "b/c"), dtype="bfloat16") != key(ModelConfig("a", "b/c"))
+
+
+@settings(derandomize=True, max_examples=100)
+@given(st.fixed_dictionaries(FIELDS), st.fixed_dictionaries(FIELDS), *[st.fixed_dictionaries(BESIDE)] * 2)
+def test_two_models_share_a_warm_one_only_if_nothing_differs_that_changes_it(one, other, beside, beside_other) -> None:
+    names = [key(ModelConfig(repo="owner/name", **a, **b)) for a, b in ((one, beside), (other, beside_other))]
+    assert (names[0] == names[1]) == (one == other)
+
+
+def test_a_warm_local_model_is_not_handed_out_for_another_variant(tmp_path) -> None:
+    folder = build_tiny_cosmos3(tmp_path / "model")
+    from diffusers import Cosmos3OmniTransformer
+
+    transformer = Cosmos3OmniTransformer.from_pretrained(folder / "transformer")
+    with torch.no_grad():
+        transformer.proj_in.bias.fill_(7.0)
+    transformer.save_pretrained(folder / "transformer", variant="ema")
+    config = ModelConfig("custom", str(folder), device="cpu", dtype=Dtype.float32)
+
+    plain = loader.load(config)[0].pipe.transformer.proj_in.bias
+    ema = loader.load(dataclasses.replace(config, variant="ema"))[0].pipe.transformer.proj_in.bias
+
+    assert (ema == 7.0).all()
+    assert not (plain == 7.0).any()
+    loader.clear()
+
+
+def test_a_lora_that_is_trained_on_is_another_model(tmp_path) -> None:
+    lora = tmp_path / "lora.safetensors"
+    config = ModelConfig("custom", checkpoint.ASSET + "cosmos3_pusht", lora=LoraConfig(str(lora)))
+    lora.write_bytes(b"one")
+    before = loader._key(config, "x/y", "cpu", "float32"), checkpoint.fingerprint(config)
+    lora.write_bytes(b"other")
+    after = loader._key(config, "x/y", "cpu", "float32"), checkpoint.fingerprint(config)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A checkpoint as NVIDIA's are: nothing in it says that the checker is off."""
+    folder = tmp_path_factory.mktemp("guarded")
+    build_tiny_cosmos3(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index.pop("enable_safety_checker")
+    (folder / "model_index.json").write_text(json.dumps(index))
+    yield folder
+    loader.clear()
+    shutil.rmtree(folder)
+
+
+def test_a_modular_cosmos_3_pipeline_runs_with_its_guardrail_switched_off(guarded) -> None:
+    config = ModelConfig("custom", str(guarded), pipeline="Cosmos3OmniModularPipeline", device="cpu")
+    model, _ = loader.load(config)
+
+    assert model.guardrail == {"requested": False, "effective": False}
+    made = model.pipe(
+        prompt="a", num_frames=5, height=32, width=32, num_inference_steps=1, output="videos", output_type="np"
+    )
+    assert made.shape == (5, 32, 32, 3)
+
+
+def test_a_modular_cosmos_3_pipeline_that_is_guarded_refuses_what_the_checker_refuses(guarded) -> None:
+    class Checker(guardrail.NoGuardrail):
+        def check_text_safety(self, prompt: str) -> bool:
+            return prompt != "Harm."
+
+    config = ModelConfig("custom", str(guarded), pipeline="Cosmos3OmniModularPipeline", device="cpu")
+    pipe = loader.load(config)[0].pipe
+    pipe.safety_checker = Checker()  # the gated weights are not here: what stands in the checker's place is
+
+    assert guardrail.switch(pipe, wanted=True) == {"requested": True, "effective": True}
+    with pytest.raises(ValueError, match="unsafe"):
+        pipe(prompt="Harm.", num_frames=5, height=32, width=32, num_inference_steps=1)
+    guardrail.switch(pipe, wanted=False)
+
+
+@pytest.mark.skipif(guardrail.installed(), reason="NVIDIA's package is installed")
+@pytest.mark.parametrize(
+    "pipeline", ["Cosmos3OmniPipeline", "Cosmos3OmniModularPipeline", "Cosmos2_5_PredictBasePipeline"]
+)
+def test_a_guardrail_whose_package_is_missing_is_refused_before_the_load(pipeline: str) -> None:
+    with pytest.raises(MissingPackageError, match="pip install cosmos_guardrail"):
+        loader.check(ModelConfig("custom", "nvidia/x", pipeline=pipeline, guardrail=True, device="cpu"))
