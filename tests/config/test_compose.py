@@ -119,8 +119,17 @@ def test_an_output_that_the_mode_cannot_give_is_refused_with_the_reason(mode, ou
         compose.compose([f"condition={mode}", f"output=[{output}]", "prompt=push"])
 
 
-def test_the_droid_policy_checkpoint_is_no_drop_in():
-    overrides = ["model=custom", "model.repo=nvidia/Cosmos3-Nano-Policy-DROID", "domain=droid", "prompt=push"]
+@pytest.mark.parametrize(
+    "repo",
+    [
+        "nvidia/Cosmos3-Nano-Policy-DROID",
+        "nvidia/Cosmos3-Edge-Policy-DROID",
+        "someone/cosmos3-super-policy",
+        "/models/models--nvidia--Cosmos3-Edge-Policy-LIBERO/snapshots/1",
+    ],
+)
+def test_no_policy_checkpoint_of_cosmos_3_is_a_drop_in(repo):
+    overrides = ["model=custom", f"model.repo={repo}", "domain=droid", "prompt=push"]
 
     with pytest.raises(ConfigError, match=r"8 absolute joint positions.*Use model=cosmos3_nano domain=droid"):
         compose.compose(overrides)
