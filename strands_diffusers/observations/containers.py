@@ -12,6 +12,12 @@ _TOP_LEVEL = b"ftyp styp moov moof mdat free skip wide uuid sidx mfra meta pdin 
 """Boxes that may follow one another in an MP4 or QuickTime file."""
 
 
+def is_gif(path: Path) -> bool:
+    """Whether the file says that it is a GIF, whatever its name."""
+    with path.open("rb") as stream:
+        return stream.read(4) == b"GIF8"
+
+
 def missing_end(path: Path) -> str | None:
     """Say what is missing at the end of a clip file, or return None where nothing is (or the container is another)."""
     size = path.stat().st_size

@@ -5,13 +5,16 @@ Array suffixes: F frames, H height, W width, C channels (RGB).
 
 from __future__ import annotations
 
+import io
 import re
+import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
-from strands_diffusers.errors import ObservationError
+from strands_diffusers.errors import ObservationError, one_line
 from strands_diffusers.lazy import np
-from strands_diffusers.observations.media import MAX_DECODED_BYTES, check_file
+from strands_diffusers.observations.media import MAX_DECODED_BYTES, MAX_PIXELS, TRANSPARENT, check_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Files that are read as images."""
@@ -19,51 +22,70 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _ACCEPTED = "An image is an 8-bit png, jpg or webp."
 
 
-def read_image(path: Path, name: str = "") -> np.ndarray:
-    """Read one image, turned as its EXIF orientation says.
+def read_image(source: Path | bytes, name: str = "") -> np.ndarray:
+    """Read one image, a file or its bytes, turned as its EXIF orientation says; of an MPO (a phone's JPEG) the first.
 
     Shapes: -> uint8 `[H, W, 3]`, RGB.
-    Raises: `ObservationError` for a file that is missing, empty, truncated or no image, and for what has no exact 8-bit
-        RGB form: 16 bits, CMYK, transparency, animation. `name` (by default the path) stands in front.
+    Raises: `ObservationError` for a file that is missing, empty, truncated, too large or no image, and for what has no
+        exact 8-bit RGB form: 16 bits, CMYK, transparency, animation. `name` (by default the path) stands in front.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    name = name or str(path)
-    check_file(path, name)
+    name = name or str(source)
+    head = check_file(source, name) if isinstance(source, Path) else source
+    if head[1:4] == b"PNG" and head[24:25] == b"\x10":  # Pillow opens 16-bit colour as if it had 8
+        raise ObservationError(f"{name} has 16 bits a channel, which 8-bit RGB cannot hold exactly. {_ACCEPTED}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
-                if (count := getattr(image, "n_frames", 1)) > 1:
-                    raise ObservationError(f"{name} is an animation of {count} images. Convert it to mp4 or gif.")
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                return _rgb(upright, name)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with (
+            warnings.catch_warnings(action="ignore"),  # of broken metadata and of sizes, which are checked here
+            Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image,
+        ):
+            _check_header(image, name)
+            image.load()
+            return _rgb(ImageOps.exif_transpose(image), name)
+    except ObservationError:
+        raise
+    except Image.DecompressionBombError as error:
         raise ObservationError(f"{name} is too large for an observation ({error}).") from error
     except UnidentifiedImageError as error:
         raise ObservationError(f"{name} is not an image. {_ACCEPTED}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what PIL raises for broken files
-        raise ObservationError(f"{name} is truncated or damaged ({error}). {_ACCEPTED}") from error
+    except _BROKEN as error:
+        raise ObservationError(f"{name} is truncated or damaged ({one_line(error, 120)}). {_ACCEPTED}") from error
 
 
-def _rgb(image: object, name: str) -> np.ndarray:
-    from PIL.Image import Image
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    struct.error,
+    MemoryError,
+)
+"""What Pillow raises for broken files."""
 
-    assert isinstance(image, Image)
-    if image.mode == "P" and "transparency" in image.info:
+
+def _check_header(image: Any, name: str) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ObservationError(f"{name} is too large for an observation: {width}x{height} pixels.")
+    if image.format != "MPO" and (count := getattr(image, "n_frames", 1)) > 1:
+        raise ObservationError(f"{name} is an animation of {count} images. Convert it to mp4 or gif.")
+
+
+def _rgb(image: Any, name: str) -> np.ndarray:
+    if image.has_transparency_data:
         image = image.convert("RGBA")
-    if image.mode in ("RGBA", "LA", "PA"):
         if image.getchannel("A").getextrema() != (255, 255):
-            raise ObservationError(
-                f"{name} has transparent pixels, and nobody knows what is behind them. Save it without transparency."
-            )
-        image = image.convert("RGBA")
+            raise ObservationError(f"{name} {TRANSPARENT}")
     elif image.mode not in ("RGB", "L", "P", "1"):
         raise ObservationError(
             f"{name} has pixels of mode {image.mode}, which 8-bit RGB cannot hold exactly. {_ACCEPTED}"
         )
-    return np.asarray(image.convert("RGB"), np.uint8).copy()
+    return np.array(image.convert("RGB"), np.uint8)
 
 
 def read_folder(directory: Path, start: int = 0, num_frames: int | None = None, stride: int = 1) -> np.ndarray:
@@ -79,15 +101,14 @@ def read_folder(directory: Path, start: int = 0, num_frames: int | None = None, 
         raise ObservationError(f"{directory} has no frame {start}: it holds {len(files)} images.")
     frames: list[np.ndarray] = []
     for path in chosen:
-        frame_HWC = read_image(path)
-        if frames and frame_HWC.shape != frames[0].shape:
-            (height, width), (first_height, first_width) = frame_HWC.shape[:2], frames[0].shape[:2]
+        frames.append(read_image(path))
+        if frames[-1].shape != frames[0].shape:
+            (height, width), (first_height, first_width) = frames[-1].shape[:2], frames[0].shape[:2]
             raise ObservationError(
                 f"{path} is {width}x{height}, and {chosen[0].name} before it is {first_width}x{first_height}: "
                 "the frames of one clip must all be of one size."
             )
-        frames.append(frame_HWC)
-        if len(frames) * frame_HWC.nbytes > MAX_DECODED_BYTES:
+        if len(chosen) * frames[0].nbytes > MAX_DECODED_BYTES:
             raise ObservationError(
                 f"{directory} takes more than {MAX_DECODED_BYTES >> 30} GiB once decoded. "
                 "Pick frames with @start:N and @stride:N."
@@ -96,7 +117,10 @@ def read_folder(directory: Path, start: int = 0, num_frames: int | None = None, 
 
 
 def frame_files(directory: Path) -> list[Path]:
-    """The images of a folder in natural order; `ObservationError` where there are none, or the folder is no clip."""
+    """The images of a folder in natural order.
+
+    Raises: `ObservationError` where there are none, the folder is no clip, or an image is a link that leads out of it.
+    """
     if (directory / "manifest.json").is_file():
         raise ObservationError(f"{directory} is a finished run, not a folder of frames. Type run:{directory}.")
     if (directory / "meta" / "info.json").is_file():
@@ -110,8 +134,14 @@ def frame_files(directory: Path) -> list[Path]:
             for p in directory.iterdir()
             if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
         ]
+        home = directory.resolve()
+        astray = [path.name for path in files if path.is_symlink() and not path.resolve().is_relative_to(home)]
     except OSError as error:
         raise ObservationError(f"{directory} cannot be read: {error.strerror}.") from error
+    if astray:
+        raise ObservationError(
+            f"{directory / min(astray)} is a link that leads out of the folder. Copy the frames: cp -rL {directory} NEW."
+        )
     if not files:
         raise ObservationError(f"{directory} is a folder without images. {_ACCEPTED}")
     return sorted(files, key=lambda path: (_natural(path.name), path.name))

@@ -1,34 +1,39 @@
 """Decode clips: exact frames out of ffmpeg, at the clip's own rate, or one clear error.
 
 Pixels: rgb24 through ffmpeg's default conversion, byte for byte what `ffmpeg -i CLIP -pix_fmt rgb24` and
-`imageio_ffmpeg.read_frames` give (a rotation tag is applied, as every player does). Frames are neither repeated nor
-dropped to fit a rate. Any complaint of the decoder is an error: a truncated or damaged clip is never shortened in
-silence. The binary is imageio-ffmpeg's, which decodes AV1, H.264, H.265, VP9 and GIF.
+`imageio_ffmpeg.read_frames` give: colour range and matrix as the clip says, a rotation tag applied, an edit list kept, as
+players do. Frames are neither repeated nor dropped to fit a rate. What 8-bit RGB with square pixels cannot show as a
+player would is refused with the command that converts it. Any complaint of the decoder is an error: a truncated or
+damaged clip is never shortened in silence. The binary is imageio-ffmpeg's, which decodes AV1, H.264, H.265, VP9 and GIF.
 
-Array suffixes: F frames, H height, W width, C channels (RGB).
+Array suffixes: F frames, H height, W width, C channels (RGB, or RGBA inside this module).
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tempfile
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.lazy import np
-from strands_diffusers.observations.containers import missing_end
+from strands_diffusers.observations.containers import is_gif, missing_end
 
 CLIP_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif")
 """Files that are read as clips."""
 
-MAX_DECODED_BYTES = 4 << 30
+MAX_DECODED_BYTES = 2 << 30
 """Most memory that the frames of one clip may take."""
+
+MAX_PIXELS = 64 << 20
+"""Most pixels of one frame or image: an 8K frame has half as many."""
 
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 """Demuxers that may open a clip. Playlists are not among them: they would read other files."""
@@ -49,18 +54,7 @@ class Clip(NamedTuple):
     """False where the frames are not evenly spaced in time, so that `fps` is only their mean rate."""
 
     first_s: float = 0.0
-    """Time of the first of these frames, counted from `from_s` [s]."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a clip is, without decoding it."""
-
-    num_frames: int
-    height: int
-    width: int
-    fps: float
-    codec: str
+    """Time stamp of the first of these frames in the clip [s]; the clip's own first one need not be 0."""
 
 
 def read_clip(
@@ -74,11 +68,12 @@ def read_clip(
 ) -> Clip:
     """Decode frames `start`, `start + stride`, ... of a clip, at most `num_frames` of them.
 
-    `from_s`: frame 0 is the first one at or after this time [s] of the clip. It is sought, not decoded up to, and is
+    `from_s`: frame 0 is the first one whose time stamp is this [s] or later. It is sought, not decoded up to, and is
         exact: half a frame before the wanted frame's own time gives that frame and no other.
     Shapes: -> frames uint8 `[F, H, W, 3]`; F is smaller than `num_frames` only where a whole, undamaged clip ends.
     Raises: `ObservationError`, with `name` (by default the path) in front, for a file that is missing, empty,
-        truncated, damaged, not a clip, without a video stream, or shorter than `start`.
+        truncated, damaged, too large, not a clip, without a video stream or with several, or shorter than `start`, and
+        for frames that 8-bit RGB cannot show: transparent, HDR, deeper than 10 bits, interlaced, not of square pixels.
     """
     name = name or str(path)
     _check_clip(path, name)
@@ -87,37 +82,42 @@ def read_clip(
     clip = _cache.get(key)
     if clip is None:
         clip = _decode(path, start, num_frames, stride, name, from_s)
-        _cache.put(key, clip)
+        if not _cache.put(key, clip):
+            return clip
     return clip._replace(frames_FHWC=clip.frames_FHWC.copy())
 
 
-def probe(path: Path, name: str = "") -> Probe:
-    """Count a clip's frames and read its size, rate and codec; every packet is read, none decoded.
+def frame_times(path: Path, name: str = "", *, decode: bool = False) -> np.ndarray:
+    """Time stamps of all frames that a player shows, in order, float64 `[F]` [s]; by default no frame is decoded.
 
-    Raises: `ObservationError` as `read_clip` does.
+    `decode`: count what the decoder gives (VP8 has packets without a frame of their own).
+    Raises: `ObservationError` as `read_clip` does for a file that is no whole clip.
     """
     name = name or str(path)
     _check_clip(path, name)
-    packets = bytearray()
-    log = _run([*_input(path), "-c", "copy", "-f", "framecrc", "-"], packets, name)
-    stream = re.search(r"Stream #.*?: Video: (\w+).*?, (\d+)x(\d+).*?, ([\d.]+k?) fps", log)
-    count = sum(not line.startswith(b"#") for line in packets.splitlines())
-    if stream is None or not count:
-        raise ObservationError(f"{name} holds no video frames. {_ACCEPTED}")
-    fps = float(stream[4].rstrip("k")) * (1000 if stream[4].endswith("k") else 1)
-    return Probe(count, int(stream[3]), int(stream[2]), fps, stream[1])
+    listed = ["-fps_mode", "passthrough", "-c:v", "rawvideo"] if decode else ["-c", "copy"]
+    packets, _ = _run([*_input(path), *listed, "-f", "framecrc", "-"], name)
+    lines = packets.decode(errors="replace").splitlines()
+    tick = next((Fraction(line.split()[-1]) for line in lines if line.startswith("#tb 0:")), Fraction(0))
+    shown = [line.split(",") for line in lines if line[:1] not in ("", "#") and not re.search(r"F=0x[4-7]\b", line)]
+    return np.sort(np.array([int(fields[2]) for fields in shown], np.float64) * float(tick))
 
 
-def check_file(path: Path, name: str) -> None:
-    """Raise `ObservationError` unless `path` is a readable, non-empty file."""
+def check_file(path: Path, name: str) -> bytes:
+    """The first bytes of a file; `ObservationError` unless `path` is a readable, non-empty file."""
     try:
         if not path.is_file():
             raise ObservationError(f"{name} {'is not a file' if path.exists() else 'does not exist'}.")
         with path.open("rb") as stream:
-            if not stream.read(1):
+            if not (head := stream.read(40)):
                 raise ObservationError(f"{name} is empty (0 bytes).")
     except OSError as error:
         raise ObservationError(f"{name} cannot be read: {error.strerror}.") from error
+    if head.startswith(b"version https://git-lfs.github.com/"):
+        raise ObservationError(
+            f"{name} is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull, in the folder of the clone."
+        )
+    return head
 
 
 def _check_clip(path: Path, name: str) -> None:
@@ -128,104 +128,199 @@ def _check_clip(path: Path, name: str) -> None:
 
 _ACCEPTED = "A clip is mp4, webm, mkv, mov, avi or gif."
 _TAG = re.compile(r"^(?:\[[^\]]*\] )*\[(error|fatal|panic)\] (.*)$", re.MULTILINE)
+_FRAME = re.compile(
+    r"\] n: *\d+ pts: *(?P<pts>-?\d+|NOPTS) .*? fmt:(?P<format>\w+) .*?sar:(?P<sar>\d+/\d+) s:(?P<size>\d+x\d+) "
+    r"i:(?P<order>\S)"
+)
 
 
-def _input(path: Path, from_s: float = 0.0) -> list[str]:
+def _input(path: Path, from_s: float = 0.0, decoder: str = "") -> list[str]:
     """Options that open one local file and nothing else, and choose its first video stream (no cover art)."""
     import imageio_ffmpeg
 
     return [
         imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "level+info", "-xerror",
-        "-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS,
-        *(["-ss", f"{from_s:.6f}"] if from_s > 0 else []), "-i", f"file:{path.absolute()}",
-        "-map", "0:V:0",
+        "-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-max_pixels", str(MAX_PIXELS),
+        *(["-c:v", decoder] if decoder else []), "-copyts",
+        *(["-ss", f"{from_s:.6f}"] if from_s > 0 else []), "-i", f"file:{path.absolute()}", "-map", "0:V:0",
     ]  # fmt: skip
 
 
-def _run(command: list[str], sink: bytearray, name: str) -> str:
-    """Run ffmpeg, collect its standard output in `sink`, and return its log; a complaint is an `ObservationError`."""
+def _run(command: list[str], name: str, begun: Callable[[str], None] = lambda log: None) -> tuple[bytearray, str]:
+    """Run ffmpeg and return its standard output and its log; a complaint of its own is an `ObservationError`.
+
+    `begun` is called once, with the log so far, when the first bytes come.
+    """
+    sink = bytearray()
     with tempfile.TemporaryFile() as log_file:
+
+        def log() -> str:  # pread: ffmpeg writes on at the same file offset
+            return os.pread(log_file.fileno(), os.fstat(log_file.fileno()).st_size, 0).decode(errors="replace")
+
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log_file, stdin=subprocess.DEVNULL)
         assert process.stdout is not None
         try:
-            _drain(process.stdout, sink, name)
+            while block := process.stdout.read(1 << 22):
+                if not sink:
+                    begun(log())
+                sink += block
+                _check_size(len(sink), name)
         except BaseException:
             process.kill()
             raise
         finally:
             process.stdout.close()
             process.wait()
-        log_file.seek(0)
-        log = log_file.read().decode(errors="replace")
-    complaints = [text for _, text in _TAG.findall(log)]
-    if "matches no streams" in log:
+        text = log()
+    if "matches no streams" in text:
         raise ObservationError(f"{name} holds no video stream. {_ACCEPTED}")
+    if "exceeds specified max pixel count" in text:
+        raise ObservationError(
+            f"{name} has frames of more than {MAX_PIXELS >> 20} million pixels. Scale it down first."
+        )
+    complaints = [words for _, words in _TAG.findall(text)]
     if complaints or process.returncode > 0:
         first = complaints[0].strip() if complaints else f"ffmpeg left with status {process.returncode}"
         first = re.sub(r"file:\S+", "the file", first).rstrip(".")
         raise ObservationError(f"{name} is truncated, damaged or not a clip (decoder: {first}). {_ACCEPTED}")
-    return log
+    return sink, text
 
 
-def _drain(stream: IO[bytes], sink: bytearray, name: str) -> None:
-    while block := stream.read(1 << 22):
-        sink += block
-        if len(sink) > MAX_DECODED_BYTES:
-            raise ObservationError(
-                f"{name} takes more than {MAX_DECODED_BYTES >> 30} GiB once decoded. "
-                "Cut it to the part that the rollout needs, or pick frames with @start:N and @stride:N."
-            )
+def _check_size(num_bytes: int, name: str) -> None:
+    if num_bytes > MAX_DECODED_BYTES:
+        raise ObservationError(
+            f"{name} takes more than {MAX_DECODED_BYTES >> 30} GiB once decoded. Cut it to what the rollout needs, or "
+            "pick frames with @start:N and @stride:N."
+        )
 
 
 def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: str, from_s: float) -> Clip:
+    first_s = _first_stamp(path, name) if from_s > 0 else 0.0
     chosen = f"select='gte(n,{start})*not(mod(n-{start},{stride}))',showinfo=checksum=0"
     limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
-    output = ["-vf", chosen, "-fps_mode", "passthrough", *limit, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    pixels = bytearray()
-    log = _run([*_input(path, from_s), *output], pixels, name)
-    sizes = set(re.findall(r"\] n: *\d+ pts:.*? s:(\d+)x(\d+) ", log))
-    if not pixels or not sizes:
+
+    def begun(log: str) -> None:
+        """Refuse before decoding what would not fit into memory."""
+        if (frame := _FRAME.search(log)) is None:
+            return
+        width, height = map(int, frame["size"].split("x"))
+        frame_bytes = width * height * 3
+        most = path.stat().st_size // _LEAST_PACKET_BYTES if num_frames is None else num_frames
+        if most * frame_bytes > MAX_DECODED_BYTES:
+            _check_size(len(frame_times(path, name)[start::stride][:num_frames]) * frame_bytes, name)
+
+    def run(decoder: str, pixel_format: str) -> tuple[bytearray, str]:
+        output = ["-vf", chosen, "-fps_mode", "passthrough", *limit, "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
+        return _run([*_input(path, max(0.0, from_s - first_s), decoder), *output], name, begun)
+
+    channels = 4 if is_gif(path) else 3
+    pixels, log = run("", "rgba" if channels == 4 else "rgb24")
+    frames = list(_FRAME.finditer(log))
+    if not pixels or not frames:
         where = f"has no frame {start}" if start else f"ends before {from_s:g} s" if from_s else "holds no video frames"
-        raise ObservationError(
-            f"{name} {where}{_length(path, name) if start or from_s else ''}. "
-            f"{'' if start or from_s else _ACCEPTED}".strip()
-        )
-    if len(sizes) > 1:
-        raise ObservationError(
-            f"{name} changes its frame size midway ({' and '.join('x'.join(s) for s in sorted(sizes))})."
-        )
-    width, height = map(int, sizes.pop())
-    frames_FHWC = np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
-    fps, even = _rate(log, len(frames_FHWC), stride)
-    stamp, tick = re.search(r"\] n: *0 pts: *(-?\d+) ", log), _fraction(log, "config in time_base")
-    return Clip(frames_FHWC, fps, even, float(int(stamp[1]) * tick) if stamp and tick else 0.0)
+        there = f": it has {len(frame_times(path, name, decode=True))} frames." if start or from_s else f". {_ACCEPTED}"
+        raise ObservationError(f"{name} {where}{there}")
+    if why := _unshowable(log, frames):
+        raise ObservationError(f"{name} {why}")
+    hidden_alpha = re.search(r"alpha_mode *: 1", log)
+    if channels == 3 and (hidden_alpha or any(_ALPHA.match(frame["format"]) for frame in frames)):
+        codec = re.search(r": Video: (\w+)", log)
+        decoder = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(codec[1], "") if hidden_alpha and codec else ""
+        channels, (pixels, _) = 4, run(decoder, "rgba")
+    width, height = map(int, frames[0]["size"].split("x"))
+    frames_FHWC = np.frombuffer(pixels, np.uint8).reshape(-1, height, width, channels)
+    if channels == 4:
+        if frames_FHWC[..., 3].min() < 255:
+            raise ObservationError(f"{name} {TRANSPARENT}")
+        frames_FHWC = np.ascontiguousarray(frames_FHWC[..., :3])
+    tick = _fraction(log, "config in time_base")
+    stamps = [int(frame["pts"]) for frame in frames[: len(frames_FHWC)] if frame["pts"] != "NOPTS"]
+    fps, even = _rate(stamps, tick, _fraction(log, "frame_rate"), stride, len(frames_FHWC))
+    return Clip(frames_FHWC, fps, even, float(stamps[0] * tick) if stamps else from_s)
 
 
-def _length(path: Path, name: str) -> str:
-    return f": it has {probe(path, name).num_frames} frames"
+_LEAST_PACKET_BYTES = 8
+"""No container spends fewer on a frame."""
+
+TRANSPARENT = "has transparent pixels, and nobody knows what is behind them. Save it without transparency."
+_ALPHA = re.compile(r"yuva|gbrap|rgba|bgra|argb|abgr|ya\d|pal8|ayuv|vuya")
+_CONVERT = "Convert it first: ffmpeg -i CLIP {} NEW.mp4"
+_SQUARE = _CONVERT.format('-vf "scale=trunc(iw*sar/2)*2:ih,setsar=1"')
+_TO_SDR = _CONVERT.format(
+    "-vf zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable,zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
+)
+_NO_SDR = {"smpte2084": "HDR, PQ", "arib-std-b67": "HDR, HLG"} | dict.fromkeys(
+    ("linear", "log100", "log316", "smpte428")
+)
+"""Transfer functions that make 8-bit RGB a washed-out picture."""
 
 
-def _rate(log: str, num_frames: int, stride: int) -> tuple[float, bool]:
+def _unshowable(log: str, frames: Sequence[re.Match[str]]) -> str | None:
+    """Why these frames are not, as they stand, the 8-bit RGB that a player shows; None where they are."""
+    header = log.partition("Stream mapping:")[0]
+    streams = re.findall(r"Stream #0:\d.*: Video: .*", header)
+    if (count := sum("attached pic" not in line and "thumbnails" not in line for line in streams)) > 1:
+        return f"holds {count} videos. Keep one of them: ffmpeg -i CLIP -map 0:v:0 -c copy NEW.mp4"
+    if len(sizes := {frame["size"] for frame in frames}) > 1:
+        return f"changes its frame size midway ({' and '.join(sorted(sizes))})."
+    for transfer in set(re.findall(r"color_trc:(\S+)", log)) & set(_NO_SDR):
+        return f"has colours that are not for a plain screen ({_NO_SDR[transfer] or transfer}). {_TO_SDR}"
+    if re.search(r"DOVI configuration record:.* profile: 5\b", header):
+        return f"has Dolby Vision colours alone. {_TO_SDR}"
+    if re.search(r"color_(primaries|space):bt2020", log):
+        return f"has colours of a wider gamut (BT.2020). {_CONVERT.format('-vf zscale=p=bt709:t=bt709:m=bt709')}"
+    for pixel_format in {frame["format"] for frame in frames}:
+        if re.match(r"gray(?!8?$)", pixel_format):
+            return f"has {pixel_format} pixels, which 8-bit RGB cannot hold: a depth map is no picture."
+        if re.search(r"[lb]e$", pixel_format) and not re.search(
+            r"(?<!\d)0?(9|[2-4]?10|565|555|444)[lb]e$", pixel_format
+        ):
+            return f"has {pixel_format} pixels, which 8-bit RGB cannot hold. {_CONVERT.format('-pix_fmt yuv420p')}"
+    if any(abs(ratio - 1) > 0.01 for frame in frames if (ratio := _ratio(frame["sar"]))):
+        return f"has pixels that are not square ({frames[0]['sar']}). {_SQUARE}"
+    if any(frame["order"] in "TB" for frame in frames):
+        return f"is interlaced: each frame shows two moments. {_CONVERT.format('-vf bwdif=mode=send_frame')}"
+    for angle in re.findall(r"rotation of (-?[\d.]+) degrees", header):
+        if abs(float(angle) / 90 - round(float(angle) / 90)) > 0.01:
+            return f"is to be shown turned by {float(angle):g} degrees, which only multiples of 90 can be."
+    return None
+
+
+def _ratio(text: str) -> float:
+    above, below = map(int, text.split("/"))
+    return above / below if below else 0.0
+
+
+def _first_stamp(path: Path, name: str) -> float:
+    """Where ffmpeg counts the time of a file from: the earliest time stamp of its streams [s]."""
+    command = [*_input(path), "-t", "0", "-c", "copy", "-f", "null", "-"]
+    found = re.search(r"Duration: .*?, start: (-?[\d.]+)", _run(command, name)[1])
+    return float(found[1]) if found else 0.0
+
+
+def _rate(stamps: Sequence[int], tick: Fraction, nominal: Fraction, stride: int, num_frames: int) -> tuple[float, bool]:
     """Rate of the frames that were read [Hz], and whether each lies on its own place of an even grid in time."""
-    nominal, tick = _fraction(log, "frame_rate"), _fraction(log, "config in time_base")
-    fps = float(nominal / stride) if nominal else 0.0
-    stamps = [int(pts) for pts in re.findall(r"\] n: *\d+ pts: *(-?\d+) ", log)][:num_frames]
-    if len(stamps) < 2 or not tick or len(stamps) < num_frames:
-        return fps, True
-    times_F = np.array(stamps, np.float64) * float(tick)
-    period_s = (times_F[-1] - times_F[0]) / (len(times_F) - 1)
-    if period_s <= 0:
+    fps = float(nominal / stride)
+    if len(stamps) < max(2, num_frames) or not tick:
+        return fps, num_frames < 2 or fps > 0
+    ticks_F, place_F = np.array(stamps, np.float64), np.arange(len(stamps))
+    period, first = map(float, np.polyfit(place_F, ticks_F, 1))  # [ticks]
+    if period <= 0:
         return fps, False
-    drift_F = np.abs(times_F - times_F[0] - period_s * np.arange(len(times_F)))
-    measured = 1.0 / period_s
-    if not fps or abs(measured / fps - 1) > 0.01:  # the header is only a guess where the rate varies
-        fps = measured
-    return fps, bool(drift_F.max() < 0.5 * period_s)
+    off = float(np.abs(ticks_F - first - period * place_F).max())
+    # Time stamps that are rounded to whole ticks (of 10 ms in a GIF) lie up to half a tick beside an even grid.
+    rounding = 0.0 if abs(period - round(period)) < 0.02 else 0.6
+    wanted = 1 / float(nominal / stride * tick) if nominal else 0.0
+    if abs(period - wanted) > max(
+        0.01 * wanted, 1 / (len(stamps) - 1)
+    ):  # the header is only a guess where the rate varies
+        fps = 1 / (period * float(tick))
+    return fps, off <= max(0.1 * period, rounding)
 
 
-def _fraction(log: str, key: str) -> Fraction | None:
+def _fraction(log: str, key: str) -> Fraction:
     found = re.search(rf"{key}: (\d+)/([1-9]\d*)", log)
-    return Fraction(int(found[1]), int(found[2])) if found else None
+    return Fraction(int(found[1]), int(found[2])) if found else Fraction(0)
 
 
 class _Cache:
@@ -242,11 +337,15 @@ class _Cache:
                 self._clips.move_to_end(key)
             return self._clips.get(key)
 
-    def put(self, key: tuple[object, ...], clip: Clip) -> None:
+    def put(self, key: tuple[object, ...], clip: Clip) -> bool:
+        """Keep the clip; False where it is too large to be kept."""
+        if clip.frames_FHWC.nbytes > self._max_bytes:
+            return False
         with self._lock:
             self._clips[key] = clip
             while sum(c.frames_FHWC.nbytes for c in self._clips.values()) > self._max_bytes:
                 self._clips.popitem(last=False)
+        return True
 
 
 _cache = _Cache(_CACHE_BYTES)

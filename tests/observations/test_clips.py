@@ -7,7 +7,7 @@ import pytest
 from observing import ffmpeg, indexes, one_line, striped
 
 from strands_diffusers.errors import ObservationError
-from strands_diffusers.observations.media import probe, read_clip
+from strands_diffusers.observations.media import frame_times, read_clip
 
 REAL = [
     ("cosmos3_nano/rollout_policy_1.mp4", (17, 480, 640, 3), 5.0, 17),
@@ -31,8 +31,7 @@ def test_a_real_clip_is_read_frame_for_frame(file, shape, fps, total, data):
     assert clip.frames_FHWC.tobytes() == ffmpeg(
         "-i", data / file, "-frames:v", "17", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"
     )
-    found = probe(data / file)
-    assert (found.num_frames, found.height, found.width, found.fps) == (total, *shape[1:3], fps)
+    np.testing.assert_allclose(frame_times(data / file), np.arange(total) / fps, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv"])
@@ -56,7 +55,6 @@ def test_av1_is_decoded(write_clip):
     speed = ["-cpu-used", "8"] if codec == "libaom-av1" else []
     path = write_clip("clip.mp4", 17, "5", "-c:v", codec, "-crf", "20", *speed)
 
-    assert probe(path).codec == "av1"
     assert indexes(read_clip(path).frames_FHWC) == list(range(17))
 
 

@@ -67,7 +67,7 @@ def unreadable(tmp_path):
         "text.png": (b"no picture at all", "is not an image"),
         "bitmap.png": ((tmp_path / "really_a.bmp").read_bytes(), "is not an image"),
         "glass.png": (None, "transparent"),
-        "deep.png": (None, "mode I;16"),
+        "deep.png": (None, "16 bits a channel"),
         "print.jpg": (None, "mode CMYK"),
         "moving.webp": (None, "animation of 2"),
     }

@@ -51,7 +51,7 @@ def read_frames(dataset: Dataset, episode: Episode, key: str, start: int, stride
     # A seek keeps the first frame at or after its time: half a frame early, that can only be the one wanted.
     from_s = max(0.0, shot.from_s + (start - 0.5) * period_s)
     clip = read_clip(shot.path, num_frames=count, stride=stride, name=name, from_s=from_s)
-    late_s = clip.first_s - (shot.from_s + start * period_s - from_s)
+    late_s = clip.first_s - (shot.from_s + start * period_s)
     if len(clip.frames_FHWC) < count:
         raise errors.ObservationError(
             f"{name} ends {count - len(clip.frames_FHWC)} frames before episode {episode.index} does. "
