@@ -28,15 +28,15 @@ def register_serializers():
 '''
 
 
-def install(tmp_path: Path, *, broken: bool = False) -> dict[str, str]:
-    """Lay the plugin (and a broken one) below `tmp_path` and return the environment that finds it."""
+def install(tmp_path: Path, *, broken: bool = False, **modules: str) -> dict[str, str]:
+    """Lay the plugin (a broken one, and `modules` by name) below `tmp_path`; return the environment that finds them."""
     site = tmp_path / "site"
     info = site / "sometimes-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
-    entries = "[strands_diffusers]\nsometimes = sometimes\n" + ("broken = broken\n" if broken else "")
-    (info / "entry_points.txt").write_text(entries)
+    modules |= {"sometimes": PLUGIN} | ({"broken": "1 / 0\n"} if broken else {})
+    (info / "entry_points.txt").write_text("[strands_diffusers]\n" + "".join(f"{n} = {n}\n" for n in modules))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sometimes\nVersion: 1.0\n")
-    (site / "broken.py").write_text("1 / 0\n")
-    (site / "sometimes.py").write_text(PLUGIN)
+    for name, text in modules.items():
+        (site / f"{name}.py").write_text(text)
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path}

@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from strands_diffusers.errors import MissingPackageError, ObservationError, PluginError, near_miss
+from strands_diffusers.errors import MissingPackageError, ObservationError, near_miss
 from strands_diffusers.lazy import np
 from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.window import check_domain
+from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import ActionRows, Source
+from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.results import Observation, ObservationRequest
 
 FILE = "file"
@@ -32,8 +34,8 @@ def read_observation(address: str, request: ObservationRequest, sources: Mapping
         request's; `ActionError` for values of an action file; `PluginError` where a source returns what it must not.
     """
     scheme, rest = _choose(address, sources)
-    observation = sources[scheme].read(rest, request)
-    _check(observation, scheme)
+    source = sources[scheme]
+    observation = guard.observation(plugins().owner(type(source)), scheme, lambda: source.read(rest, request))
     check_domain(observation.domain, request, address)
     return observation if observation.source else dataclasses.replace(observation, source=address)
 
@@ -117,36 +119,3 @@ def _is_path(address: str, cwd: Path) -> bool:
     """Whether the address, or what stands before one of its `@`, exists as written."""
     ends = [len(address), *(i for i, letter in enumerate(address) if letter == "@")]
     return any(addresses.exists(address[:end], cwd) for end in ends)
-
-
-def _check(observation: Observation, scheme: str) -> None:
-    """What a source returns, plugins' included, is what the rest of the program relies on."""
-    if not isinstance(observation, Observation):
-        raise PluginError(f"the source {scheme!r} returned {type(observation).__name__}, not an Observation.")
-    frames, actions = observation.frames, observation.actions
-    if frames is not None and not (
-        isinstance(frames, np.ndarray)
-        and frames.dtype == np.uint8
-        and frames.ndim == 4
-        and frames.shape[3] == 3
-        and frames.size
-    ):
-        raise PluginError(
-            f"the source {scheme!r} returned frames {_described(frames)}; they must be uint8 [F, H, W, 3]."
-        )
-    if actions is not None and not (
-        isinstance(actions, np.ndarray)
-        and actions.dtype == np.float32
-        and actions.ndim == 2
-        and actions.size
-        and np.isfinite(actions).all()
-    ):
-        raise PluginError(
-            f"the source {scheme!r} returned actions {_described(actions)}; they must be finite float32 [T, D]."
-        )
-    if frames is None and actions is None:
-        raise PluginError(f"the source {scheme!r} returned neither frames nor actions.")
-
-
-def _described(value: object) -> str:
-    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -74,7 +74,7 @@ def _run(
 ) -> tuple[list[Sample], dict[str, Any]]:
     """One engine run; returns its samples and what the manifest says about the engine."""
     cache_mb = getattr(config.engine, "cache_mb", 0)
-    engine, reason = choose(config.engine.name, model.pipe, call, cache_mb)
+    engine, reason = choose(config.engine.name, model.pipe, call, cache_mb, config.engine)
     facts = {"requested": config.engine.name, "effective": engine.name, **({"reason": reason} if reason else {})}
     stopped: list[BaseException] = []
 

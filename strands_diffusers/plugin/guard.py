@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import functools
+import itertools
+import math
+import numbers
+import reprlib
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
-from strands_diffusers.errors import StrandsDiffusersError, one_line
-from strands_diffusers.records import Problem
+from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_miss, one_line
+from strands_diffusers.lazy import np
+from strands_diffusers.plugin.base import Table
+from strands_diffusers.records import Problem, plain
+from strands_diffusers.results import Artifact, Observation
 
 LIMIT_S = 300.0
 """Time that a call may take where the config says nothing else [s]."""
+
+MOST = 1000
+"""More things than this are taken for an iterator that never ends."""
 
 T = TypeVar("T")
 
@@ -55,6 +67,149 @@ def run(owner: str, what: str, call: Callable[[], T], limit_s: float | None = LI
     if error is not None:
         raise PluginFault(owner, what, error) from error
     return value  # type: ignore[no-any-return]
+
+
+def several(owner: str, what: str, call: Callable[[], Any], kind: type[T], limit_s: float | None = LIMIT_S) -> list[T]:
+    """Return what `call` returns as a list of `kind`; `PluginFault` where it is anything else."""
+    try:
+        found = run(owner, what, lambda: listed(call(), "it"), limit_s)
+    except PluginError as error:
+        raise PluginFault(owner, what, one_line(error)) from error
+    for item in found:
+        if not isinstance(item, kind):
+            raise PluginFault(owner, what, f"it returned {shown(item)} where a {kind.__name__} belongs")
+    return found
+
+
+def artifacts(
+    owner: str, what: str, call: Callable[[], Any], directory: Path, limit_s: float | None = LIMIT_S
+) -> list[Artifact]:
+    """Return the files that `save` or `draw` names: each must exist inside `directory`.
+
+    Raises: `PluginFault`, and a `StrandsDiffusersError` of the call's own.
+    """
+    checked, root = [], directory.resolve()
+    for item in several(owner, what, call, Artifact, limit_s):
+        if not (isinstance(item.path, Path) and isinstance(item.type, str) and isinstance(item.details, Mapping)):
+            raise PluginFault(owner, what, f"{shown(item)} is not Artifact(Path, text, mapping)")
+        path = (directory / item.path).resolve()
+        if not path.is_relative_to(root):
+            raise PluginFault(owner, what, f"{item.path} is outside {directory}, the folder that it was given")
+        if not path.is_file():
+            raise PluginFault(owner, what, f"{item.path} is not a file: it was not written")
+        run(owner, what, functools.partial(plain, item.details), limit_s)  # a record must be able to hold them
+        checked.append(dataclasses.replace(item, path=directory / path.relative_to(root)))
+    return checked
+
+
+def metrics(
+    owner: str, what: str, call: Callable[[], Any], measures: Mapping[str, Any], limit_s: float | None = LIMIT_S
+) -> dict[str, float]:
+    """Return the values of `compute`: finite numbers under names that the metric's `measures` declare.
+
+    Raises: `PluginFault`, and a `StrandsDiffusersError` of the call's own.
+    """
+    found = run(owner, what, call, limit_s)
+    if not isinstance(found, Mapping):
+        raise PluginFault(owner, what, f"it returned {shown(found)} where a dict of numbers belongs")
+    for name, value in found.items():
+        if name not in measures:
+            near = near_miss(name, measures) if isinstance(name, str) else ""
+            raise PluginFault(owner, what, f"it returned {shown(name)}, which its `measures` do not declare.{near}")
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise PluginFault(owner, what, f"its {name} is {shown(value)}, not a number")
+        if not math.isfinite(value):
+            raise PluginFault(owner, what, f"its {name} is {float(value)}, not a finite number")
+    return {str(name): float(value) for name, value in found.items()}
+
+
+def observation(owner: str, scheme: str, call: Callable[[], Any]) -> Observation:
+    """Return what a source reads, checked: the rest of the program relies on it. No time limit; Ctrl-C ends it.
+
+    Raises: `PluginError` where the source fails or returns what it must not, and its own `StrandsDiffusersError`.
+    """
+    what = f"the source {scheme!r}{f' of plugin {owner}' if owner else ''}"
+    try:
+        seen = run(owner, what, call, None)
+    except PluginFault as fault:
+        raise PluginError(f"{what} failed: {fault.error}") from fault.__cause__
+    if not isinstance(seen, Observation):
+        raise PluginError(f"{what} returned {type(seen).__name__}, not an Observation.")
+    frames, actions = seen.frames, seen.actions
+    if frames is not None and not (
+        isinstance(frames, np.ndarray)
+        and frames.dtype == np.uint8
+        and frames.ndim == 4
+        and frames.shape[3] == 3
+        and frames.size
+    ):
+        raise PluginError(f"{what} returned frames {_array(frames)}; they must be uint8 [F, H, W, 3].")
+    if actions is not None and not (
+        isinstance(actions, np.ndarray)
+        and actions.dtype == np.float32
+        and actions.ndim == 2
+        and actions.size
+        and np.isfinite(actions).all()
+    ):
+        raise PluginError(f"{what} returned actions {_array(actions)}; they must be finite float32 [T, D].")
+    if frames is None and actions is None:
+        raise PluginError(f"{what} returned neither frames nor actions.")
+    rate = seen.fps
+    if rate is not None and not (isinstance(rate, numbers.Real) and math.isfinite(rate) and rate > 0):
+        raise PluginError(f"{what} returned fps={shown(rate)}; it must be a rate above 0 [Hz], or None.")
+    for name in ("task", "domain", "source"):
+        value = getattr(seen, name)
+        if not (isinstance(value, str) or (value is None and name != "source")):
+            raise PluginError(f"{what} returned {name}={shown(value)}; it must be text.")
+    if not isinstance(seen.details, Mapping):
+        raise PluginError(f"{what} returned details={shown(seen.details)}; they must be a mapping.")
+    try:
+        plain(seen.details)
+    except Exception as error:
+        raise PluginError(f"{what} returned details that no record can hold: {one_line(error)}") from error
+    return seen
+
+
+def panel(owner: str, what: str, call: Callable[[], Any], limit_s: float | None = LIMIT_S) -> Table | str | None:
+    """Return what a report panel shows; `PluginFault` where it is neither a `Table`, nor HTML, nor None."""
+    found = run(owner, what, call, limit_s)
+    if found is None or isinstance(found, str):
+        return found
+    if not isinstance(found, Table):
+        raise PluginFault(owner, what, f"it returned {shown(found)} where a Table, HTML or None belongs")
+
+    def cells(values: Any) -> list[Any]:
+        return several(owner, what, lambda: values, object, limit_s)
+
+    columns, rows = several(owner, what, lambda: found.columns, str, limit_s), [cells(row) for row in cells(found.rows)]
+    if not columns or any(len(row) != len(columns) for row in rows):
+        raise PluginFault(owner, what, "its Table needs columns, and in each row as many cells")
+    for cell in (*itertools.chain.from_iterable(rows), found.note):
+        if not (cell is None or isinstance(cell, str | int | float)):
+            raise PluginFault(owner, what, f"its Table holds {shown(cell)}; cells are text, numbers or None")
+    return Table(columns, rows, found.note)
+
+
+def listed(values: Any, where: str) -> list[Any]:
+    """What `where` returned as a list, of at most `MOST` things; `PluginError` where it is none, or never ends."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise PluginError(f"{where} returned {shown(values)}; it must return a list.")
+    found = list(itertools.islice(values, MOST + 1))
+    if len(found) > MOST:
+        raise PluginError(f"{where} returned more than {MOST:,} things; it must return a list of what there is.")
+    return found
+
+
+def shown(value: Any) -> str:
+    """A short `repr`, also of objects whose own fails."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # noqa: BLE001 - a repr of a plugin's
+        return f"a {type(value).__name__}"
+
+
+def _array(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 _watch: contextvars.ContextVar[tuple[list[Problem], float | None]] = contextvars.ContextVar("watch")

@@ -17,7 +17,6 @@ import logging
 import os
 import pkgutil
 import re
-import reprlib
 import signal
 import sys
 import threading
@@ -92,8 +91,6 @@ LIFECYCLE = ("on_job_start", "on_job_end", "on_sweep_end")
 BUILT_IN_VERBS = "strands_diffusers.cli.verbs:VERBS"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VERB = re.compile(r"[a-z][a-z0-9_-]*")
-_MOST = 1000
-"""A hook that returns more things than this never ends."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ def _check_class(cls: Any, base: type[Named], hook: str) -> None:
     """Raise `PluginError` unless `cls` is a complete, concrete subclass of `base`."""
     if not (inspect.isclass(cls) and issubclass(cls, base)):
         raise PluginError(
-            f"{hook} returned {_shown(cls)}; it must return subclasses of strands_diffusers.{base.__name__}."
+            f"{hook} returned {guard.shown(cls)}; it must return subclasses of strands_diffusers.{base.__name__}."
         )
     where = f"{hook} returned {cls.__name__}"
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
@@ -220,10 +217,10 @@ def _check_config(cls: type[Any], base: type[Configured], where: str) -> None:
 
 def _check_command(command: Any, hook: str) -> None:
     if not isinstance(command, Command):
-        raise PluginError(f"{hook} returned {_shown(command)}; it must return strands_diffusers.Command objects.")
+        raise PluginError(f"{hook} returned {guard.shown(command)}; it must return strands_diffusers.Command objects.")
     where = f"{hook} returned a Command"
     if not (isinstance(command.name, str) and _VERB.fullmatch(command.name)):
-        raise PluginError(f"{where} with name={_shown(command.name)}; use a-z, 0-9, _ and -.")
+        raise PluginError(f"{where} with name={guard.shown(command.name)}; use a-z, 0-9, _ and -.")
     if command.name in pkgutil.resolve_name(BUILT_IN_VERBS):
         raise PluginError(f"`strands-diffusers {command.name}` is built in; give the command another name.")
     if not (isinstance(command.help, str) and command.help.strip() and "\n" not in command.help):
@@ -231,13 +228,6 @@ def _check_command(command: Any, hook: str) -> None:
     words = command.completion
     if not callable(command.run) or isinstance(words, str) or not all(isinstance(word, str) for word in words):
         raise PluginError(f"{where} {command.name}: `run` must be callable, `completion` a list of words.")
-
-
-def _shown(value: Any) -> str:
-    try:
-        return reprlib.repr(value)
-    except Exception:  # noqa: BLE001 - a repr of a plugin's
-        return f"a {type(value).__name__}"
 
 
 def _implementations(manager: pluggy.PluginManager, module: Any, plugin: str) -> ModuleType:
@@ -275,7 +265,7 @@ def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Regi
     others = [p for p in index.hooks.get_plugins() if p is not implementations]
     for hook, (group, base) in HOOKS.items():
         returned = index.hooks.subset_hook_caller(hook, others)()
-        for value in itertools.chain.from_iterable(_listed(values, hook) for values in reversed(returned)):
+        for value in itertools.chain.from_iterable(guard.listed(values, hook) for values in reversed(returned)):
             name = value
             if base is not None:
                 _check_class(value, base, hook)
@@ -285,7 +275,7 @@ def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Regi
                 name = value.name
             elif not (isinstance(value, str) and value.startswith(("pkg://", "file://"))):
                 raise PluginError(
-                    f"{hook} returned {_shown(value)}; it must return pkg:// paths (pkg://my_package.conf)."
+                    f"{hook} returned {guard.shown(value)}; it must return pkg:// paths (pkg://my_package.conf)."
                 )
             if (group, name) in taken and group != "config":
                 what = "the command" if base is None else value.__name__
@@ -295,21 +285,11 @@ def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Regi
     return found
 
 
-def _listed(values: Any, hook: str) -> list[Any]:
-    """What a hook returned, as a list."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise PluginError(f"{hook} returned {_shown(values)}; it must return a list.")
-    found = list(itertools.islice(values, _MOST + 1))
-    if len(found) > _MOST:
-        raise PluginError(f"{hook} returned more than {_MOST:,} things; it must return a list of what there is.")
-    return found
-
-
 def _check_api(module: Any) -> None:
     version = getattr(module, "STRANDS_DIFFUSERS_API", spec.API)
     if not isinstance(version, int) or isinstance(version, bool):
         raise PluginError(
-            f"STRANDS_DIFFUSERS_API={_shown(version)} is not a whole number; this version has {spec.API}."
+            f"STRANDS_DIFFUSERS_API={guard.shown(version)} is not a whole number; this version has {spec.API}."
         )
     if version > spec.API:
         raise PluginError(

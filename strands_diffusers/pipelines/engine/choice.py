@@ -2,21 +2,25 @@
 
 from typing import Any
 
+from strands_diffusers.config.schema import EngineConfig
 from strands_diffusers.errors import EngineError, near_miss
 from strands_diffusers.pipelines.engine.base import Call, Engine
 from strands_diffusers.pipelines.engine.memory import forget
+from strands_diffusers.plugin.manager import plugins
 
 __all__ = ["ENGINES", "choose", "forget", "get_engine", "refuse_before_load"]
 
 ENGINES = ("auto", "exact", "eager", "compiled", "fp8", "cached")
-"""What users may type; `auto` is `exact` where it can hold, else `eager`."""
+"""The built-in ones; `auto` is `exact` where it can hold, else `eager`. Plugins bring more."""
 
 COSMOS3 = "Cosmos3OmniPipeline"
 """The one pipeline class whose inside the engines other than `eager` know."""
 
 
-def get_engine(name: str, cache_mb: int = 1024) -> Engine:
+def get_engine(name: str, cache_mb: int = 1024, config: EngineConfig | None = None) -> Engine:
     """Return the engine called `name`, keeping at most `cache_mb` megabytes of conditioning per pipeline.
+
+    `config` holds the options of a plugin's engine; None: its defaults.
 
     Raises: `EngineError` for an unknown name, and for `auto`, which `choose` resolves.
     """
@@ -33,15 +37,20 @@ def get_engine(name: str, cache_mb: int = 1024) -> Engine:
     exact = {"exact": ExactEngine, "compiled": CompiledEngine, "fp8": Fp8Engine}
     if name in exact:
         return exact[name](cache_bytes=cache_mb * 1024**2)
-    raise EngineError(f"engine={name} is not an engine.{near_miss(name, ENGINES)} Use one of {', '.join(ENGINES)}.")
+    others = plugins().classes("engine")
+    if name in others:
+        return others[name](config)  # type: ignore[no-any-return]
+    raise EngineError(_unknown(name))
 
 
-def choose(name: str, pipe: Any, call: Call, cache_mb: int = 1024) -> tuple[Engine, str | None]:
+def choose(
+    name: str, pipe: Any, call: Call, cache_mb: int = 1024, config: EngineConfig | None = None
+) -> tuple[Engine, str | None]:
     """Return the engine that will run `call`, and the one line why where `auto` had to fall back to `eager`.
 
     Raises: `EngineError` where an engine that was asked for by name cannot hold.
     """
-    engine = get_engine("exact" if name == "auto" else name, cache_mb)
+    engine = get_engine("exact" if name == "auto" else name, cache_mb, config)
     reason = engine.refuse(pipe, call)
     if reason is None:
         return engine, None
@@ -58,10 +67,10 @@ def refuse_before_load(
     `pipeline` is the diffusers class name, `mode` the condition's, `device` as resolved (`cpu`, `cuda:0`), `dtype` and
     `offload` as in the config. The line names what can serve instead.
     """
-    if name not in ENGINES:
-        return f"engine={name} is not an engine.{near_miss(name, ENGINES)} Use one of {', '.join(ENGINES)}."
-    if name in ("auto", "eager"):
+    if name in ("auto", "eager") or name in plugins().classes("engine"):
         return None
+    if name not in ENGINES:
+        return _unknown(name)
     if pipeline != COSMOS3:
         return f"engine={name} knows the inside of {COSMOS3} alone, and this model is a {pipeline}. Use engine=auto or eager."
     reason = None
@@ -80,6 +89,11 @@ def refuse_before_load(
 
         reason = refuse_fp8(device, dtype, offload)
     return None if reason is None else f"engine={name} cannot hold here: {reason} {_instead(name)}"
+
+
+def _unknown(name: str) -> str:
+    known = [*ENGINES, *plugins().classes("engine")]
+    return f"engine={name} is not an engine.{near_miss(name, known)} Use one of {', '.join(known)}."
 
 
 def _instead(name: str) -> str:

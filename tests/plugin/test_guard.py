@@ -1,0 +1,206 @@
+"""What a plugin's methods raise or return reaches no further than their own result, and names the plugin."""
+
+import itertools
+import math
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strands_diffusers import Artifact, Observation, Table
+from strands_diffusers.errors import OutputError, PluginError
+from strands_diffusers.plugin import guard
+from strands_diffusers.plugin.base import Measure
+
+MEASURES = {"jerk": Measure("", "lower", "Jerk."), "speed": Measure("", "lower", "Speed.")}
+quick = settings(derandomize=True, max_examples=40, deadline=None)
+raised = st.sampled_from(
+    [
+        ValueError("x"),
+        KeyError("k"),
+        MemoryError(),
+        SystemExit(0),
+        KeyboardInterrupt(),
+        StopIteration(),
+        OSError(5, "io"),
+    ]
+)
+nonsense = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers(), min_size=1),
+    st.dictionaries(st.text(), st.text(), min_size=1), st.just(object()), st.just(np.zeros(3)),
+)  # fmt: skip
+
+
+def fails(error):
+    def call():
+        raise error
+
+    return call
+
+
+@quick
+@given(raised)
+def test_whatever_a_call_raises_is_a_fault_that_names_plugin_and_kind(error):
+    with pytest.raises(guard.PluginFault) as caught:
+        guard.run("theirs", "metric jerk", fails(error))
+
+    assert str(caught.value).startswith(f"metric jerk of plugin theirs: {type(error).__name__}")
+    assert caught.value.error.startswith(type(error).__name__)
+
+
+def test_a_clear_error_of_the_plugin_passes_as_it_is():
+    with pytest.raises(OutputError, match="no video"):
+        guard.run("theirs", "output csv", fails(OutputError("no video")))
+
+
+def test_a_call_that_never_returns_costs_its_time_limit_only():
+    never = threading.Event()
+
+    with pytest.raises(guard.PluginFault, match=r"metric jerk: TimeoutError: no answer within 0\.05 s"):
+        guard.run("", "metric jerk", never.wait, 0.05)
+
+    never.set()
+
+
+def test_ctrl_c_ends_the_wait_for_a_plugin():
+    entered, never = threading.Event(), threading.Event()
+
+    def press():
+        entered.wait()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        guard.run("theirs", "metric jerk", lambda: (entered.set(), never.wait()), None)
+
+    never.set()
+
+
+@quick
+@given(nonsense)
+def test_files_that_are_none_are_a_fault(value):
+    with pytest.raises(guard.PluginFault, match="visualizer strip of plugin theirs"):
+        guard.artifacts("theirs", "visualizer strip", lambda: value, Path())
+
+
+def test_files_must_lie_in_the_folder_and_be_there(tmp_path):
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a")
+    (tmp_path / "outside.txt").write_text("b")
+    (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
+
+    def found(*paths):
+        return guard.artifacts("", "output csv", lambda: iter([Artifact(p, "action") for p in paths]), folder)
+
+    assert [a.path for a in found(folder / "a.txt", Path("a.txt"))] == [folder / "a.txt"] * 2
+    for path in (tmp_path / "outside.txt", folder / ".." / "outside.txt", Path("/etc/hostname"), folder / "link.txt"):
+        with pytest.raises(guard.PluginFault, match="outside"):
+            found(path)
+    for path in (folder / "gone.txt", folder):
+        with pytest.raises(guard.PluginFault, match="is not a file"):
+            found(path)
+    with pytest.raises(guard.PluginFault, match="more than 1,000 things"):
+        guard.artifacts("", "output csv", lambda: itertools.repeat(Artifact(folder / "a.txt", "a")), folder)
+    with pytest.raises(guard.PluginFault, match=r"is not Artifact\(Path, text, mapping\)"):
+        guard.artifacts("", "output csv", lambda: [Artifact("a.txt", "a")], folder)
+
+
+def test_details_that_no_record_can_hold_are_a_fault(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    circle: dict = {}
+    circle["self"] = circle
+
+    with pytest.raises(guard.PluginFault, match="RecursionError"):
+        guard.artifacts("", "output csv", lambda: [Artifact(tmp_path / "a.txt", "a", circle)], tmp_path)
+
+
+@quick
+@given(
+    st.one_of(
+        nonsense,
+        st.fixed_dictionaries(
+            {"jerk": st.one_of(nonsense.filter(lambda v: type(v) not in (int, float)), st.just(math.nan))}
+        ),
+    )
+)
+def test_numbers_that_are_none_are_a_fault(value):
+    with pytest.raises(guard.PluginFault, match="metric jerk"):
+        guard.metrics("theirs", "metric jerk", lambda: value, MEASURES)
+
+
+def test_numbers_come_back_as_floats_and_wrong_ones_are_named():
+    given_ = {"jerk": np.float32(0.5), "speed": 2}
+
+    assert guard.metrics("", "metric m", lambda: given_, MEASURES) == {"jerk": 0.5, "speed": 2.0}
+    with pytest.raises(guard.PluginFault, match="its jerk is nan, not a finite number"):
+        guard.metrics("", "metric m", lambda: {"speed": 1.0, "jerk": math.nan}, MEASURES)
+    with pytest.raises(guard.PluginFault, match=r"'jerc', which its `measures` do not declare. Did you mean 'jerk'"):
+        guard.metrics("", "metric m", lambda: {"jerc": 1.0}, MEASURES)
+    with pytest.raises(guard.PluginFault, match="not a number"):
+        guard.metrics("", "metric m", lambda: {"jerk": np.ones(1)}, MEASURES)
+
+
+@quick
+@given(st.one_of(nonsense, raised.map(lambda error: error)))
+def test_a_source_that_fails_or_returns_no_observation_is_named(value):
+    call = fails(value) if isinstance(value, BaseException) else lambda: value
+
+    with pytest.raises(PluginError, match="the source 'seen' of plugin theirs"):
+        guard.observation("theirs", "seen", call)
+
+
+FRAMES = np.zeros((2, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"frames": FRAMES.astype(np.float32)}, "frames float32"),
+        ({"frames": FRAMES[0]}, r"frames uint8 \[8, 8, 3\]"),
+        ({"frames": FRAMES[:0]}, "must be uint8"),
+        ({"frames": [[1]]}, "frames list"),
+        ({"actions": np.zeros((2, 3))}, "actions float64"),
+        ({"actions": np.full((2, 3), np.nan, np.float32)}, "must be finite"),
+        ({}, "neither frames nor actions"),
+        ({"frames": FRAMES, "fps": math.inf}, "fps=inf"),
+        ({"frames": FRAMES, "fps": 0}, "fps=0"),
+        ({"frames": FRAMES, "fps": "10"}, "fps='10'"),
+        ({"frames": FRAMES, "task": 7}, "task=7"),
+        ({"frames": FRAMES, "source": None}, "source=None"),
+        ({"frames": FRAMES, "details": [1]}, "must be a mapping"),
+    ],
+)
+def test_an_observation_that_is_not_what_it_must_be_is_refused(fields, message):
+    with pytest.raises(PluginError, match=message):
+        guard.observation("", "seen", lambda: Observation(**fields))
+
+
+def test_a_sound_observation_passes_untouched():
+    seen = Observation(FRAMES, 10.0, np.zeros((1, 2), np.float32), "Push.", details={"state": np.zeros(3)})
+
+    assert guard.observation("", "seen", lambda: seen) is seen
+
+
+def test_a_panel_is_a_table_or_html_or_nothing():
+    def found(value):
+        return guard.panel("theirs", "panel shelf", lambda: value)
+
+    assert found(None) is None
+    assert found("<b>x</b>") == "<b>x</b>"
+    assert found(Table(("a", "b"), ((1, None),), "note")) == Table(["a", "b"], [[1, None]], "note")
+    for value in (
+        7,
+        [],
+        Table([], []),
+        Table(["a"], [[1, 2]]),
+        Table(["a"], [[object()]]),
+        Table(["a"], [1]),
+        Table(1, []),
+    ):
+        with pytest.raises(guard.PluginFault, match="panel shelf of plugin theirs"):
+            found(value)
