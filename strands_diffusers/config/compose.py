@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import datetime
 import enum
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from strands_diffusers.config import checks, store, typed
 from strands_diffusers.config.explain import explain
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.errors import ConfigError
+from strands_diffusers.paths import absolute_path
 
 CONFIG_NAME = "run"
 _lock = threading.RLock()
@@ -253,12 +253,12 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
     """Relative paths are the user's, from where the command was typed; jobs may run elsewhere."""
 
     def absolute(path: str | None) -> str | None:
-        return None if path is None else os.path.normpath(cwd / Path(path).expanduser())
+        return None if path is None else absolute_path(path, cwd)
 
     model = config.model
-    local = Path(cwd / Path(model.repo).expanduser())
+    local = Path(absolute_path(model.repo, cwd))
     if ":" not in model.repo and (local.exists() or model.repo.startswith((".", "/", "~"))):
-        model = dataclasses.replace(model, repo=os.path.normpath(local))
+        model = dataclasses.replace(model, repo=absolute_path(model.repo, cwd))
     condition = config.condition
     if getattr(condition, "actions", None):
         condition = dataclasses.replace(condition, actions=absolute(condition.actions))  # type: ignore[attr-defined, call-arg]

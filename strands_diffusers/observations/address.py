@@ -6,13 +6,13 @@ path, and only what follows it is read as options.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from strands_diffusers.errors import ObservationError, near_miss
+from strands_diffusers.paths import absolute_path, expanded
 
 _OPTION = re.compile(r"@([a-z][a-z0-9_]*):")
 
@@ -32,7 +32,7 @@ class Address:
         text = self.options.get(key)
         if text is None:
             return default
-        if not re.fullmatch(r"\d{1,12}", text) or int(text) < minimum:
+        if not re.fullmatch("[0-9]{1,12}", text) or int(text) < minimum:
             raise ObservationError(
                 f"@{key}:{text} of {self.path} is not a whole number >= {minimum}. "
                 f"Type @{key}:{max(minimum, 5)}, for example."
@@ -44,12 +44,19 @@ class Address:
         text = self.options.get(key)
         if text is None:
             return None
-        if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", text) or not 0 < float(text) < 1e6:
+        if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text) or not 0 < float(text) < 1e6:
             raise ObservationError(f"@{key}:{text} of {self.path} is not a number > 0. Type @{key}:5, for example.")
         return float(text)
 
+    def absolute(self, cwd: Path, file_options: Collection[str] = ()) -> Address:
+        """The same with its path, and the options that are files, absolute as seen from `cwd`."""
+        options = {k: absolute_path(v, cwd) if k in file_options else v for k, v in self.options.items()}
+        return Address(absolute_path(self.path, cwd), options)
 
-def split(text: str, keys: Collection[str], *, options_from: int | None = None, cwd: Path | None = None) -> Address:
+
+def split_address(
+    text: str, keys: Collection[str], *, options_from: int | None = None, cwd: Path | None = None
+) -> Address:
     """Split `PATH[@key:value]...`; `keys` are the options that the source knows.
 
     `options_from`: for what is no local path, the first place in `text` where an option may begin (0 for a name, the
@@ -80,27 +87,9 @@ def split(text: str, keys: Collection[str], *, options_from: int | None = None, 
     return Address(path, options)
 
 
-split_address = split
-"""The same under the name by which plugins import it from the package's root."""
-
-
 def exists(path: str, cwd: Path | None = None) -> bool:
     """Whether `path`, as seen from `cwd`, is there; False for what cannot be a path at all (too long, a zero byte)."""
     try:
-        return bool(path) and ((cwd or Path()) / Path(path).expanduser()).exists()
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: `~name` of nobody
+        return bool(path) and ((cwd or Path()) / expanded(path)).exists()
+    except (OSError, ValueError):
         return False
-
-
-def absolute(address: Address, cwd: Path, file_options: Collection[str] = ()) -> Address:
-    """Make the path, and the options that are files, absolute as seen from `cwd`."""
-    options = {k: absolute_path(v, cwd) if k in file_options else v for k, v in address.options.items()}
-    return Address(absolute_path(address.path, cwd), options)
-
-
-def absolute_path(path: str, cwd: Path) -> str:
-    """Return `path` as seen from `cwd`, normalised; `~` is the home folder."""
-    try:
-        return os.path.normpath(cwd / Path(path).expanduser())
-    except RuntimeError as error:
-        raise ObservationError(f"{path}: {error}") from error

@@ -10,9 +10,8 @@ from typing import Any
 from strands_diffusers.actions import check_actions
 from strands_diffusers.errors import ActionError, ObservationError, near_miss
 from strands_diffusers.lazy import np
-from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.action_files import ACTION_SUFFIXES, read_actions
-from strands_diffusers.observations.address import Address
+from strands_diffusers.observations.address import Address, exists, split_address
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, frame_files, read_folder, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
 from strands_diffusers.observations.window import RATE_TOLERANCE, same_rate, usable_frames
@@ -43,7 +42,7 @@ class FileSource(Source):
 
     def read(self, address: str, request: ObservationRequest) -> Observation:
         """Read the file or folder at `address`."""
-        parsed = addresses.split(address, OPTIONS)
+        parsed = split_address(address, OPTIONS)
         return read_local(local(parsed.path), parsed, request, parsed.path)
 
     def absolute(self, address: str, cwd: Path) -> str:
@@ -52,7 +51,7 @@ class FileSource(Source):
 
     def action_rows(self, address: str, domain: str) -> ActionRows:
         """Read an action file, or every action file in a folder and below, one at a time, by name."""
-        path = local(addresses.split(address, ()).path)
+        path = local(split_address(address, ()).path)
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ACTION_SUFFIXES) if path.is_dir() else [path]
         if not found:
             raise ObservationError(f"{path} holds no action files ({', '.join(ACTION_SUFFIXES)}).")
@@ -76,16 +75,16 @@ def _physical_rows(path: Path, domain: str) -> np.ndarray:
 
 def absolute_file(address: str, cwd: Path) -> str:
     """Return `PATH[@key:value]...` with the path and `@actions:` as seen from `cwd`."""
-    return str(addresses.absolute(addresses.split(address, OPTIONS, cwd=cwd), cwd, file_options=("actions",)))
+    return str(split_address(address, OPTIONS, cwd=cwd).absolute(cwd, file_options=("actions",)))
 
 
 def local(path: str) -> Path:
     """Return an existing path, or raise `ObservationError` with the closest name beside it."""
-    if addresses.exists(path):
+    if exists(path):
         return Path(path).expanduser()
     parent = Path(path).expanduser().parent if len(path) < 4096 else Path()
     siblings: Iterable[str] = ()
-    if addresses.exists(str(parent)) and parent.is_dir():
+    if exists(str(parent)) and parent.is_dir():
         siblings = [item.name for item in parent.iterdir()]
     shown = path if len(path) <= 200 else f"{path[:200]}..."
     raise ObservationError(f"{shown} does not exist.{near_miss(Path(shown).name, siblings)} {ACCEPTED}")

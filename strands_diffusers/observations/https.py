@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from strands_diffusers.config.schema import SourceConfig
 from strands_diffusers.errors import ConfigError, ObservationError
-from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.action_files import ACTION_SUFFIXES
-from strands_diffusers.observations.address import Address
+from strands_diffusers.observations.address import Address, split_address
 from strands_diffusers.observations.files import ACCEPTED, OPTIONS, read_local
 from strands_diffusers.observations.images import IMAGE_SUFFIXES
 from strands_diffusers.observations.media import CLIP_SUFFIXES
@@ -73,7 +72,7 @@ class HttpsSource(Source):
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the action file of `@actions:` absolute."""
         parsed = _parse(address)
-        return str(Address(parsed.path, addresses.absolute(parsed, cwd, file_options=("actions",)).options))
+        return str(Address(parsed.path, parsed.absolute(cwd, file_options=("actions",)).options))
 
 
 @hookimpl
@@ -85,7 +84,7 @@ def register_sources() -> list[type[Source]]:
 def _parse(address: str) -> Address:
     """Split `//HOST/PATH[@key:value]...`; an `@` before the path belongs to the host."""
     host_end = address.find("/", 2)
-    return addresses.split(address, OPTIONS, options_from=len(address) if host_end < 0 else host_end)
+    return split_address(address, OPTIONS, options_from=len(address) if host_end < 0 else host_end)
 
 
 def _suffix(url: str) -> str:

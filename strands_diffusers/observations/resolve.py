@@ -10,7 +10,7 @@ from pathlib import Path
 
 from strands_diffusers.errors import MissingPackageError, ObservationError, near_miss
 from strands_diffusers.lazy import np
-from strands_diffusers.observations import address as addresses
+from strands_diffusers.observations.address import exists
 from strands_diffusers.observations.window import check_domain
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import ActionRows, Source
@@ -48,7 +48,7 @@ def read_action_rows(address: str, domain: str, sources: Mapping[str, Source]) -
     """
     scheme, rest = _choose(address, sources)
     path = Path(rest.split("@", 1)[0]).expanduser()
-    if scheme == FILE and addresses.exists(str(path / "meta" / "info.json")):
+    if scheme == FILE and exists(str(path / "meta" / "info.json")):
         if LEROBOT not in sources:
             raise MissingPackageError(
                 f"{path} is a LeRobot dataset, which the plugin strands-diffusers-lerobot reads. "
@@ -118,4 +118,4 @@ def _choose(address: str, sources: Mapping[str, Source], cwd: Path | None = None
 def _is_path(address: str, cwd: Path) -> bool:
     """Whether the address, or what stands before one of its `@`, exists as written."""
     ends = [len(address), *(i for i, letter in enumerate(address) if letter == "@")]
-    return any(addresses.exists(address[:end], cwd) for end in ends)
+    return any(exists(address[:end], cwd) for end in ends)

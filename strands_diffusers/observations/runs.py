@@ -10,9 +10,8 @@ from typing import Any
 
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.lazy import np
-from strands_diffusers.observations import address as addresses
 from strands_diffusers.observations.action_files import read_actions
-from strands_diffusers.observations.address import Address
+from strands_diffusers.observations.address import Address, exists, split_address
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
 from strands_diffusers.observations.window import check_domain, usable_frames
@@ -39,7 +38,7 @@ class RunSource(Source):
 
     def read(self, address: str, request: ObservationRequest) -> Observation:
         """Read the run at `address`."""
-        parsed = addresses.split(address, OPTIONS)
+        parsed = split_address(address, OPTIONS)
         directory = Path(parsed.path).expanduser()
         record = _manifest(directory, parsed.path)
         sample = _sample(record, parsed)
@@ -72,7 +71,7 @@ class RunSource(Source):
 
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the folder absolute."""
-        return str(addresses.absolute(addresses.split(address, OPTIONS, cwd=cwd), cwd))
+        return str(split_address(address, OPTIONS, cwd=cwd).absolute(cwd))
 
 
 @hookimpl
@@ -83,7 +82,7 @@ def register_sources() -> list[type[Source]]:
 
 def _manifest(directory: Path, shown: str) -> Mapping[str, Any]:
     """The folder's manifest; `ObservationError` where the job did not finish, or there was none."""
-    if not addresses.exists(shown):
+    if not exists(shown):
         raise ObservationError(
             f"run:{shown} does not exist. Type the folder of a finished job, the one with {MANIFEST}."
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from strands_diffusers.errors import ObservationError, near_miss
 from strands_diffusers.lazy import np
-from strands_diffusers.observations import address as addresses
+from strands_diffusers.observations.address import split_address
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.window import check_domain, usable_frames
 from strands_diffusers.plugin.base import Source
@@ -36,7 +36,7 @@ class SampleSource(Source):
 
     def read(self, address: str, request: ObservationRequest) -> Observation:
         """Read the sample at `address`."""
-        parsed = addresses.split(address, OPTIONS, options_from=0)
+        parsed = split_address(address, OPTIONS, options_from=0)
         name = parsed.path
         if name not in names():
             raise ObservationError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +67,4 @@ class LeRobotSource(Source):
 
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the dataset's folder absolute."""
-        parsed = split_address(address, OPTIONS, cwd=cwd)
-        path = os.path.normpath(cwd / Path(parsed.path).expanduser())
-        return path + "".join(f"@{key}:{value}" for key, value in parsed.options.items())
+        return str(split_address(address, OPTIONS, cwd=cwd).absolute(cwd))
