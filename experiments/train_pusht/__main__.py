@@ -17,6 +17,8 @@ STAGES = {
     "data": "DataConfig",
     "vae": "VaeConfig",
     "latents": "LatentsConfig",
+    "practice": "PracticeConfig",
+    "chains": "ChainsConfig",
     "transformer": "TransformerConfig",
     "export": "ExportConfig",
     "evaluate": "EvaluateConfig",

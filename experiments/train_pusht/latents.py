@@ -1,15 +1,16 @@
 """Stage `latents`: windows of the data through the frozen encoder, normalised, on disk as the transformer reads them.
 
 `latents/NAME.npz` per data shard: `latent` float16 [M, 32, 5, 6, 6], `action` float32 [M, 16, 2] (model space), `task` int
-[M], `in_the_way` bool [M] (see `data.in_the_way`); `latents/scale.npz`: `mean`, `std` float32 [32], which go into the
-autoencoder's config; and `latents/sensitivity.npy`: how much the decoder's picture changes with a latent token, float32
-[32, 32].
+[M], `step` int [M] (the frame of the episode that a window begins at), `in_the_way` bool [M] (see `data.in_the_way`).
+`latents/scale.npz`: `mean`, `std` float32 [32], which go into the autoencoder's config. `latents/sensitivity.npy`: how much
+the decoder's picture changes with a latent token, float32 [32, 32].
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,10 @@ from .vae import LATENT_DIM, NUM_FRAMES, build, decode, encode, to_clip
 
 @dataclass
 class LatentsConfig:
-    """Encodes the start of every episode and some later windows of it."""
+    """Encodes every episode chunk by chunk, and some windows in between."""
 
-    windows_per_episode: int = 8
-    """Windows of 17 frames per episode; the first starts at its first frame, the others anywhere."""
+    windows_between: int = 1
+    """Windows of 17 frames per episode beside those that follow each other, from the first frame on; they start anywhere."""
 
     batch: int = 8
     """Clips encoded at once."""
@@ -51,14 +52,15 @@ def load_vae(work: Path, device: str, init: str = "", checkpoint: str = "") -> t
     return vae.to(device).requires_grad_(False).eval()
 
 
-def choose(data: Frames, per_episode: int, rng: np.random.Generator) -> np.ndarray:
-    """Windows [M, 4] as `Frames.windows` has them: the first of each episode, and `per_episode - 1` others."""
+def choose(data: Frames, between: int, rng: np.random.Generator) -> np.ndarray:
+    """Windows [M, 4] as `Frames.windows` has them: of each episode those that follow each other, and `between` others."""
     windows = data.windows(NUM_FRAMES)
     firsts = np.flatnonzero(windows[:, 3] == 0)
-    chosen = []
+    chosen: list[int] = []
     for begin, end in zip(firsts, [*firsts[1:], len(windows)], strict=True):
-        later = rng.permutation(np.arange(begin + 1, end))[: per_episode - 1]
-        chosen += [begin, *later]
+        follow = np.arange(begin, end, NUM_FRAMES - 1)
+        others = rng.permutation(np.setdiff1d(np.arange(begin, end), follow))
+        chosen += [*follow, *others[:between]]
     return windows[chosen]
 
 
@@ -74,7 +76,7 @@ def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
         _write_scale(config, vae, shards[1], target / "scale.npz", ranks)
     if ranks.first and not (target / "sensitivity.npy").exists():
         data, std = Frames([shards[1]]), np.load(target / "scale.npz")["std"]
-        latent = _encode(vae, data, choose(data, 2, np.random.default_rng(0))[:24], ranks.device)
+        latent = _encode(vae, data, choose(data, 0, np.random.default_rng(0))[:24], ranks.device)
         np.save(target / "sensitivity.npy", sensitivity(vae.float(), latent, torch.from_numpy(std)).numpy())
         vae.bfloat16()
     jobs = [s for i, s in enumerate(shards) if i % ranks.world == ranks.rank]
@@ -82,7 +84,7 @@ def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
     progress = Progress("latents", len(jobs), ranks)
     for done, shard in enumerate(jobs, 1):
         data = Frames([shard])
-        windows = choose(data, config.windows_per_episode, np.random.default_rng(len(shards) + done))
+        windows = choose(data, config.windows_between, np.random.default_rng(len(shards) + done))
         latents = [
             _encode(vae, data, part, ranks.device) for part in np.array_split(windows, len(windows) // config.batch + 1)
         ]
@@ -92,6 +94,7 @@ def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
             latent=torch.cat(latents).half().numpy(),
             action=np.stack([data.actions(s, f, NUM_FRAMES - 1) for s, f, _, _ in windows]) / 256 - 1,
             task=windows[:, 2],
+            step=windows[:, 3],
             in_the_way=[in_the_way(data.state(s, f), task) for s, f, task, _ in windows],
         )
         partial.rename(target / f"{shard.name}.npz")
@@ -135,7 +138,7 @@ def sensitivity(vae: torch.nn.Module, latent: torch.Tensor, std: torch.Tensor, p
 
 def _write_scale(config: LatentsConfig, vae: torch.nn.Module, shard: Path, path: Path, ranks: Ranks) -> None:
     data = Frames([shard])
-    windows = choose(data, 2, np.random.default_rng(0))[:240]
+    windows = choose(data, 0, np.random.default_rng(0))[:240]
     z = torch.cat([_encode(vae, data, part, ranks.device) for part in np.array_split(windows, 30)])
     mean, std = z.mean((0, 2, 3, 4)).numpy(), z.std((0, 2, 3, 4)).numpy()
     if config.init:
@@ -153,18 +156,66 @@ def files(work: Path, name: str) -> list[Path]:
     return sorted(p for p in (work / "latents").glob(f"{name}*.npz") if ".partial" not in p.name)
 
 
-def load(work: Path, name: str) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
-    """Of `latents/{name}*.npz`: latents float16 [M, 32, 5, 6, 6], normalised; actions, tasks, and what is in the way."""
-    scale = np.load(work / "latents" / "scale.npz")
-    mean, std = (torch.from_numpy(scale[k]).view(1, -1, 1, 1, 1) for k in ("mean", "std"))
-    latents, actions, tasks, blocked = [], [], [], []
+@dataclass
+class Windows:
+    """Windows in memory, latents normalised. `noise`, `action_noise` are those of `practice`, empty of other files."""
+
+    latent: torch.Tensor
+    """float16 [M, 32, 5, 6, 6]."""
+    action: torch.Tensor
+    """float32 [M, 16, 2], model space."""
+    task: np.ndarray
+    in_the_way: np.ndarray
+    has_first: np.ndarray
+    """bool [M]: there is a frame 0 of the model's own, `first` float16 [M, 32, 6, 6] (stage `chains`)."""
+    first: torch.Tensor
+    noise: torch.Tensor
+    action_noise: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.latent)
+
+    def __add__(self, others: Windows) -> Windows:
+        """These, then the others."""
+        parts = {name: (getattr(self, name), getattr(others, name)) for name in self.__dataclass_fields__}
+        return Windows(
+            **{k: (torch.cat if isinstance(v[0], torch.Tensor) else np.concatenate)(v) for k, v in parts.items()}
+        )
+
+
+def scale_of(work: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the latents' channels, [1, 32, 1, 1, 1] each."""
+    with np.load(work / "latents" / "scale.npz") as scale:
+        mean, std = (torch.from_numpy(scale[k]).view(1, -1, 1, 1, 1) for k in ("mean", "std"))
+    return mean, std
+
+
+def load(work: Path, name: str) -> Windows:
+    """All of `latents/{name}*.npz`, with the first frames in `chains/`."""
+    mean, std = scale_of(work)
+    parts: dict[str, list[Any]] = {field: [] for field in Windows.__dataclass_fields__}
     for path in files(work, name):
+        chain = work / "chains" / path.name
         with np.load(path) as file:
-            latents.append(((torch.from_numpy(file["latent"]).float() - mean) / std).half())
-            actions.append(torch.from_numpy(file["action"]))
-            tasks.append(file["task"])
-            blocked.append(file["in_the_way"])
-    return torch.cat(latents), torch.cat(actions).float(), np.concatenate(tasks), np.concatenate(blocked)
+            latent = ((torch.from_numpy(file["latent"]).float() - mean) / std).half()
+            parts["latent"].append(latent)
+            parts["action"].append(torch.from_numpy(file["action"]).float())
+            parts["task"].append(file["task"])
+            parts["in_the_way"].append(file["in_the_way"])
+            parts["noise"].append(torch.from_numpy(file["noise"]) if "noise" in file else latent[:0])
+            parts["action_noise"].append(
+                torch.from_numpy(file["action_noise"]) if "noise" in file else parts["action"][-1][:0]
+            )
+        first, has_first = latent[:, :, 0], np.zeros(len(latent), bool)
+        if chain.exists():
+            with np.load(chain) as file:
+                first, has_first[file["row"]] = first.clone(), True
+                first[file["row"]] = torch.from_numpy(file["first"])
+        parts["first"].append(first)
+        parts["has_first"].append(has_first)
+    return Windows(
+        **{k: torch.cat(v) if isinstance(v[0], torch.Tensor) else np.concatenate(v) for k, v in parts.items()}
+    )
 
 
 def channel_root(work: Path, floor: float) -> torch.Tensor:

@@ -1,8 +1,9 @@
 """The transformer, and its forward pass for a batch.
 
 `Cosmos3OmniTransformer.forward` takes one sample. `predict` computes the same function from the same parameters for a
-batch whose samples may differ in mode and prompt, with the text part once per different prompt; `test_predict.py` holds
-it against the pipeline's own calls. Only samples of one shape are batched: 5 latent frames of 6 x 6, 16 actions.
+batch whose samples may differ in mode, prompt and chunk, with the text part once per different prompt; `test_predict.py`
+holds it against the pipeline's own calls. Samples have room for 16 actions: 5 latent frames of 6 x 6. Of a shorter chunk
+the rest is hidden.
 
 Shape letters: B batch, P prompts, L prompt tokens, N generated tokens (5 * 36 vision, then 16 action), K heads.
 """
@@ -56,7 +57,8 @@ class Batch:
     """Noisy samples and what each is conditioned on.
 
     A frame or an action that is given, not predicted, is clean and has `False` in its noisy mask; that mask is the
-    only thing that tells the modes apart. `has_action` False (text-conditioned video) hides the action tokens.
+    only thing that tells the modes apart. `has_action` False (text-conditioned video) hides the action tokens; of a `chunk`
+    of fewer than 16 actions the later ones and their frames are hidden, and have `False` in the noisy masks too.
     """
 
     ids_PL: torch.Tensor
@@ -68,6 +70,7 @@ class Batch:
     noisy_action_BA: torch.Tensor
     has_action_B: torch.Tensor
     sigma_B: torch.Tensor
+    chunk_B: torch.Tensor
 
     def to(self, device: str) -> Batch:
         """The same batch on a device."""
@@ -132,6 +135,18 @@ def trained_parameters(model: Cosmos3OmniTransformer) -> tuple[list[torch.nn.Par
     return matrices, others
 
 
+def seen_frames(batch: Batch) -> torch.Tensor:
+    """Latent frames that a sample has: bool [B, T]."""
+    frames = torch.arange(batch.latent_BCTHW.shape[2], device=batch.chunk_B.device)
+    return frames * 4 <= batch.chunk_B[:, None]
+
+
+def seen_actions(batch: Batch) -> torch.Tensor:
+    """Actions that a sample has: bool [B, A]."""
+    actions = torch.arange(batch.action_BAD.shape[1], device=batch.chunk_B.device)
+    return (actions < batch.chunk_B[:, None]) & batch.has_action_B[:, None]
+
+
 def positions() -> torch.Tensor:
     """MRoPE positions [3, N] of the generated tokens, before the prompt's length is added to the first row."""
     _, t, h, w = LATENT_SHAPE
@@ -189,8 +204,8 @@ def predict(
     seen = torch.cat(
         [
             (torch.arange(length, device=device) < batch.length_P[:, None])[batch.prompt_B],
-            torch.ones(b, t * per_frame, dtype=torch.bool, device=device),
-            batch.has_action_B[:, None].expand(b, batch.action_BAD.shape[1]),
+            seen_frames(batch).repeat_interleave(per_frame, 1),
+            seen_actions(batch),
         ],
         dim=1,
     )

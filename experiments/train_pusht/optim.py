@@ -119,6 +119,16 @@ class Optimizer:
             own.copy_(saved)
 
 
+def newest(path: Path) -> dict[str, Any] | None:
+    """The state of the cool-down of the run that saves to `path`, else that of its constant part; None before either."""
+    cooled = path.with_name(f"{path.stem}_cooled.pt")
+    for file in (cooled, path):
+        if file.exists():
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
+            return {"file": file.name, **state}
+    return None
+
+
 class Training:
     """A network, its averaged copy, its optimiser and its step count: what a checkpoint holds.
 

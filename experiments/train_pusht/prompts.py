@@ -64,14 +64,8 @@ WORDINGS |= {
 }
 """Wordings a model is trained on. The first of each is the one to use."""
 
-UNSEEN: dict[str, tuple[str, ...]] = {
-    "left": ("Drag the T block over to the left side.", "Get the block to go left.", "T block: left!"),
-    "right": ("Drag the T block over to the right side.", "Get the block to go right.", "T block: right!"),
-    "up": ("Drag the T block up to the upper side.", "Get the block to go up.", "T block: up!"),
-    "down": ("Drag the T block down to the lower side.", "Get the block to go down.", "T block: down!"),
-    "goal": ("Drag the T block over to the target.", "Get the block to the goal.", "T block: goal!"),
-}
-"""Wordings held out, to measure what the model does with a sentence it has not read."""
+CHUNKS = (16, 8, 4)
+"""Numbers of actions that a model is asked for; a caption says how long they take."""
 
 VIEWS = ("ego_view", "third_person_view")
 """Viewpoints in training captions; the first is `CosmosActionCondition`'s own default."""
@@ -114,10 +108,10 @@ _BOILERPLATE = (
 )
 
 
-def action_caption(text: str, view: str = VIEWS[0], size_px: int = 256) -> str:
-    """The JSON that the pipeline sends in an action mode for 17 frames at 10 fps."""
+def action_caption(text: str, view: str = VIEWS[0], chunk: int = CHUNKS[0]) -> str:
+    """The JSON that the pipeline sends in an action mode for `chunk` actions at 10 fps."""
     return Cosmos3OmniPipeline._build_action_json_prompt(
-        text, view_point=view, num_frames=17, fps=10.0, height=size_px, width=size_px
+        text, view_point=view, num_frames=chunk + 1, fps=10.0, height=256, width=256
     )
 
 
@@ -172,25 +166,25 @@ def token_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 class Captions:
     """Every caption of training, tokenised once. Row 0 is the empty prompt, 1 the negative of text-conditioned video.
 
-    Shapes: `ids` int64 [P, L], right-padded with 0; `lengths` int64 [P].
+    Shapes: `ids` int64 [P, L], right-padded with 0; `lengths` int64 [P]. `action[chunk][task]` and `video[task]` are the rows
+    of a task's wordings, in the order of CHUNKS and ALL_TASKS; the same wording has the same place for every chunk.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, wordings: dict[str, tuple[str, ...]] = WORDINGS) -> None:
         texts = ["", video_caption("", negative=True)]
-        self.action: list[list[int]] = []
+        self.action: list[list[list[int]]] = [[] for _ in CHUNKS]
         self.video: list[list[int]] = []
         for task in ALL_TASKS:
-            group = wordings.get(task, ())
-            # The first view is listed three times: it is the one nearly everyone uses.
-            self.action.append([])
-            for text in group:
-                rows = [len(texts), len(texts), len(texts), len(texts) + 1]
-                texts += [action_caption(text, view) for view in VIEWS]
-                self.action[-1] += rows
+            group = wordings[task]
+            for chunk, rows in zip(CHUNKS, self.action, strict=True):
+                # The first view is listed three times: it is the one nearly everyone uses.
+                first = [len(texts) + len(VIEWS) * i for i in range(len(group))]
+                rows.append([row for i in first for row in (i, i, i, i + 1)])
+                texts += [action_caption(text, view, chunk) for text in group for view in VIEWS]
             self.video.append(list(range(len(texts), len(texts) + len(group))))
             texts += [video_caption(text) for text in group]
-        rows = [token_ids(tokenizer, text) for text in texts]
-        self.lengths = torch.tensor([len(row) for row in rows])
-        self.ids = torch.zeros(len(rows), int(self.lengths.max()), dtype=torch.long)
-        for i, row in enumerate(rows):
+        tokens = [token_ids(tokenizer, text) for text in texts]
+        self.lengths = torch.tensor([len(row) for row in tokens])
+        self.ids = torch.zeros(len(tokens), int(self.lengths.max()), dtype=torch.long)
+        for i, row in enumerate(tokens):
             self.ids[i, : len(row)] = torch.tensor(row)

@@ -4,29 +4,71 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from .latents import channel_root, files, load
-from .model import LATENT_SHAPE, Batch
-from .prompts import Captions
-
-if TYPE_CHECKING:
-    from .transformer import TransformerConfig
+from .model import LATENT_SHAPE, Batch, seen_actions, seen_frames
+from .prompts import CHUNKS, Captions
 
 MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
 """Order of `mode_weights`. The last two are text-conditioned video, from a first frame and from nothing."""
 
-POLICY, DYNAMICS, VIDEO = MODES.index("policy"), 2, 3
-"""The first two (DYNAMICS) of MODES are decided by what is given; from the fourth (VIDEO) on there are no actions."""
+FORWARD, INVERSE, POLICY, IMAGE, TEXT = range(len(MODES))
 
 PURE = 0.9995
 """Noise level of a sampler's first step."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """For latents [B, 32, 5, 6, 6] and for actions [B, 16, 2]."""
+
+
+@dataclass
+class Mixture:
+    """What a batch is made of."""
+
+    mode_weights: tuple[float, ...] = (0.34, 0.12, 0.45, 0.05, 0.04)
+    """Chance of each of MODES, of a sample that is drawn anew."""
+
+    chunk_weights: tuple[float, ...] = (0.6, 0.2, 0.2)
+    """Chance of each of CHUNKS, in the modes with actions: the first 16, 8 or 4 actions of a window."""
+
+    shifts: tuple[float, ...] = (10.0, 10.0, 2.5, 2.5, 2.5)
+    """By mode. Noise levels are shift u / (1 + (shift - 1) u) with u uniform: over 1 favours high noise. Where the given
+    frames and actions leave little open, what a sampler makes of pure noise is nearly what it ends with. The first two
+    count only where nothing is `carried`."""
+
+    carried: int = 12
+    """Of a process' samples whose answer is decided, how many per step are kept and go on, in the next one, from where the
+    model's own answer led them, towards the truth: to mend what it did. The others begin in pure noise. Decided are those
+    of forward and inverse dynamics, by frames and actions, and those of `practice`, by their noise. 0: the truth with
+    noise, as in the other modes."""
+
+    practice: float = 0.85
+    """Share of the policy's samples that are the policy's own actions and what the simulator made of them (stage
+    `practice`), where there are any; each begins in the very noise that it was made from. The others are the expert's."""
+
+    own_first: float = 0.35
+    """Of the windows that follow another, how often forward dynamics and policy begin at the model's own last frame of the
+    one before (stage `chains`), where there is one."""
+
+    lowest: float = 0.02
+    """Least u. A sampler of 8 steps never asks below 0.1."""
+
+    prompt_dropout: float = 0.1
+    """Chance that a prompt is replaced by the empty one, for guidance; never in `practice`."""
+
+    still: float = 0.2
+    """Chance of a window in which nothing changes, against the average one: what moves is what is hard. 1: all alike."""
+
+    in_the_way: float = 3.0
+    """How many times as often policy is asked of a window that begins with the block between the pusher and the place
+    to push from: the way round it is the one thing that the policy has to choose."""
+
+    floor: float = 0.1
+    """Share of the video loss in which all latent channels count alike; the rest weighs an error by what it changes in
+    the decoded picture. 1: plain."""
 
 
 @dataclass
@@ -40,24 +82,36 @@ class Examples:
     """The true latents [B, 32, 5, 6, 6]."""
     modes: torch.Tensor
     """[B], numbers into MODES."""
+    decided: torch.Tensor
+    """bool [B]: there is one right answer, see `Mixture.carried`."""
 
     def to(self, device: str) -> Examples:
         """The same on a device."""
         latent, action = (x.to(device) for x in self.targets)
-        return Examples(self.batch.to(device), (latent, action), self.clean.to(device), self.modes.to(device))
+        return Examples(
+            self.batch.to(device),
+            (latent, action),
+            self.clean.to(device),
+            self.modes.to(device),
+            self.decided.to(device),
+        )
 
     def __getitem__(self, rows: torch.Tensor) -> Examples:
         """Some of the samples, in that order."""
         parts = {name: getattr(self.batch, name)[rows] for name in self._of_samples}
         latent, action = (x[rows] for x in self.targets)
-        return Examples(replace(self.batch, **parts), (latent, action), self.clean[rows], self.modes[rows])
+        return Examples(
+            replace(self.batch, **parts), (latent, action), self.clean[rows], self.modes[rows], self.decided[rows]
+        )
 
     def __add__(self, others: Examples) -> Examples:
-        """Both, with the wordings of the first: a prompt's row means the same task in every batch with actions."""
+        """Both, with the wordings of the first: a prompt's row means the same task and chunk in every batch with actions."""
         parts = {name: torch.cat([getattr(x.batch, name) for x in (self, others)]) for name in self._of_samples}
         latent, action = (torch.cat(pair) for pair in zip(self.targets, others.targets, strict=True))
-        clean, modes = torch.cat([self.clean, others.clean]), torch.cat([self.modes, others.modes])
-        return Examples(replace(self.batch, **parts), (latent, action), clean, modes)
+        clean, modes, decided = (
+            torch.cat([getattr(x, name) for x in (self, others)]) for name in ("clean", "modes", "decided")
+        )
+        return Examples(replace(self.batch, **parts), (latent, action), clean, modes, decided)
 
     @property
     def _of_samples(self) -> list[str]:
@@ -67,84 +121,110 @@ class Examples:
 class Sampler:
     """Draws training batches from latents in memory."""
 
-    def __init__(self, config: TransformerConfig, work: Path, name: str, captions: Captions, seed: list[int]) -> None:
-        self.config, self.captions, self.work, self.name, self.count = config, captions, work, name, 0
+    def __init__(self, config: Mixture, work: Path, name: str, captions: Captions, seed: list[int]) -> None:
+        self.config, self.captions, self.work, self.name, self.count = config, captions, work, name, -1
         self.refresh()
         self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed[0] * 7919 + seed[-1])
 
     def refresh(self) -> bool:
         """Read the latents again where more have been written since. -> whether there were."""
-        count = len(files(self.work, self.name))
+        own = files(self.work, "practice_") if self.config.practice else []
+        count = len(files(self.work, self.name)) + len(own) + len(list((self.work / "chains").glob("*.npz")))
         if count == self.count:
             return False
-        self.latents, self.actions, self.tasks, blocked = load(self.work, self.name)
-        self.count = count
-        self.chance = self._chance() if self.config.still < 1 else None
-        chance = np.where(blocked, self.config.in_the_way, 1.0) * (1 if self.chance is None else self.chance)
+        self.count, self.windows = count, load(self.work, self.name)
+        # The policy's own windows come after the others; forward and inverse dynamics take them like any.
+        self.first_practice = len(self.windows)
+        if own:
+            self.windows = self.windows + load(self.work, "practice_")
+        self.chance = self._chance() if self.config.still < 1 else np.full(len(self.windows), 1 / len(self.windows))
+        chance = np.where(self.windows.in_the_way, self.config.in_the_way, 1.0) * self.chance
+        chance[self.first_practice :] = 0
         self.policy_chance = chance / chance.sum()
         return True
 
     def _chance(self) -> np.ndarray:
         """Of each window to be drawn: it grows with how far the later frames are from frames 1 to 4, as decoded."""
         root, change = channel_root(self.work, self.config.floor), []
-        for latent in self.latents.split(1024):
+        for latent in self.windows.latent.split(1024):
             away = (latent[:, :, 2:] - latent[:, :, 1:2]).float().flatten(2)
             change.append((root @ away).pow(2).mean((1, 2)))
         relative = torch.cat(change).double().numpy()
         chance = self.config.still + (1 - self.config.still) * relative / relative.mean()
         return chance / chance.sum()
 
-    def prompts(self, modes: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Caption rows used by a batch, and for each sample which of them. A batch shares one wording per task."""
+    def prompts(self, modes: np.ndarray, tasks: np.ndarray, chunks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Caption rows used by a batch, and for each sample which of them. A batch shares one wording per task.
+
+        `chunks` are numbers into CHUNKS.
+        """
         rng, captions, size = self.rng, self.captions, len(modes)
-        rows = [0, 1, *(int(rng.choice(group)) for group in captions.action)]
+        wordings = [int(rng.integers(len(group))) for group in captions.action[0]]
+        rows = [0, 1, *(group[i] for chunk in captions.action for group, i in zip(chunk, wordings, strict=True))]
         video_task = int(rng.integers(len(captions.video)))
-        video = modes >= VIDEO
+        video = modes >= IMAGE
         if video.any():
             video_task = int(rng.choice(tasks[video]))
         rows.append(int(rng.choice(captions.video[video_task])))
         # Forward and inverse dynamics are to follow frames and actions, whatever the words say.
-        told = np.where(modes == POLICY, tasks, rng.integers(0, len(captions.action), size)) + 2
-        told = np.where(video, np.where(tasks == video_task, len(rows) - 1, 1), told)
-        dropped = rng.random(size) < self.config.prompt_dropout
-        return np.array(rows), np.where(dropped, np.where(video, 1, 0), told)
+        named = np.where(modes == POLICY, tasks, rng.integers(0, len(wordings), size)) + 2 + chunks * len(wordings)
+        return np.array(rows), np.where(video, np.where(tasks == video_task, len(rows) - 1, 1), named)
 
-    def draw(self, size: int, mode: int | None = None) -> Examples:
-        """Of one mode or of the mixture."""
-        config, rng = self.config, self.rng
-        pick = rng.choice(len(self.latents), size=size, p=self.chance)
+    def draw(self, size: int, mode: int | None = None, chunk: int | None = None) -> Examples:
+        """Of one mode, or of the mixture; of one of CHUNKS (by its number), or of their mixture."""
+        config, rng, windows = self.config, self.rng, self.windows
         modes = np.full(size, mode) if mode is not None else rng.choice(len(MODES), p=config.mode_weights, size=size)
-        if config.in_the_way != 1:
-            policy = np.flatnonzero(modes == POLICY)
-            pick[policy] = rng.choice(len(self.latents), size=len(policy), p=self.policy_chance)
-        latent, action = self.latents[pick].float(), self.actions[pick]
-        rows, told = self.prompts(modes, self.tasks[pick])
-        length = self.captions.lengths[rows]
+        chunks = rng.choice(len(CHUNKS), p=config.chunk_weights, size=size) if chunk is None else np.full(size, chunk)
+        chunks = np.where(modes < IMAGE, chunks, 0)
+        pick = rng.choice(len(windows), size=size, p=self.chance)
+        policy = modes == POLICY
+        own = policy & (rng.random(size) < config.practice) & (self.first_practice < len(windows))
+        pick[policy] = rng.choice(len(windows), size=policy.sum(), p=self.policy_chance)
+        pick[own] = rng.integers(self.first_practice, len(windows), own.sum())
+        rows, prompt = self.prompts(modes, windows.task[pick], chunks)
+        dropped = (rng.random(size) < config.prompt_dropout) & ~own
+        prompt = np.where(dropped, np.where(modes < IMAGE, 0, 1), prompt)
+
+        latent, action = windows.latent[pick].float(), windows.action[pick]
+        chained = windows.has_first[pick] & ((modes == FORWARD) | policy) & (rng.random(size) < config.own_first)
+        latent[torch.from_numpy(chained), :, 0] = windows.first[pick[chained]].float()
+        m, drawn = torch.from_numpy(modes), torch.from_numpy(own)
         u = config.lowest + (1 - config.lowest) * torch.rand(size, generator=self.generator)
-        m = torch.from_numpy(modes)
         shift = torch.tensor(config.shifts)[m]
         sigma = (shift * u / (1 + (shift - 1) * u)).clamp(max=PURE)
+        decided = (m < POLICY) | drawn
         if config.carried:
-            sigma[m < DYNAMICS] = PURE
-        noisy_frame = torch.ones(size, LATENT_SHAPE[1], dtype=torch.bool)
-        noisy_frame[m != 4, 0] = False
-        noisy_frame[m == 1] = False
-        noisy_action = ((m == 1) | (m == 2))[:, None].expand(size, action.shape[1]).clone()
+            sigma[decided] = PURE
         noise = torch.randn(latent.shape, generator=self.generator)
         action_noise = torch.randn(action.shape, generator=self.generator)
+        if own.any():
+            rows_own = torch.from_numpy(pick[own] - self.first_practice)
+            noise[drawn] = windows.noise[rows_own].float()
+            action_noise[drawn] = windows.action_noise[rows_own]
         s5, s3 = sigma.view(-1, 1, 1, 1, 1), sigma.view(-1, 1, 1)
         batch = Batch(
             ids_PL=self.captions.ids[rows],  # always as wide, so that a compiled step fits every batch
-            length_P=length,
-            prompt_B=torch.from_numpy(told),
-            latent_BCTHW=torch.where(noisy_frame[:, None, :, None, None], latent.lerp(noise, s5), latent),
-            action_BAD=torch.where(noisy_action[..., None], action.lerp(action_noise, s3), action),
+            length_P=self.captions.lengths[rows],
+            prompt_B=torch.from_numpy(prompt),
+            latent_BCTHW=latent,
+            action_BAD=action,
+            noisy_frame_BT=torch.ones(size, LATENT_SHAPE[1], dtype=torch.bool),
+            noisy_action_BA=((m == INVERSE) | (m == POLICY))[:, None].expand(size, action.shape[1]),
+            has_action_B=m < IMAGE,
+            sigma_B=sigma,
+            chunk_B=torch.tensor(CHUNKS)[torch.from_numpy(chunks)],
+        )
+        noisy_frame = seen_frames(batch) & (m != INVERSE)[:, None]
+        noisy_frame[m != TEXT, 0] = False
+        noisy_action = batch.noisy_action_BA & seen_actions(batch)
+        batch = replace(
+            batch,
             noisy_frame_BT=noisy_frame,
             noisy_action_BA=noisy_action,
-            has_action_B=m < VIDEO,
-            sigma_B=sigma,
+            latent_BCTHW=torch.where(noisy_frame[:, None, :, None, None], latent.lerp(noise, s5), latent),
+            action_BAD=torch.where(noisy_action[..., None], action.lerp(action_noise, s3), action),
         )
-        return Examples(batch, (noise - latent, action_noise - action), latent, m)
+        return Examples(batch, (noise - latent, action_noise - action), latent, m, decided)
 
 
 @torch.no_grad()
@@ -164,12 +244,12 @@ def euler(examples: Examples, predicted: Pair, sigma_B: torch.Tensor) -> Example
 
 @torch.no_grad()
 def carry(examples: Examples, predicted: Pair, count: int) -> Examples | None:
-    """`count` samples of the dynamics, at random, where the model's own step to some lower noise level leads them.
+    """`count` decided samples, at random, where the model's own step to some lower noise level leads them.
 
     None where there are fewer above a noise level of 0.1.
     """
     sigma = examples.batch.sigma_B
-    chance = torch.rand(len(sigma), device=sigma.device) * ((examples.modes < DYNAMICS) & (sigma > 0.1))
+    chance = torch.rand(len(sigma), device=sigma.device) * (examples.decided & (sigma > 0.1))
     rows = chance.argsort(descending=True)[:count]
     if count == 0 or chance[rows[-1]] == 0:
         return None

@@ -10,7 +10,7 @@ import torch
 from diffusers import Cosmos3OmniPipeline, CosmosActionCondition, UniPCMultistepScheduler
 
 from experiments.train_pusht import vae
-from experiments.train_pusht.model import ACTION_DIM, NUM_ACTIONS, Batch, build, positions, predict
+from experiments.train_pusht.model import ACTION_DIM, LATENT_SHAPE, NUM_ACTIONS, Batch, build, positions, predict
 from experiments.train_pusht.prompts import build_tokenizer
 
 
@@ -47,41 +47,50 @@ def recorded_calls(pipe: Cosmos3OmniPipeline, **call: Any) -> list[tuple[dict[st
 
 
 @pytest.mark.parametrize("mode", ["forward_dynamics", "inverse_dynamics", "policy", "text"])
-def test_predict_equals_the_pipelines_transformer(pipeline: Cosmos3OmniPipeline, mode: str) -> None:
+@pytest.mark.parametrize("chunk", [16, 4])
+def test_predict_equals_the_pipelines_transformer(pipeline: Cosmos3OmniPipeline, mode: str, chunk: int) -> None:
+    """Of a chunk of 4, what is hidden in the batch has no part in it, whatever it holds."""
     if mode == "text":
-        call: dict[str, Any] = {"num_frames": 17, "height": 96, "width": 96}
+        call: dict[str, Any] = {"num_frames": chunk + 1, "height": 96, "width": 96}
     else:
-        actions = torch.rand(NUM_ACTIONS, ACTION_DIM) * 2 - 1 if mode == "forward_dynamics" else None
+        actions = torch.rand(chunk, ACTION_DIM) * 2 - 1 if mode == "forward_dynamics" else None
         call = {
             "action": CosmosActionCondition(
                 mode=mode,
-                chunk_size=NUM_ACTIONS,
+                chunk_size=chunk,
                 domain_name="pusht",
                 resolution_tier=256,
                 raw_actions=actions,
-                video=torch.rand(17, 3, 96, 96),
+                video=torch.rand(chunk + 1, 3, 96, 96),
             )
         }
     for kwargs, result in recorded_calls(pipeline, **call)[2:]:
         noisy_frame, noisy_action = torch.zeros(1, 5, dtype=torch.bool), torch.zeros(1, NUM_ACTIONS, dtype=torch.bool)
         noisy_frame[0, kwargs["vision_noisy_frame_indexes"][0]] = True
-        action = kwargs.get("action_tokens")
-        if action is not None:
+        latent, action = torch.randn(1, *LATENT_SHAPE), torch.randn(1, NUM_ACTIONS, ACTION_DIM)
+        frames = kwargs["vision_tokens"][0].shape[2]
+        latent[:, :, :frames] = kwargs["vision_tokens"][0]
+        times, acting = kwargs["vision_timesteps"], kwargs.get("action_tokens") is not None
+        if acting:
             noisy_action[0, kwargs["action_noisy_frame_indexes"][0]] = True
-        times = torch.cat([kwargs["vision_timesteps"], *([kwargs["action_timesteps"]] if action is not None else [])])
+            action[0, :chunk] = kwargs["action_tokens"][0]
+            times = torch.cat([times, kwargs["action_timesteps"]])
         batch = Batch(
             ids_PL=torch.as_tensor(kwargs["input_ids"]).view(1, -1),
             length_P=torch.tensor([kwargs["und_len"]]),
             prompt_B=torch.tensor([0]),
-            latent_BCTHW=kwargs["vision_tokens"][0],
-            action_BAD=torch.zeros(1, NUM_ACTIONS, ACTION_DIM) if action is None else action[0][None],
+            latent_BCTHW=latent,
+            action_BAD=action,
             noisy_frame_BT=noisy_frame,
             noisy_action_BA=noisy_action,
-            has_action_B=torch.tensor([action is not None]),
+            has_action_B=torch.tensor([acting]),
             sigma_B=times[:1] / 1000,
+            chunk_B=torch.tensor([chunk]),
         )
         with torch.no_grad():
-            latent, acted = predict(pipeline.transformer, batch, positions())
-        torch.testing.assert_close(latent[:, :, noisy_frame[0]], result[0][0][:, :, noisy_frame[0]], rtol=0, atol=2e-5)
+            vision, acted = predict(pipeline.transformer, batch, positions())
+        noisy = noisy_frame[0, :frames]
+        got, expected = vision[:, :, :frames][:, :, noisy], result[0][0][:, :, noisy]
+        torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
         if noisy_action.any():
-            torch.testing.assert_close(acted[noisy_action], result[2][0][noisy_action[0]], rtol=0, atol=2e-5)
+            torch.testing.assert_close(acted[noisy_action], result[2][0][noisy_action[0, :chunk]], rtol=0, atol=2e-5)

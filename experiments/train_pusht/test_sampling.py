@@ -41,6 +41,7 @@ def work_folder(path: Path, still_windows: int, moving_windows: int) -> Path:
         latent=latent.astype(np.float16),
         action=np.zeros((m, 16, 2), np.float32),
         task=np.zeros(m, int),
+        step=np.zeros(m, int),
         in_the_way=np.arange(m) < m // 4,
     )
     np.savez(path / "latents" / "scale.npz", mean=np.zeros(LATENT_DIM, "f4"), std=np.ones(LATENT_DIM, "f4"))
@@ -56,14 +57,15 @@ def test_windows_in_which_nothing_moves_are_drawn_less(tmp_path: Path) -> None:
     assert chance.sum() == pytest.approx(1)
     np.testing.assert_allclose(chance[:75] * 100, 0.2, rtol=1e-3)  # against an average of 1
     assert chance[75:].min() * 100 > 2.5
-    assert Sampler(TransformerConfig(still=1), work, "shard_", captions, [0, 0]).chance is None
+    every = Sampler(TransformerConfig(still=1), work, "shard_", captions, [0, 0]).chance
+    np.testing.assert_allclose(every, 0.01)
 
 
 def test_policy_is_asked_more_often_where_the_block_is_in_the_way(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=75, moving_windows=25)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
     sampler = Sampler(TransformerConfig(in_the_way=3.0, still=1), work, "shard_", captions, [0, 0])
-    blocked = {tuple(latent[:, 0, 0, 0].tolist()) for latent in sampler.latents[:25].float()}
+    blocked = {tuple(latent[:, 0, 0, 0].tolist()) for latent in sampler.windows.latent[:25].float()}
     for mode, share in (("policy", 0.5), ("image", 0.25)):
         clean = sampler.draw(4000, MODES.index(mode)).clean[:, :, 0, 0, 0]
         assert np.mean([tuple(x.tolist()) in blocked for x in clean]) == pytest.approx(share, abs=0.03)
@@ -81,7 +83,7 @@ def test_noise_levels_go_by_mode(tmp_path: Path) -> None:
 def test_carried_samples_go_on_from_the_answer_towards_the_truth(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=4, moving_windows=4)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
-    config = TransformerConfig(mode_weights=(0.3, 0.3, 0.2, 0.1, 0.1))
+    config = TransformerConfig(mode_weights=(0.3, 0.3, 0.2, 0.1, 0.1), chunk_weights=(0.5, 0.3, 0.2))
     before = Sampler(config, work, "shard_", captions, [0, 0]).draw(64)
     assert (before.batch.sigma_B[before.modes < 2] == PURE).all()
 

@@ -19,14 +19,14 @@ from .latents import channel_root
 from .model import FPS, Batch, build, positions, predict, trained_parameters
 from .optim import Optimizer, Schedule, Training
 from .parallel import Progress, Ranks
-from .prompts import Captions, build_tokenizer
-from .sampling import DYNAMICS, MODES, Examples, Pair, Sampler, carry, euler
+from .prompts import CHUNKS, Captions, build_tokenizer
+from .sampling import FORWARD, MODES, POLICY, Examples, Mixture, Pair, Sampler, carry, euler
 
 assert FPS == 10.0
 
 
 @dataclass
-class TransformerConfig:
+class TransformerConfig(Mixture):
     """The transformer, by flow matching."""
 
     steps: int = 6000
@@ -37,37 +37,6 @@ class TransformerConfig:
 
     batch: int = 32
     """Samples per process and step."""
-
-    mode_weights: tuple[float, ...] = (0.34, 0.12, 0.45, 0.05, 0.04)
-    """Chance of each of MODES, of a sample that is drawn anew."""
-
-    shifts: tuple[float, ...] = (10.0, 10.0, 2.5, 2.5, 2.5)
-    """By mode. Noise levels are shift u / (1 + (shift - 1) u) with u uniform: over 1 favours high noise. Where the given
-    frames and actions leave little open, what a sampler makes of pure noise is nearly what it ends with. The first two
-    count only where nothing is `carried`."""
-
-    carried: int = 10
-    """Of a process' samples of forward and inverse dynamics, how many per step are kept and go on, in the next one, from
-    where the model's own answer led them, towards the truth: to mend what it did. The others begin in pure noise:
-    frames and actions decide what happens, and later steps are not to choose among what the model holds possible (which
-    errs twice as much as the mean of it). 0: the truth with noise, as in the other modes."""
-
-    lowest: float = 0.02
-    """Least u. A sampler of 8 steps never asks below 0.1."""
-
-    prompt_dropout: float = 0.1
-    """Chance that a prompt is replaced by the empty one, for guidance."""
-
-    still: float = 0.2
-    """Chance of a window in which nothing changes, against the average one: what moves is what is hard. 1: all alike."""
-
-    in_the_way: float = 3.0
-    """How many times as often policy is asked of a window that begins with the block between the pusher and the place
-    to push from: the way round it is the one thing that the policy has to choose."""
-
-    floor: float = 0.1
-    """Share of the video loss in which all latent channels count alike; the rest weighs an error by what it changes in
-    the decoded picture. 1: plain."""
 
     action_weight: float = 0.3
     """Weight of the actions' loss beside the video's, each in units of its usual size (`Levels`)."""
@@ -176,6 +145,9 @@ def validate(
             error = errors(batch, predicted, examples.targets, None, root)[mode == "inverse_dynamics"]
             result[f"{mode}/step{step}"] = float((error * batch.sigma_B**2).mean())
             examples = euler(examples, predicted, torch.full_like(batch.sigma_B, 0.667))
+    for chunk, examples in zip(CHUNKS, batches["short"], strict=True):
+        error = errors(examples.batch, network(examples.batch), examples.targets, None, root)[0]
+        result[f"forward_dynamics/chunk{chunk}"] = float((error * examples.batch.sigma_B**2).mean())
     return result
 
 
@@ -195,18 +167,19 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     first_step = training.step
     sampler = Sampler(config, work, "shard_", captions, [ranks.rank, first_step])
     position = positions().to(ranks.device)
-    usual, root = sampler.latents[:2000].float().mean(0).to(ranks.device), channel_root(work, config.floor)
+    usual, root = sampler.windows.latent[:2000].float().mean(0).to(ranks.device), channel_root(work, config.floor)
     device_root = root.to(ranks.device)
     batches: dict[str, list[Examples]] = {}
     if ranks.first:
         # Noise levels and windows as in every earlier run, so that curves compare.
-        noised = replace(config, shifts=(2.5,) * 5, carried=0, still=1.0, in_the_way=1.0)
+        noised = replace(config, shifts=(2.5,) * 5, carried=0, still=1.0, in_the_way=1.0, practice=0.0, own_first=0.0)
         held_out = Sampler(noised, work, "validation", captions, [3, 3])
-        batches["noised"] = [held_out.draw(32, mode) for mode in range(len(MODES))]
+        batches["noised"] = [held_out.draw(32, mode, 0) for mode in range(len(MODES))]
         held_out.config = replace(noised, carried=1)
-        batches["pure"] = [held_out.draw(64, mode) for mode in range(DYNAMICS)]
+        batches["pure"] = [held_out.draw(64, mode, 0) for mode in range(POLICY)]
+        batches["short"] = [held_out.draw(64, FORWARD, chunk) for chunk in range(len(CHUNKS))]
         print(
-            f"{len(sampler.latents)} windows, {len(held_out.latents)} for validation, from step {first_step}",
+            f"{len(sampler.windows)} windows, {len(held_out.windows)} for validation, from step {first_step}",
             flush=True,
         )
     compiled = torch.compile(predict, dynamic=False) if config.compile else predict
@@ -229,7 +202,10 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     recent, saved, begin = [], time.monotonic(), time.monotonic()
     while training.step < config.steps:
         if training.step % 100 == 0 and sampler.refresh() and ranks.first:
-            print(f"{len(sampler.latents)} windows", flush=True)
+            print(
+                f"{len(sampler.windows)} windows, {len(sampler.windows) - sampler.first_practice} of practice",
+                flush=True,
+            )
         examples = sampler.draw(config.batch - (config.carried if carried else 0)).to(ranks.device)
         examples = examples + carried if carried else examples
         # What deviates from the usual picture (block, pusher) counts up to six times as much as the empty table.

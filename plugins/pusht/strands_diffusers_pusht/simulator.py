@@ -33,6 +33,7 @@ SUCCESS = 0.95
 
 _SUBSTEPS = 10  # 10 x 0.01 s = one frame, as in PushTEnv.step
 _WALL_PX = 9.0  # the walls stand at 5 and 506 and are 2 thick; a block comes to rest a little off them
+_INSIDE_PX = (6.0, 505.0)  # a held block's corners: the walls' faces, less one pixel for the solver to see the contact
 _REACH_PX = (16.0, 496.0)  # targets beyond the walls would press the pusher into them
 
 
@@ -47,9 +48,16 @@ def to_pixels(action: np.ndarray) -> np.ndarray:
 
 
 class PushT:
-    """One table. `start(seed)`, then `step(action_px)` and `render()`; `state` can be read and set."""
+    """One table. `start(seed)`, then `step(action_px)` and `render()`; `state` can be read and set.
 
-    def __init__(self, frame_px: int = FRAME_PX) -> None:
+    Args:
+        frame_px: Side of a rendered frame.
+        solid_walls: gym-pusht's pusher has a force without limit and drives the block through the walls. With solid walls
+            the block stays on the table, and the pusher stops at it. Where no wall is touched both are the same.
+    """
+
+    def __init__(self, frame_px: int = FRAME_PX, solid_walls: bool = True) -> None:
+        self.solid_walls = solid_walls
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         import cv2
@@ -81,7 +89,7 @@ class PushT:
 
     @property
     def block_at_wall(self) -> bool:
-        """Whether the block touches a wall. The pusher's force has no limit: pushed on, the block goes through it."""
+        """Whether the block touches a wall, or is beyond one (see `solid_walls`)."""
         return bool(self.corners_px.min() < _WALL_PX or self.corners_px.max() > TABLE_PX - _WALL_PX)
 
     @property
@@ -138,7 +146,27 @@ class PushT:
             ay = env.k_p * (target[1] - y) - env.k_v * vy
             env.agent.velocity = (vx + ax * env.dt, vy + ay * env.dt)
             env.space.step(env.dt)
+            if self.solid_walls:
+                self._hold()
         return self.state
+
+    def _hold(self) -> None:
+        """Put a block that a wall was pushed into back on the table, and the pusher back out of the block."""
+        corners = self.corners_px
+        low, high = _INSIDE_PX
+        back = np.maximum(low - corners.min(0), 0) + np.minimum(high - corners.max(0), 0)
+        if not back.any():
+            return
+        env = self._env
+        env.block.position = tuple(np.array(env.block.position) + back)
+        env.space.reindex_shapes_for_body(env.block)
+        centre = tuple(env.agent.position)
+        near = min((s.point_query(centre) for s in env._block_shapes), key=lambda query: query.distance)
+        depth = PUSHER_RADIUS_PX - near.distance
+        if depth > 0:
+            env.agent.position = tuple(np.array(centre) + depth * np.array(near.gradient))
+            env.agent.velocity = (0, 0)
+            env.space.reindex_shapes_for_body(env.agent)
 
     def render(self) -> np.ndarray:
         """The frame that a camera above the table sees: uint8 [96, 96, 3], RGB."""

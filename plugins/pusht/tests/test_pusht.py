@@ -58,6 +58,39 @@ def test_a_block_that_touches_a_wall_is_told_from_one_that_does_not(table):
         assert table.block_at_wall is at_wall, (x, table.corners_px)
 
 
+def test_walls_hold_the_block_and_stop_the_pusher_at_it(table):
+    """gym-pusht's own pusher drives the block through the wall, and itself into the block: seed 629 among others."""
+    open_table, beyond_px, clearances_px, pressed = PushT(solid_walls=False), [], ([], []), 0
+    for seed, task in [(629, "down"), (630, "left"), (631, "right"), (632, "up"), (645, "right")]:
+        for sim in (table, open_table):
+            sim.start(seed)
+            expert, worst_px = Expert(task, sim, seed), 0.0
+            for _ in range(60):
+                sim.step(expert.act())
+                worst_px = max(worst_px, 7 - sim.corners_px.min(), sim.corners_px.max() - 504)
+                pressed += sim is table and sim.block_at_wall and sim.clearance_px(sim.pusher_px) < 16
+                clearances_px[sim is open_table].append(sim.clearance_px(sim.pusher_px))
+            beyond_px.append(worst_px)
+
+    assert max(beyond_px[::2]) <= 1.01
+    assert max(beyond_px[1::2]) > 10
+    assert min(clearances_px[0]) > 12  # the pusher's radius is 15
+    assert min(clearances_px[1]) < 0
+    assert pressed > 50
+
+
+def test_away_from_walls_solid_walls_change_nothing(table):
+    open_table = PushT(solid_walls=False)
+    states = []
+    for sim in (table, open_table):
+        sim.start(634)
+        _, _, found = play(sim, "goal", 634, 60)
+        states.append(found)
+
+    assert np.ptp(states[0][:, 2:4], axis=0).max() > 20
+    np.testing.assert_array_equal(*states)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_expert_moves_the_block_as_the_task_says(table, task):
     moves = []
