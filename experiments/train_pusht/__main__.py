@@ -20,6 +20,7 @@ STAGES = {
     "practice": "PracticeConfig",
     "chains": "ChainsConfig",
     "transformer": "TransformerConfig",
+    "check": "CheckConfig",
     "export": "ExportConfig",
     "evaluate": "EvaluateConfig",
 }

@@ -7,14 +7,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from diffusers import Cosmos3OmniPipeline, Cosmos3OmniTransformer, UniPCMultistepScheduler
+from diffusers import Cosmos3OmniPipeline, Cosmos3OmniTransformer
 from transformers import AutoTokenizer
 
-from .latents import load_vae
+from .latents import load_vae, scale_of
 from .model import build
+from .optim import newest
 from .parallel import Ranks
+from .world import scheduler
 
 LIMIT_BYTES = 20_000_000
 
@@ -44,16 +45,12 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
         return
     target = Path(config.to) if config.to else work / "export"
     vae = load_vae(work, "cpu", config.init, config.decoder)
-    cooled, constant = work / "transformer_cooled.pt", work / "transformer.pt"
-    newest = cooled if cooled.exists() else constant
-    if newest.exists():
-        with np.load(work / "latents" / "scale.npz") as scale:
-            mean, std = ([round(float(x), 6) for x in scale[name]] for name in ("mean", "std"))
+    if state := newest(work / "transformer.pt"):
+        mean, std = ([round(float(x), 6) for x in part.flatten()] for part in scale_of(work))
         vae.register_to_config(latents_mean=mean, latents_std=std)
         transformer, tokenizer = build(), work / "tokenizer"
-        state = torch.load(newest, map_location="cpu", weights_only=False)
         transformer.load_state_dict(state["average"])
-        source = f"{newest.name} at step {state['step']}"
+        source = f"{state['file']} at step {state['step']}"
     elif config.init:
         transformer = Cosmos3OmniTransformer.from_pretrained(config.init, subfolder="transformer")
         tokenizer, source = Path(config.init) / "text_tokenizer", f"the transformer of {config.init}"
@@ -61,18 +58,11 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
         raise SystemExit(
             f"No transformer in {work} yet. Run the stage `transformer` first, or give one by --init FOLDER."
         )
-    scheduler = UniPCMultistepScheduler(
-        num_train_timesteps=1000,
-        prediction_type="flow_prediction",
-        use_flow_sigmas=True,
-        flow_shift=config.flow_shift,
-        solver_order=2,
-    )
     pipeline = Cosmos3OmniPipeline(
         transformer.to(torch.bfloat16),
         AutoTokenizer.from_pretrained(tokenizer),
         vae.to(torch.bfloat16),
-        scheduler,
+        scheduler(config.flow_shift),
         enable_safety_checker=False,
         default_use_system_prompt=False,
     )

@@ -139,7 +139,9 @@ def sensitivity(vae: torch.nn.Module, latent: torch.Tensor, std: torch.Tensor, p
 def _write_scale(config: LatentsConfig, vae: torch.nn.Module, shard: Path, path: Path, ranks: Ranks) -> None:
     data = Frames([shard])
     windows = choose(data, 0, np.random.default_rng(0))[:240]
-    z = torch.cat([_encode(vae, data, part, ranks.device) for part in np.array_split(windows, 30)])
+    z = torch.cat(
+        [_encode(vae, data, part, ranks.device) for part in np.array_split(windows, -(-len(windows) // config.batch))]
+    )
     mean, std = z.mean((0, 2, 3, 4)).numpy(), z.std((0, 2, 3, 4)).numpy()
     if config.init:
         kept_mean, kept_std = np.float32(vae.config.latents_mean), np.float32(vae.config.latents_std)

@@ -37,7 +37,9 @@ class World:
         tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
         self.captions, self.device, self.position = Captions(tokenizer), device, positions().to(device)
         self.model = build(init, tokenizer)
-        if state := newest(work / "transformer.pt"):
+        state = newest(work / "transformer.pt")
+        self.step = state["step"] if state else 0
+        if state:
             self.model.load_state_dict(state["average"])
         self.model = self.model.to(device).requires_grad_(False)
         self.vae = load_vae(work, device, init).bfloat16()
@@ -70,10 +72,11 @@ class World:
         tasks: np.ndarray,
         num_steps: int,
         guidance: float,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The policy's video and actions for each of `tasks` (numbers into ALL_TASKS), in wordings drawn from `rng`."""
-        prompt = torch.tensor([int(rng.choice(self.captions.action[0][task])) for task in tasks])
+        """The policy's video and actions for each of `tasks` (numbers into ALL_TASKS), in the first wording or any."""
+        rows = [self.captions.action[0][task] for task in tasks]
+        prompt = torch.tensor([row[0] if rng is None else int(rng.choice(row)) for row in rows])
         return self._sample(first, action_noise, noise, action_noise, prompt, num_steps, guidance)
 
     @torch.no_grad()

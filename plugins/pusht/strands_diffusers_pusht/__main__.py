@@ -1,6 +1,6 @@
 """Closed-loop evaluation of a world model's policy: `python -m strands_diffusers_pusht --out DIR [OVERRIDE ...]`.
 
-Writes `table.md`, `results.jsonl` (a line an episode) and `films/SEED.mp4` (simulator | imagination) into DIR; started
+Writes `table.md`, `results.jsonl` (a line an episode) and `videos/SEED.mp4` (simulator | model) into DIR; started
 again with the same DIR, it goes on where it was.
 """
 
@@ -61,7 +61,7 @@ def _say(line: str) -> None:
 
 
 def _evaluate(setting: evaluation.Setting, names: list[str], seeds: range, out: Path) -> str:
-    (out / "films").mkdir(parents=True, exist_ok=True)
+    (out / "videos").mkdir(parents=True, exist_ok=True)
     log, asked = out / "results.jsonl", [setting.task, setting.num_chunks, setting.num_steps, *setting.overrides]
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if lines and lines[0].get("setting") != asked:
@@ -75,12 +75,12 @@ def _evaluate(setting: evaluation.Setting, names: list[str], seeds: range, out: 
             file.write(json.dumps({"setting": asked}) + "\n")
         for count, (name, seed) in enumerate(todo, 1):
             started = time.monotonic()
-            values, episode, imagined = evaluation.run(simulator, name, seed, setting)
+            values, episode, generated = evaluation.run(simulator, name, seed, setting)
             values["seconds"] = round(time.monotonic() - started, 2)
-            if imagined is not None:
+            if generated is not None:
                 coverage = evaluation.coverages(simulator, episode.states)
-                film = evaluation.side_by_side(episode, imagined, setting, coverage)
-                write_mp4(out / "films" / f"{seed}.mp4", film, float(FPS))
+                video = evaluation.side_by_side(episode, generated, setting, coverage)
+                write_mp4(out / "videos" / f"{seed}.mp4", video, float(FPS))
             results.append(values)
             file.write(json.dumps(values) + "\n")
             file.flush()

@@ -1,4 +1,4 @@
-"""Lets a policy drive the simulator: its chunk of actions runs, the new frame is what it sees next."""
+"""Lets a policy act in the simulator: its chunk of actions runs, and the new frame is what it sees next."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ def drive(simulator: PushT, policy: Policy, num_chunks: int = 1, num_steps: int 
 
     Raises: ValueError where the policy's answer is not [T, 2] or not finite.
     """
-    frames, states, actions = [simulator.render()], [simulator.state], []
+    frames, states = [simulator.render()], [simulator.state]
+    actions: list[np.ndarray] = []
     for _ in range(num_chunks):
         chunk = np.asarray(policy(frames[-1]))
         if chunk.ndim != 2 or chunk.shape[1] != 2 or not np.isfinite(chunk).all():
             raise ValueError(f"a policy returns finite actions [T, 2] in model space, got shape {chunk.shape}.")
         pixels = to_pixels(chunk[:num_steps])
-        films, passed = simulator.run(pixels)
-        frames.extend(films[1:])
-        states.extend(passed[1:])
+        new_frames, new_states = simulator.run(pixels)
+        frames.extend(new_frames[1:])
+        states.extend(new_states[1:])
         actions.extend(pixels)
     return Episode(np.stack(frames), np.stack(states), np.asarray(actions, np.float32))

@@ -1,7 +1,7 @@
-"""Closed-loop evaluation: how far a world model's policy gets with the block, beside policies that know nothing or all.
+"""Closed-loop evaluation: how far a world model's policy gets with the block, beside simple policies and the expert.
 
 Every policy starts from the same tables and acts for the same number of steps. The model sees the simulator's frame, acts
-on the first part of its chunk, and looks again. What it imagined is kept beside what the simulator showed.
+on the first part of its chunk, and looks again. Its videos are kept beside what the simulator showed.
 """
 
 from __future__ import annotations
@@ -50,29 +50,29 @@ def model_overrides(overrides: Sequence[str]) -> list[str]:
 
 @dataclass
 class WorldModel:
-    """A policy: asks the world model for a chunk, and keeps the part of its film that the chunk's acted part is in."""
+    """A policy: asks the world model for a chunk, and keeps as much of its video as is acted on."""
 
     overrides: Sequence[str]
     task: str
     num_steps: int
     seed: int = 0
-    imagined: list[np.ndarray] = field(default_factory=list)
+    generated: list[np.ndarray] = field(default_factory=list)
     """Frames uint8 `[num_steps, 96, 96, 3]` of each chunk, without the one it saw."""
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """The actions `[T, 2]` for what is seen now."""
         seen = Observation(frames=frame[None], fps=float(FPS), domain="pusht", task=WORDS[self.task])
         with tempfile.TemporaryDirectory() as scratch:
-            seed = f"seed={self.seed + len(self.imagined)}"
-            future = rollout(*self.overrides, seed, observation=seen, output_dir=Path(scratch) / "rollout")
-        assert future.video is not None
-        assert future.action is not None
-        self.imagined.append(future.video[1 : self.num_steps + 1])
-        return np.asarray(future.action[0])
+            seed = f"seed={self.seed + len(self.generated)}"
+            result = rollout(*self.overrides, seed, observation=seen, output_dir=Path(scratch) / "rollout")
+        assert result.video is not None
+        assert result.action is not None
+        self.generated.append(result.video[1 : self.num_steps + 1])
+        return np.asarray(result.action[0])
 
-    def film(self, first: np.ndarray) -> np.ndarray:
-        """All that it imagined, frame 0 being what it saw first: uint8 `[F, 96, 96, 3]`."""
-        return np.concatenate([first[None], *self.imagined])
+    def video(self, first: np.ndarray) -> np.ndarray:
+        """All that it generated, after what it saw first: uint8 `[F, 96, 96, 3]`."""
+        return np.concatenate([first[None], *self.generated])
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Setting:
 
 
 def run(simulator: PushT, name: str, seed: int, setting: Setting) -> tuple[dict[str, Any], Episode, np.ndarray | None]:
-    """One episode of the policy `name` on table `seed`: its measures, what happened, and what a model imagined."""
+    """One episode of the policy `name` on table `seed`: its measures, what happened, and a model's video."""
     simulator.start(seed)
     chunks, steps = setting.num_chunks, setting.num_steps
     model = WorldModel(setting.overrides, setting.task, steps, seed=1000 * seed)
@@ -107,7 +107,7 @@ def run(simulator: PushT, name: str, seed: int, setting: Setting) -> tuple[dict[
         "solved": float(coverage.max() > SUCCESS),
         "progress_px": episode.progress_px(setting.task),
     }
-    return values, episode, model.film(episode.frames[0]) if name == "model" else None
+    return values, episode, model.video(episode.frames[0]) if name == "model" else None
 
 
 def _simple(name: str, simulator: PushT, task: str, seed: int) -> Policy:
@@ -132,8 +132,8 @@ def coverages(simulator: PushT, states: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def side_by_side(episode: Episode, imagined: np.ndarray, setting: Setting, coverage: np.ndarray) -> np.ndarray:
-    """The film simulator | imagination, four times as large, with a headline: uint8 [F, 416, 776, 3].
+def side_by_side(episode: Episode, generated: np.ndarray, setting: Setting, coverage: np.ndarray) -> np.ndarray:
+    """The video simulator | model, four times as large, with a headline: uint8 [F, 416, 776, 3].
 
     The headline marks the frames at which the model looked at the simulator again.
     """
@@ -142,17 +142,17 @@ def side_by_side(episode: Episode, imagined: np.ndarray, setting: Setting, cover
     scale, head, gap = 4, 32, 8
     side = scale * episode.frames.shape[1]
     font = ImageFont.load_default(16)
-    film = []
-    for t, (true, dreamt) in enumerate(zip(episode.frames, imagined, strict=True)):
+    video = []
+    for t, (true, made) in enumerate(zip(episode.frames, generated, strict=True)):
         sheet = Image.new("RGB", (2 * side + gap, side + head), "white")
         pen = ImageDraw.Draw(sheet)
         looked = t % setting.num_steps == 0
         pen.text((6, 6), f"simulator   {t / FPS:4.1f} s   coverage {coverage[t]:.2f}", "black", font)
-        pen.text((side + gap + 6, 6), "imagination" + ("   (then it looks)" if looked else ""), "black", font)
-        for x, frame in ((0, true), (side + gap, dreamt)):
+        pen.text((side + gap + 6, 6), "model" + ("   (then it looks)" if looked else ""), "black", font)
+        for x, frame in ((0, true), (side + gap, made)):
             sheet.paste(Image.fromarray(frame).resize((side, side), Image.Resampling.NEAREST), (x, head))
-        film.append(np.asarray(sheet))
-    return np.stack(film)
+        video.append(np.asarray(sheet))
+    return np.stack(video)
 
 
 # ------------------------------------------------------------------------------------------------------- the table

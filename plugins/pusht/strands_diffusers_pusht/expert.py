@@ -1,7 +1,7 @@
 """A scripted pusher: five tasks in words, and the motions that a world model should have seen besides.
 
 `Expert(task, simulator, seed).act()` gives the next target of the pusher [simulator pixels]. Everything random about
-an expert (speed, hand tremor, detours, pauses) comes from its seed.
+an expert (speed, tremor, strokes, pauses) comes from its seed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _THERE_PX = 12.0
 
 
 class Expert:
-    """One hand with one intention. Call `act()` once per frame."""
+    """One pusher with one task. Call `act()` once per frame; it reads the simulator's state."""
 
     def __init__(self, task: str, simulator: PushT, seed: int) -> None:
         if task not in (*TASKS, *MOTIONS):
@@ -54,6 +54,7 @@ class Expert:
         self.pushing = False
         self.target = simulator.pusher_px
         self._turn = 0.0
+        self._waypoint = np.zeros(2)
         self._stroke()
 
     def act(self) -> np.ndarray:
@@ -81,7 +82,7 @@ class Expert:
     def _to_goal(self) -> None:
         gap = GOAL_PX - self.sim.block_px
         distance = float(np.linalg.norm(gap))
-        if distance < _THERE_PX:  # there: let go, so that the hand's own way does not push on
+        if distance < _THERE_PX:  # there: let go, so that the pusher's own way back does not push on
             self.pushing = False
             away = self.sim.pusher_px - self.sim.block_px
             touching = self.sim.clearance_px(self.sim.pusher_px) < 25
@@ -112,11 +113,12 @@ class Expert:
                 self.pushing = False
 
     def _approach(self, point: np.ndarray) -> None:
-        """Move towards `point`; where the block is in the way, towards the furthest place in view on a way round it."""
+        """Move towards `point`; where the block is in the way, towards the furthest visible place on a way round it."""
         block, here = self.sim.block_px, self.sim.pusher_px
         if self._in_view(point):
             self._turn = 0.0
-            return self._step_towards(point, self.approach_px)
+            self._step_towards(point, self.approach_px)
+            return
         angle = np.arctan2(*(here - block)[::-1])
         if self._turn == 0.0:
             gap = (np.arctan2(*(point - block)[::-1]) - angle + np.pi) % (2 * np.pi) - np.pi
@@ -127,7 +129,7 @@ class Expert:
             place = block + spoke * (outline_px + _BERTH_PX)
             if self._in_view(place):
                 break  # else, too near the block to see any: the nearest, which leads away from it
-        return self._step_towards(place, self.approach_px)
+        self._step_towards(place, self.approach_px)
 
     def _in_view(self, point: np.ndarray) -> bool:
         """Whether the straight way from the pusher itself, which trails its target, keeps clear of the block."""

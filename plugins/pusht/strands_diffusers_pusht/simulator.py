@@ -2,7 +2,7 @@
 
 Units: simulator pixels of a 512 x 512 table, x to the right, y downwards; angles in radians.
 State: float64 [5] = pusher x, y, block centre of mass x, y, block angle. (gym-pusht's own state holds the
-    origin of the block's body instead, which is not a point of interest in a film.)
+    origin of the block's body instead, which is not a point of interest in a picture.)
 Action: float [2], the position the pusher is drawn to, in simulator pixels. In model space it is pixel / 256 - 1.
 """
 
@@ -61,13 +61,13 @@ class PushT:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         import cv2
-        import gym_pusht  # noqa: F401  (registers the environment)
+        import gym_pusht  # type: ignore[import-untyped]  # noqa: F401  (registers the environment)
         import gymnasium
 
         cv2.setNumThreads(1)
-        self._env: Any = gymnasium.make(
-            "gym_pusht/PushT-v0", obs_type="pixels", observation_width=frame_px, observation_height=frame_px
-        ).unwrapped
+        size: dict[str, Any] = {"observation_width": frame_px, "observation_height": frame_px}
+        environment: Any = gymnasium.make("gym_pusht/PushT-v0", obs_type="pixels", **size)
+        self._env = environment.unwrapped
         self._env._setup()
 
     @property
@@ -116,7 +116,7 @@ class PushT:
 
     def clearance_px(self, point: np.ndarray) -> float:
         """Distance from a point to the block; negative inside it."""
-        return min(s.point_query(tuple(map(float, point))).distance for s in self._env._block_shapes)
+        return float(min(s.point_query(tuple(map(float, point))).distance for s in self._env._block_shapes))
 
     def has_room(self, point: np.ndarray) -> bool:
         """Whether the pusher can start there: clear of the walls and of the block."""
@@ -170,7 +170,7 @@ class PushT:
 
     def render(self) -> np.ndarray:
         """The frame that a camera above the table sees: uint8 [96, 96, 3], RGB."""
-        return self._env._render()
+        return np.asarray(self._env._render())
 
     def run(self, actions_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Step through actions [T, 2] from the present state. -> frames uint8 [T + 1, 96, 96, 3], states [T + 1, 5]."""

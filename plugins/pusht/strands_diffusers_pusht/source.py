@@ -1,4 +1,4 @@
-"""`observation=pusht:SEED@task:left`: an expert's episode from the simulator, with its true future and actions."""
+"""`observation=pusht:SEED@task:left`: an expert's episode from the simulator, with the true frames that follow and the actions."""
 
 from __future__ import annotations
 
@@ -38,17 +38,20 @@ class PushTSource(Source):
     scheme = "pusht"
 
     @dataclass
-    class Config(Source.Config):
+    class Config(Source.Config):  # type: ignore[misc]  # `Source.Config` is typed as any class
         """Options of the source `pusht`."""
 
         num_frames: int = 33
         """Frames to simulate where the condition does not say how many it needs; 2 and more."""
 
+        solid_walls: bool = True
+        """Whether walls hold the block; False: gym-pusht's own physics, whose pusher drives it through."""
+
     def read(self, address: str, request: ObservationRequest) -> Observation:
         """Simulate the episode at `address`, as long as `request` needs it."""
         seed, task, start = _parse(address)
         num_frames = request.num_frames or self.config.num_frames
-        simulator = PushT()
+        simulator = PushT(solid_walls=self.config.solid_walls)
         simulator.start(seed)
         frames, actions, states = play(simulator, task, seed, start + num_frames - 1)
         return Observation(

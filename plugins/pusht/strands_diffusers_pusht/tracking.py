@@ -1,4 +1,4 @@
-"""Reads the pusher and the block off a frame by their colours, so that a film can be judged by what moves in it.
+"""Reads the pusher and the block off a frame by their colours, so that a video can be judged by what moves in it.
 
 Frames: uint8 [..., H, W, 3]. Positions: simulator pixels of the 512 x 512 table.
 """
@@ -16,14 +16,14 @@ _PUSHER_MIN_PIXELS = 6  # a quarter of the disc as drawn at 96 x 96
 def pusher_mask(frames: np.ndarray) -> np.ndarray:
     """Pixels of the royal-blue pusher: bool [..., H, W]."""
     rgb = frames.astype(np.int16)
-    return (rgb[..., 2] - rgb[..., 0] > 70) & (rgb[..., 2] > 150)
+    return np.asarray((rgb[..., 2] - rgb[..., 0] > 70) & (rgb[..., 2] > 150))
 
 
 def block_mask(frames: np.ndarray) -> np.ndarray:
     """Pixels of the slate-grey block: bool [..., H, W]."""
     rgb = frames.astype(np.int16)
-    near = (np.abs(rgb - _BLOCK_RGB) < 45).all(-1)
-    return near & (rgb[..., 2] - rgb[..., 0] < 75)
+    near = np.asarray((np.abs(rgb - _BLOCK_RGB) < 45).all(-1))
+    return near & np.asarray(rgb[..., 2] - rgb[..., 0] < 75)
 
 
 def centroids(masks: np.ndarray, min_pixels: int = 1) -> np.ndarray:
@@ -47,6 +47,6 @@ def block_px(frames: np.ndarray) -> np.ndarray:
 
 
 def overlap(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union of masks [..., H, W]: 1 where they are the same, 0 where they are apart."""
+    """Intersection over union of masks [..., H, W]: 1 where they are the same, 0 where they share no pixel."""
     union = (mask | truth).sum((-2, -1))
-    return (mask & truth).sum((-2, -1)) / np.maximum(union, 1)
+    return np.asarray((mask & truth).sum((-2, -1)) / np.maximum(union, 1))

@@ -37,28 +37,28 @@ def test_a_block_on_the_target_covers_it_and_one_elsewhere_does_not(simulator):
 
 @pytest.mark.parametrize("name", ["random", "still", "expert"])
 def test_every_policy_starts_from_the_same_table_and_acts_as_long(simulator, name):
-    values, episode, imagined = evaluation.run(simulator, name, 500_001, Setting(num_chunks=2, num_steps=8))
+    values, episode, generated = evaluation.run(simulator, name, 500_001, Setting(num_chunks=2, num_steps=8))
 
     simulator.start(500_001)
     np.testing.assert_allclose(episode.states[0], simulator.state)
     assert len(episode.frames) == 17
-    assert imagined is None
+    assert generated is None
     assert values["coverage_max"] >= max(values["coverage_start"], values["coverage_final"])
     if name == "still":
         assert values["progress_px"] == pytest.approx(0, abs=0.01)
         assert np.ptp(episode.states[:, :2], axis=0).max() < 1
 
 
-def test_the_model_s_film_stands_beside_the_simulator_s(simulator):
+def test_the_model_s_video_stands_beside_the_simulator_s(simulator):
     setting = Setting(tuple(model_overrides(FAST)), num_chunks=2, num_steps=3)
 
-    _, episode, imagined = evaluation.run(simulator, "model", 500_000, setting)
+    _, episode, generated = evaluation.run(simulator, "model", 500_000, setting)
 
-    assert imagined.shape == episode.frames.shape == (7, 96, 96, 3)
-    film = evaluation.side_by_side(episode, imagined, setting, np.zeros(7))
-    assert film.shape == (7, 416, 776, 3)
-    np.testing.assert_array_equal(film[5, 32::4, :384:4], episode.frames[5])
-    np.testing.assert_array_equal(film[5, 32::4, 392::4], imagined[5])
+    assert generated.shape == episode.frames.shape == (7, 96, 96, 3)
+    video = evaluation.side_by_side(episode, generated, setting, np.zeros(7))
+    assert video.shape == (7, 416, 776, 3)
+    np.testing.assert_array_equal(video[5, 32::4, :384:4], episode.frames[5])
+    np.testing.assert_array_equal(video[5, 32::4, 392::4], generated[5])
 
 
 def test_a_folder_is_taken_for_a_checkpoint_like_the_embedded_one():
@@ -89,7 +89,7 @@ def test_intervals_hold_the_mean_and_the_table_compares_episode_by_episode():
     assert "4 episodes" in lines[-1]
 
 
-def test_the_command_writes_table_and_film_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_table_and_video_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     arguments = ["x", "--out", str(tmp_path), "--chunks", "1", "--steps", "4", "--policies", "model,still", *FAST]
     monkeypatch.setattr("sys.argv", [*arguments, "--episodes", "1"])
     assert command.main() == 0
@@ -104,7 +104,7 @@ def test_the_command_writes_table_and_film_and_goes_on_where_it_was(tmp_path, mo
         *(("model", 500_000), ("still", 500_000), ("model", 500_001), ("still", 500_001))
     ]
     assert "2 episodes (tables 500000 to 500001)" in (tmp_path / "table.md").read_text()
-    assert len(read_clip(tmp_path / "films" / "500001.mp4").frames_FHWC) == 5
+    assert len(read_clip(tmp_path / "videos" / "500001.mp4").frames_FHWC) == 5
     assert "2/2 still 500001" in capsys.readouterr().err
 
     monkeypatch.setattr("sys.argv", [*arguments, "--episodes", "2", "sampler.flow_shift=3"])

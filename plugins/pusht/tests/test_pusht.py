@@ -1,4 +1,4 @@
-"""The simulator obeys, the expert does what it is told, frames can be read back, the source answers."""
+"""The simulator does what its state and actions say, the expert its task; frames can be read back; the source answers."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_a_state_that_is_set_is_the_state_and_the_picture(table):
     np.testing.assert_array_equal(table.render(), frame)
 
 
-def test_running_the_same_actions_twice_gives_the_same_film(table):
+def test_running_the_same_actions_twice_gives_the_same_frames(table):
     state = table.start(11)
     frames, actions, _ = play(table, "poke", 11, 16)
     table.state = state
@@ -52,7 +52,7 @@ def test_running_the_same_actions_twice_gives_the_same_film(table):
     np.testing.assert_array_equal(again, frames)
 
 
-def test_a_block_that_touches_a_wall_is_told_from_one_that_does_not(table):
+def test_a_block_is_at_a_wall_where_it_touches_one(table):
     for x, at_wall in ((256, False), (80, False), (45, True), (467, True), (400, False)):
         table.state = np.array([256, 480, x, 256, 0])
         assert table.block_at_wall is at_wall, (x, table.corners_px)

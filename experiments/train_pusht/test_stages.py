@@ -1,0 +1,93 @@
+"""Every stage after the autoencoder's, on a few episodes, from the embedded model on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("gym_pusht")
+
+from strands_diffusers_pusht import tracking
+from strands_diffusers_pusht.simulator import PushT, to_pixels
+
+import strands_diffusers
+
+from . import chains, data, latents, practice, transformer
+from .data import ALL_TASKS, Frames
+from .latents import load, scale_of
+from .parallel import Ranks
+from .prompts import build_tokenizer
+from .world import World
+
+MODEL = str(Path(strands_diffusers.__file__).parent / "assets" / "cosmos3_pusht")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = Path(tmp_path_factory.mktemp("work"))
+    data.run(data.DataConfig(num_shards=1, episodes_per_shard=4, in_the_way=0), path, Ranks())
+    latents.run(latents.LatentsConfig(windows_between=2, init=MODEL), path, Ranks())
+    build_tokenizer(path / "tokenizer")
+    chains.run(chains.ChainsConfig(init=MODEL), path, Ranks())
+    practice.run(practice.PracticeConfig(init=MODEL, num_shards=1, rollouts=8, batch=8), path, Ranks())
+    return path
+
+
+@pytest.mark.timeout(300)
+def test_windows_follow_each_other_and_others_lie_between(work: Path) -> None:
+    with np.load(work / "latents" / "shard_0000.npz") as file:
+        steps = file["step"].reshape(4, 5)
+    assert (steps[:, :3] == [0, 16, 32]).all()
+    assert not np.isin(steps[:, 3:], [0, 16, 32]).any()
+
+
+def test_a_chain_begins_where_the_model_s_video_of_the_window_before_ended(work: Path) -> None:
+    windows, frames = load(work, "shard_"), Frames.training(work)
+    assert np.flatnonzero(windows.has_first).tolist() == [1, 2, 6, 7, 11, 12, 16, 17]
+    world = World(work, "cpu", MODEL)
+    own = windows.first[windows.has_first].float()[:, :, None].expand(-1, -1, 5, -1, -1)
+    mean, std = scale_of(work)
+    pictures = ((latents.decode(world.vae, (own[:, :, :1] * std + mean).bfloat16())[:, :, 0] + 1) * 127.5).clamp(0, 255)
+    pictures = pictures.byte().permute(0, 2, 3, 1).numpy()
+    true = np.stack([frames.clip(0, 49 * i + step, 1)[0] for i in range(4) for step in (16, 32)])
+    overlap = tracking.overlap(tracking.block_mask(pictures), tracking.block_mask(true))
+    assert overlap.mean() > 0.6  # nearly the true frame,
+    same = windows.first[windows.has_first] == windows.latent[windows.has_first][:, :, 0]
+    assert not same.all(-1).all(-1).all(-1).any()  # but the model's own
+
+
+def test_practice_holds_what_the_simulator_does_under_the_policy_s_own_actions(work: Path) -> None:
+    own, frames = load(work, "practice_"), Frames.training(work)
+    starts, tasks = practice.draw_starts(frames, 8, np.random.default_rng([0, 5]))
+    assert 3 <= len(own) <= 8
+    assert own.noise.shape == own.latent.shape
+    world, sim, row = World(work, "cpu", MODEL), PushT(), 0
+    for start, task in zip(starts, tasks, strict=True):
+        if row == len(own) or task != own.task[row]:
+            continue
+        sim.state = start
+        video, _ = sim.run(to_pixels(own.action[row].numpy()))
+        again = world.encode(video[None])[0]
+        if (again - own.latent[row].float()).abs().mean() < 0.02:
+            row += 1
+    assert row == len(own), ALL_TASKS
+
+
+@pytest.mark.timeout(300)
+def test_training_on_all_of_it_goes_on_where_it_was(work: Path) -> None:
+    config = transformer.TransformerConfig(
+        steps=2, cooldown=1, batch=16, carried=4, init=MODEL, compile=False, muon_lr=1e-4, adam_lr=1e-5
+    )
+    transformer.run(config, work, Ranks())
+    before = torch.load(work / "transformer_cooled.pt", weights_only=False)
+    assert before["step"] == 2
+    config.steps = config.cooldown = 4
+    (work / "transformer_cooled.pt").rename(work / "transformer.pt")
+    transformer.run(config, work, Ranks())
+    after = torch.load(work / "transformer_cooled.pt", weights_only=False)
+    assert after["step"] == 4
+    name = "layers.0.mlp_moe_gen.down_proj.weight"
+    assert 0 < (after["average"][name] - before["average"][name]).abs().max() < 0.01
