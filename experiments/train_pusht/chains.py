@@ -2,8 +2,9 @@
 
 In a rollout of several chunks the model sees its own last frame, not a true one. Here forward dynamics runs an episode's
 true actions chunk by chunk, and its decoded last frames are encoded again. `chains/NAME.npz` beside `latents/NAME.npz`: `row`
-int [C], which of its windows; `first` float16 [C, 32, 6, 6], the latents of frame 0, normalised. Trained on both together
-the model learns to go on as the true frames do, and to restore what it spoilt.
+int [C], which of its windows; `first` float16 [C, 32, 6, 6], the latents of frame 0, normalised. From these, with the true
+frames as the target, the model learns to go on from a T that is not quite one and not quite there. A chain ends where the
+block is too far off to tell where the true one is.
 """
 
 from __future__ import annotations
@@ -33,9 +34,14 @@ class ChainsConfig:
     batch: int = 32
     """Episodes at once."""
 
+    least_overlap: float = 0.4
+    """Overlap of the T with the true one, below which a chain ends."""
+
 
 def run(config: ChainsConfig, work: Path, ranks: Ranks) -> None:
     """Write `chains/` for every shard of latents that has none yet, with the newest weights; ranks share them out."""
+    from strands_diffusers_pusht import tracking
+
     (work / "chains").mkdir(exist_ok=True)
     shards = files(work, "shard_")[: config.max_shards or None]
     mine = [
@@ -54,12 +60,16 @@ def run(config: ChainsConfig, work: Path, ranks: Ranks) -> None:
             rows, first = rows[goes_on], first[torch.from_numpy(goes_on)]
             if not len(rows):
                 break
-            parts = []
+            last = []
             for part in np.array_split(np.arange(len(rows)), -(-len(rows) // config.batch)):
                 noise = torch.randn(len(part), *windows.latent.shape[1:], generator=generator)
-                latent = world.dynamics(first[part], windows.action[rows[part]], noise)
-                parts.append(world.encode(world.last_frames(latent)[:, None]).cpu())
-            first, rows = torch.cat(parts), rows + 1
+                last.append(world.last_frames(world.dynamics(first[part], windows.action[rows[part]], noise)))
+            frames, rows = np.concatenate(last), rows + 1
+            true = tracking.block_mask(world.last_frames(windows.latent[rows][:, :, :1].float()))
+            near = tracking.overlap(tracking.block_mask(frames), true) >= config.least_overlap
+            if not near.any():
+                break
+            rows, first = rows[near], world.encode(frames[near][:, None]).cpu()
             found.append((rows, first[:, :, 0].half()))
         partial = work / "chains" / f"{path.stem}.partial.npz"
         np.savez(

@@ -17,7 +17,7 @@ import strands_diffusers
 
 from . import chains, data, latents, practice, transformer
 from .data import ALL_TASKS, Frames
-from .latents import load, scale_of
+from .latents import load
 from .parallel import Ranks
 from .prompts import build_tokenizer
 from .world import World
@@ -44,19 +44,18 @@ def test_windows_follow_each_other_and_others_lie_between(work: Path) -> None:
     assert not np.isin(steps[:, 3:], [0, 16, 32]).any()
 
 
-def test_a_chain_begins_where_the_model_s_video_of_the_window_before_ended(work: Path) -> None:
+def test_a_chain_goes_on_from_where_the_model_s_video_ended(work: Path) -> None:
     windows, frames = load(work, "shard_"), Frames.training(work)
-    assert np.flatnonzero(windows.has_first).tolist() == [1, 2, 6, 7, 11, 12, 16, 17]
-    world = World(work, "cpu", MODEL)
-    own = windows.first[windows.has_first].float()[:, :, None].expand(-1, -1, 5, -1, -1)
-    mean, std = scale_of(work)
-    pictures = ((latents.decode(world.vae, (own[:, :, :1] * std + mean).bfloat16())[:, :, 0] + 1) * 127.5).clamp(0, 255)
-    pictures = pictures.byte().permute(0, 2, 3, 1).numpy()
-    true = np.stack([frames.clip(0, 49 * i + step, 1)[0] for i in range(4) for step in (16, 32)])
+    rows = np.flatnonzero(windows.has_first)
+    assert {1, 6, 11, 16} & set(rows)  # after the first window of an episode of five,
+    assert set(rows) <= {1, 2, 6, 7, 11, 12, 16, 17}  # and after the second
+    own = windows.first[rows]
+    assert not (own == windows.latent[rows][:, :, 0]).flatten(1).all(1).any()
+    pictures = World(work, "cpu", MODEL).last_frames(own[:, :, None].float())
+    true = np.stack([frames.clip(0, 49 * (row // 5) + 16 * (row % 5), 1)[0] for row in rows])
     overlap = tracking.overlap(tracking.block_mask(pictures), tracking.block_mask(true))
-    assert overlap.mean() > 0.6  # nearly the true frame,
-    same = windows.first[windows.has_first] == windows.latent[windows.has_first][:, :, 0]
-    assert not same.all(-1).all(-1).all(-1).any()  # but the model's own
+    assert overlap.min() > 0.3
+    assert 0.5 < overlap.mean() < 0.99
 
 
 def test_practice_holds_what_the_simulator_does_under_the_policy_s_own_actions(work: Path) -> None:
