@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from strands_diffusers.config import schema
 from strands_diffusers.errors import ObservationError
@@ -64,7 +64,7 @@ class _RolloutReader(Configured):
 class Serializer(_RolloutReader):
     """Turns a rollout into files."""
 
-    Config: ClassVar[type] = schema.SerializerConfig
+    Config: TypeAlias = schema.SerializerConfig
 
     @abstractmethod
     def save(self, rollout: Rollout, directory: Path) -> list[Artifact]:
@@ -78,7 +78,7 @@ class Serializer(_RolloutReader):
 class Visualizer(_RolloutReader):
     """Draws a rollout for people."""
 
-    Config: ClassVar[type] = schema.VisualizerConfig
+    Config: TypeAlias = schema.VisualizerConfig
 
     @abstractmethod
     def draw(self, rollout: Rollout, directory: Path) -> list[Artifact]:
@@ -112,7 +112,7 @@ class Measure:
 class Metric(_RolloutReader):
     """Measures a rollout, with the trivial baseline beside each score."""
 
-    Config: ClassVar[type] = schema.MetricConfig
+    Config: TypeAlias = schema.MetricConfig
 
     measures: ClassVar[Mapping[str, Measure]]
     """Every value that `compute` may return, by its name (`psnr`, `psnr_repeat_first_frame`)."""
@@ -125,7 +125,7 @@ class Metric(_RolloutReader):
 class Tracker(Configured):
     """Logs runs somewhere people read them. Its failures are reported and never lose a rollout."""
 
-    Config: ClassVar[type] = schema.TrackerConfig
+    Config: TypeAlias = schema.TrackerConfig
 
     @abstractmethod
     def start(self, run: RunInfo) -> None:
@@ -167,7 +167,7 @@ class ActionRows:
 class Source(Configured):
     """Reads observations for one address scheme: `SCHEME:PATH[@key:value]...`."""
 
-    Config: ClassVar[type] = schema.SourceConfig
+    Config: TypeAlias = schema.SourceConfig
 
     scheme: ClassVar[str]
     """What stands before the colon; also the source's `name`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strands_diffusers.config import schema
 from strands_diffusers.plugin.base import Configured
@@ -58,7 +58,7 @@ class Sample:
 class Engine(Configured):
     """A way to run a pipeline. One object serves a job; keep nothing of it on the pipeline."""
 
-    Config: ClassVar[type] = schema.EngineConfig
+    Config: TypeAlias = schema.EngineConfig
 
     @abstractmethod
     def refuse(self, pipe: Any, call: Call) -> str | None:

@@ -356,13 +356,15 @@ def plugins() -> PluginIndex:
         return _load()
 
 
+def built_ins() -> PluginIndex:
+    """An index of the built-ins alone."""
+    loaders = [(n.removeprefix("strands_diffusers."), functools.partial(importlib.import_module, n)) for n in BUILT_INS]
+    return build_index(loaders, strict=True)
+
+
 @functools.cache
 def _load() -> PluginIndex:
-    built_ins = [
-        (name.removeprefix("strands_diffusers."), functools.partial(importlib.import_module, name))
-        for name in BUILT_INS
-    ]
-    index = build_index(built_ins, strict=True)
+    index = built_ins()
     disabled = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
     entries = sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
     index.disabled = [entry.name for entry in entries if entry.name in disabled]

@@ -1,6 +1,5 @@
 """Plugins are indexed through the hooks; a broken one is left out by name and takes nothing down."""
 
-import importlib
 import inspect
 import itertools
 import re
@@ -50,8 +49,7 @@ def module(**members) -> types.ModuleType:
 
 def index(plugin, name="third_party") -> manager.PluginIndex:
     """The built-ins and one plugin, whatever else is installed here."""
-    built_ins = [(n.removeprefix("strands_diffusers."), importlib.import_module(n)) for n in manager.BUILT_INS]
-    return manager.build_index([(name, plugin)], index=manager.build_index(built_ins, strict=True))
+    return manager.build_index([(name, plugin)], index=manager.built_ins())
 
 
 def reason(plugin) -> str:

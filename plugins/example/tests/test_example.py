@@ -1,40 +1,44 @@
-"""The template works: its files hold what they say, and its choices are typed."""
+"""The package keeps the rules, its files hold what they say, and its choices are typed."""
 
 import csv
 
 import numpy as np
 import pytest
+import strands_diffusers_example
 from PIL import Image
 from strands_diffusers_example import CsvSerializer, FilmstripVisualizer
 
-from strands_diffusers import ActionSpace, Rollout
-from strands_diffusers.config import compose
+from strands_diffusers import testing
 from strands_diffusers.errors import ConfigError
 
 
-def test_the_csv_has_one_named_column_a_dimension(tmp_path):
-    action_KTD = np.arange(32, dtype=np.float32).reshape(1, 16, 2)
+def test_it_keeps_the_rules_of_a_plugin():
+    testing.check_plugin(strands_diffusers_example)
 
-    [artifact] = CsvSerializer().save(Rollout("policy", action=action_KTD, space=ActionSpace("pusht")), tmp_path)
+
+def test_the_csv_has_one_named_column_a_dimension(tmp_path):
+    rollout = testing.rollouts()["policy"]
+
+    [artifact] = CsvSerializer().save(rollout, tmp_path)
 
     header, *rows = csv.reader(artifact.path.read_text().splitlines())
     assert header == ["target_x", "target_y"]
-    np.testing.assert_array_equal(np.float32(rows), action_KTD[0])
+    np.testing.assert_array_equal(np.float32(rows), rollout.action[0])
 
 
 def test_the_filmstrip_shows_every_nth_frame(tmp_path):
-    video_FHWC = np.random.default_rng(0).integers(0, 255, (9, 16, 20, 3), dtype=np.uint8)
+    rollout = testing.rollouts()["text"]
 
-    [artifact] = FilmstripVisualizer(FilmstripVisualizer.Config(every=4)).draw(
-        Rollout("policy", video=video_FHWC), tmp_path
-    )
+    [artifact] = FilmstripVisualizer(FilmstripVisualizer.Config(every=8)).draw(rollout, tmp_path)
 
-    np.testing.assert_array_equal(np.asarray(Image.open(artifact.path))[:, 20:40], video_FHWC[4])
+    np.testing.assert_array_equal(np.asarray(Image.open(artifact.path))[:, 64:128], rollout.video[8])
 
 
-def test_its_choices_are_typed_hydra_options():
-    config = compose.compose(["output=[csv]", "visualizer=[filmstrip]", "visualizer.filmstrip.every=2"])
+def test_its_choices_are_typed_options():
+    chosen = ["output=[example_csv]", "visualizer=[example_filmstrip]"]
 
-    assert config.visualizer["filmstrip"].every == 2
-    with pytest.raises(ConfigError, match=r"visualizer\.filmstrip\.every=two must be a whole number"):
-        compose.compose(["visualizer=[filmstrip]", "visualizer.filmstrip.every=two"])
+    assert testing.compose(*chosen, "visualizer.example_filmstrip.every=2").visualizer["example_filmstrip"].every == 2
+    with pytest.raises(ConfigError, match=r"every=two must be a whole number"):
+        testing.compose(*chosen, "visualizer.example_filmstrip.every=two")
+    with pytest.raises(ConfigError, match="must be 1 or more"):
+        testing.compose(*chosen, "visualizer.example_filmstrip.every=0")
