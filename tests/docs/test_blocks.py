@@ -1,0 +1,177 @@
+"""Every command and program of README and docs does what the page says.
+
+In the fast tests each command is composed and each short program run; in the slow ones the commands of a page run one
+after the other in a folder of their own, as a reader would type them.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+from doc_blocks import LANGUAGES, MARKS, PAGES, ROOT, blocks, only_ours, ours
+
+from strands_diffusers.cli import main
+from strands_diffusers.cli.verbs import VERBS
+from strands_diffusers.config import compose
+
+ALL = [block for page in PAGES for block in blocks(page)]
+NOT_RUN = set(MARKS) - {"slow"}
+NOT_COMPOSED = {"network", "setup", "server", "fragment", "plugin"}
+
+
+def of(language, *, without=()):
+    chosen = [b for b in ALL if b.language in language and not set(b.marks) & set(without)]
+    return pytest.mark.parametrize("block", chosen, ids=lambda block: block.name)
+
+
+@pytest.mark.parametrize("block", ALL, ids=lambda block: block.name)
+def test_a_block_names_its_language_and_only_known_marks(block):
+    assert block.language in LANGUAGES, "give the fence a language; ```text for what nobody runs"
+    assert set(block.marks) <= set(MARKS), f"the marks are {', '.join(MARKS)}"
+    if block.language in ("bash", "console") and not set(block.marks) & NOT_RUN:
+        for command in block.commands():
+            assert only_ours(command), f"{command!r} cannot be run by the tests: mark the fence"
+
+
+@of(("bash", "console"), without=NOT_COMPOSED)
+def test_a_command_is_understood(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in block.commands():
+        for words in ours(command):
+            if words and words[0] in VERBS:
+                continue
+            if block.language == "console":
+                continue  # what it is refused for is compared when it runs
+            composed(words)
+
+
+def composed(words):
+    """Compose the first job of what was typed."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob, IntervalSweep
+
+    if "--config-dir" in words:
+        return
+    flags = {word for word in words if word.startswith("-")}
+    assert flags <= {"-m", "--cfg", "--help"}
+    values = {words[words.index("--cfg") + 1]} if "--cfg" in words else set()
+    typed = [word for word in words if word not in flags | values and not word.startswith(("hydra", "resume="))]
+    first = []
+    for override in OverridesParser.create().parse_overrides(typed):
+        key, value = override.get_key_element(), override.value()
+        if not override.is_sweep_override():
+            first.append(override.input_line)
+        elif isinstance(value, Glob):
+            [pattern] = value.include
+            first.append(f"{key}={sorted((ROOT / 'conf' / key).glob(f'{pattern}.yaml'))[0].stem}")
+        elif isinstance(value, IntervalSweep):
+            first.append(f"{key}={value.start}")
+        else:
+            first.append(f"{key}={next(override.sweep_string_iterator())}")
+    compose.compose(first)
+
+
+@of(("python",), without=("slow", "fragment", "gpu", "network", "plugin", "yours"))
+def test_a_short_program_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    exec(compile(block.text, block.name, "exec"), {"__name__": "__docs__"})
+
+
+@of(("python",))
+def test_a_program_is_python(block):
+    compile(block.text, block.name, "exec")
+
+
+@of(("json", "yaml", "toml"), without=("fragment",))
+def test_a_file_can_be_parsed(block):
+    read = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}[block.language]
+
+    assert read(block.text)
+
+
+@of(("bash",))
+def test_bash_can_read_it(block):
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=30)
+
+
+def runnable(page):
+    return [
+        b
+        for b in blocks(page)
+        if b.language in ("bash", "console", "python") and not set(b.marks) & NOT_RUN
+        and (b.language != "python" or "slow" in b.marks)
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_can_be_followed_from_top_to_bottom(page, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("COLUMNS", "400")
+    shared = {"__name__": "__docs__"}
+    for block in runnable(page):
+        if block.language == "python":
+            exec(compile(block.text, block.name, "exec"), shared)
+            continue
+        for command in block.commands():
+            [words] = ours(command)
+            status, text = call(words, capfd)
+            if block.language == "bash":
+                assert status == 0, f"{block.name}: {command}\n{text[-2000:]}"
+            else:
+                assert_shown(block, command, text)
+
+
+def call(words, capfd):
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    shown = capfd.readouterr()
+    return int(ended.value.code or 0), shown.out + shown.err
+
+
+def assert_shown(block, command, text):
+    """The lines after a `$` line are what the command says; `...` stands for what is left out."""
+    after = block.text.split(f"$ {command}\n", 1)[1].split("\n$ ", 1)[0]
+    said = " ".join(text.split())
+    for line in after.splitlines():
+        for piece in filter(None, map(str.strip, line.split("..."))):
+            assert " ".join(piece.split()) in said, f"{block.name}: {command} says\n{text[-2000:]}"
+
+
+def test_the_two_commands_of_the_first_screen_are_those_of_ci():
+    block = next(b for b in blocks(ROOT / "README.md") if "pytest" in b.text)
+    install, tests = block.text.strip().splitlines()
+    script = (ROOT / ".ci" / "run").read_text()
+
+    for piece in install.split(" && "):
+        if piece.startswith("pip"):
+            assert piece in script
+    assert tests in script
+    assert "strands-diffusers)" in script
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if not v.startswith("-")])
+def test_the_help_lists_every_verb(verb, capfd):
+    _, text = call(["--help"], capfd)
+
+    assert any(line.strip().startswith(verb) for line in text.splitlines())
+
+
+@pytest.mark.skipif(not shutil.which("mkdocs"), reason='needs pip install -e ".[docs]"')
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    done = subprocess.run(
+        ["mkdocs", "build", "--strict", "-q", "-f", str(ROOT / "mkdocs.yml"), "-d", str(tmp_path / "site")],
+        capture_output=True, text=True, timeout=120, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "architecture" / "index.html").is_file()

@@ -1,0 +1,62 @@
+"""The pages say what the code says: the manifest's fields, links that lead somewhere, one word per thing."""
+
+import dataclasses
+import re
+
+import pytest
+import yaml
+from doc_blocks import PAGES, ROOT
+
+from strands_diffusers import records
+
+MANIFEST = (ROOT / "docs" / "manifest.md").read_text()
+OTHER_WORDS = r"\b(films?|filmed|dreams?|dreamt|imagin\w+|futures?)\b"
+"""What the glossary calls a video or a rollout."""
+
+
+def rows(after):
+    """First and second cell of the table that follows a line of the page."""
+    table = re.search(r"^\|(?:.|\n(?!\n))*", MANIFEST.split(after, 1)[1], re.MULTILINE)[0]
+    return dict(re.findall(r"^\| `(\w+)` \| (\S+?) \|", table, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("after", "cls", "more"),
+    [("## Fields", records.Record, {"schema_version"}), ("An entry of `samples`:", records.SampleRecord, set())],
+)
+def test_the_page_of_the_manifest_lists_every_field_with_its_kind(after, cls, more):
+    kinds = {"str": "str", "int": "int", "float": "float", "Mapping": "object", "Metrics": "object", "Any": "any"}
+    kinds |= {"tuple": "list", "Sequence": "list", "ActionSpace": "object"}
+    fields = {f.name: kinds[re.match(r"\w+", str(f.type))[0]] for f in dataclasses.fields(cls) if f.name != "directory"}
+    listed = {name: kind.partition("[")[0] for name, kind in rows(after).items() if name not in more}
+
+    assert listed == fields
+    assert f"The schema version is {records.SCHEMA_VERSION}." in MANIFEST
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.parent == ROOT], ids=lambda page: page.name)
+def test_links_of_the_pages_outside_of_the_site_lead_somewhere(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s:]+)(#[^)\s]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings]
+            assert anchor[1:] in slugs, f"{target}{anchor}"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "config.md"], ids=lambda page: page.name)
+def test_pages_use_the_words_of_the_glossary(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+
+    assert re.findall(OTHER_WORDS, text, re.IGNORECASE) == []
+
+
+def test_every_page_has_its_place_in_the_navigation():
+    read = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+
+    def pages(node):
+        if isinstance(node, str):
+            return [node]
+        return [page for child in (node if isinstance(node, list) else node.values()) for page in pages(child)]
+
+    assert sorted(pages(read["nav"])) == sorted(p.name for p in (ROOT / "docs").glob("*.md"))
