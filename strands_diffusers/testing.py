@@ -219,8 +219,13 @@ def _check_import(module: ModuleType) -> None:
 
 
 def _readable(cls: type[Serializer] | type[Visualizer] | type[Metric]) -> list[Rollout]:
-    """The rollouts that hold what the class needs."""
-    return [rollout for rollout in rollouts().values() if {*cls.output_types} - {"rollout"} <= rollout.has]
+    """The rollouts that hold what the class needs; the actions of forward dynamics are given, and can be drawn."""
+    needs, draws = {*cls.output_types} - {"rollout"}, issubclass(cls, Visualizer)
+    return [
+        r
+        for r in rollouts().values()
+        if needs - ({"action"} if draws and r.given_action is not None else set()) <= r.has
+    ]
 
 
 @contextmanager
