@@ -41,26 +41,46 @@ def version(arguments: list[str]) -> int:
 
 
 def plugins(arguments: list[str]) -> int:
-    """What each hook got, from which plugin, in order; and which plugins were left out."""
+    """What each hook got, from which plugin, in order, and what was left out; `plugins new NAME` writes a new package."""
+    from strands_diffusers.errors import near_miss
     from strands_diffusers.plugin import manager
 
+    if arguments[:1] == ["new"]:
+        return _new_plugin(arguments[1:])
+    hooks = (*manager.HOOKS, *manager.LIFECYCLE)
     parser = _parser("plugins", plugins.__doc__ or "")
     parser.add_argument("--hook", help="only this hook")
     hook = parser.parse_args(arguments).hook
-    if hook is not None and hook not in manager.HOOKS:
-        from strands_diffusers.errors import near_miss
-
-        raise ConfigError(
-            f"{hook!r} is not a hook; the hooks are {', '.join(manager.HOOKS)}.{near_miss(hook, manager.HOOKS)}"
-        )
+    if hook is not None and hook not in hooks:
+        raise ConfigError(f"{hook!r} is not a hook; the hooks are {', '.join(hooks)}.{near_miss(hook, hooks)}")
     index = manager.plugins()
-    for name in [hook] if hook else manager.HOOKS:
+    for name in [hook] if hook else hooks:
         rows = [(f"  {r.name}", r.plugin, r.summary) for r in index.registrations if r.hook == name]
+        if name in manager.LIFECYCLE:
+            rows = [(f"  {plugin}", "", "") for plugin in index.called_at(name)]
         _write(f"{name}\n{_columns(rows) or '  nothing'}")
+    for name, version in index.versions.items():
+        _write(f"version: {name} {version}")
     for problem in index.problems:
         _write(f"left out: {problem.plugin}: {problem.message}")
     if index.disabled:
         _write(f"disabled: {', '.join(index.disabled)} ({manager.DISABLE_VARIABLE})")
+    return 0
+
+
+def _new_plugin(arguments: list[str]) -> int:
+    import shlex
+    from pathlib import Path
+
+    from strands_diffusers.plugin.scaffold import new
+
+    parser = _parser("plugins new", "Write a new plugin package, which installs and passes its own tests.")
+    parser.add_argument("name", help="a-z, 0-9 and _: the plugin is called NAME, its package strands_diffusers_NAME")
+    parser.add_argument("--into", default=".", metavar="DIR", help="write its folder into DIR instead of here")
+    options = parser.parse_args(arguments)
+    files = new(options.name, Path(options.into).expanduser().absolute())
+    root = shlex.quote(str(files[0].parent))
+    _write("\n".join([*map(str, files), f"Install it: pip install -e {root}", f"Test it:    pytest {root}/tests"]))
     return 0
 
 

@@ -69,6 +69,22 @@ def run(owner: str, what: str, call: Callable[[], T], limit_s: float | None = LI
     return value  # type: ignore[no-any-return]
 
 
+def command(owner: str, name: str, call: Callable[[list[str]], Any], arguments: list[str]) -> int:
+    """Run a plugin's verb in this very thread, and return its exit status. Ctrl-C and `SystemExit` pass.
+
+    Raises: `PluginFault` for whatever else it raises, save a `StrandsDiffusersError`, and for a status that is none.
+    """
+    try:
+        status = call(arguments)
+    except (StrandsDiffusersError, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise PluginFault(owner, f"command {name}", error) from error
+    if status is not None and not (isinstance(status, int) and 0 <= status <= 255):
+        raise PluginFault(owner, f"command {name}", f"it returned {shown(status)}, not an exit status")
+    return status or 0
+
+
 def several(owner: str, what: str, call: Callable[[], Any], kind: type[T], limit_s: float | None = LIMIT_S) -> list[T]:
     """Return what `call` returns as a list of `kind`; `PluginFault` where it is anything else."""
     try:

@@ -153,6 +153,10 @@ class PluginIndex:
         """The classes of one group (`output`, `visualizer`, `metric`, `tracker`, `source`, ...) by name."""
         return {r.name: r.value for r in self.registrations if r.group == group and inspect.isclass(r.value)}
 
+    def called_at(self, hook: str) -> list[str]:
+        """The plugins that a lifecycle hook calls, in the order of the calls."""
+        return [impl.plugin_name for impl in reversed(getattr(self.hooks.hook, hook).get_hookimpls())]
+
     @property
     def config_paths(self) -> list[tuple[str, str]]:
         """`(plugin, pkg:// path)` of every config folder."""

@@ -204,3 +204,21 @@ def test_a_panel_is_a_table_or_html_or_nothing():
     ):
         with pytest.raises(guard.PluginFault, match="panel shelf of plugin theirs"):
             found(value)
+
+
+def test_a_verb_s_status_is_its_number_and_what_it_raises_names_the_plugin():
+    def verb(call):
+        return guard.command("theirs", "greet", call, ["you"])
+
+    assert verb(lambda arguments: len(arguments)) == 1
+    assert verb(lambda arguments: None) == 0
+    for call, message in [
+        (fails(KeyError("x")), "command greet of plugin theirs: KeyError"),
+        (lambda arguments: "done", "'done', not an exit status"),
+        (lambda arguments: 256, "256, not an exit status"),
+    ]:
+        with pytest.raises(guard.PluginFault, match=message):
+            verb(call if call.__code__.co_argcount else lambda arguments, call=call: call())
+    for passing in (SystemExit(3), KeyboardInterrupt(), OutputError("no")):
+        with pytest.raises(type(passing)):
+            verb(lambda arguments, passing=passing: fails(passing)())

@@ -1,6 +1,7 @@
 """`plugins new` writes a package that installs and passes its own tests."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -8,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from strands_diffusers.cli import verbs
 from strands_diffusers.errors import ConfigError, OutputError
 from strands_diffusers.plugin import scaffold
+
+DOCS = Path(__file__).parents[2] / "docs" / "plugins.md"
 
 
 def test_the_package_has_the_new_name_everywhere(tmp_path):
@@ -37,6 +41,14 @@ def test_the_package_passes_its_own_tests(tmp_path):
     paths = [str(root), str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
+    line = next(line for line in DOCS.read_text().splitlines() if "output=[video,my_robot_csv]" in line)
+    shown = subprocess.run(
+        [sys.executable, "-m", *shlex.split(line.replace("-", "_", 1)), "--cfg", "job"],
+        env=env, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "my_robot_csv: {}" in shown.stdout, shown.stderr
+    assert "every: 4" in shown.stdout
+
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(root / "pyproject.toml"), str(root / "tests")],
         env=env, capture_output=True, text=True, timeout=60, check=False, cwd=root,
@@ -63,3 +75,12 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tmp_path, monkeyp
     with pytest.raises(OutputError, match="No space left"):
         scaffold.new("other", tmp_path)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_verb_writes_the_package_and_says_what_to_type_next(tmp_path, capsys):
+    assert verbs.plugins(["new", "my_robot", "--into", str(tmp_path)]) == 0
+
+    out = capsys.readouterr().out.splitlines()
+    assert [Path(line).is_file() for line in out[:4]] == [True] * 4
+    assert out[4] == f"Install it: pip install -e {tmp_path}/strands-diffusers-my-robot"
+    assert out[5] == f"Test it:    pytest {tmp_path}/strands-diffusers-my-robot/tests"
