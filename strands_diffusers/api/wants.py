@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from strands_diffusers.pipelines import catalog
-from strands_diffusers.pipelines.describe import WORDS
+from strands_diffusers.pipelines.catalog import WORDS
 
 IMAGE, VIDEO, SOUND, ACTION = "image", "video", "sound", "action"
 TENSOR, GENERATOR, DTYPE, TEXT, PATH, NAME, ANY = "tensor", "generator", "dtype", "text", "path", "name", "any"

@@ -82,7 +82,7 @@ def visualize(arguments: list[str]) -> int:
 
 
 def _show(found: Iterable[object], as_json: bool) -> int:
-    from strands_diffusers.pipelines.describe import PipelineInfo
+    from strands_diffusers.pipelines.catalog import PipelineInfo
 
     rows = [each for each in found if isinstance(each, PipelineInfo)]
     if as_json:

@@ -1,16 +1,17 @@
 import inspect
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from strands_diffusers.errors import ModelError
-from strands_diffusers.pipelines import catalog, import_tables
-from strands_diffusers.pipelines.signatures import parameters, parsed_parameters
-from strands_diffusers.pipelines.sources import Sources, installed
+from strands_diffusers.pipelines import catalog
+from strands_diffusers.pipelines.catalog import cache
+from strands_diffusers.pipelines.catalog.reader import Function, Module, installed
 
 WORLDS = {info.name: info for info in catalog.world_models()}
 
@@ -185,6 +186,7 @@ def tomorrow(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_family_added_tomorrow_shows_up(tomorrow: Path) -> None:
     worlds = {info.name: info for info in catalog.world_models(tomorrow)}
     assert set(worlds) - set(WORLDS) == {"GeniePipeline", "GenieSketchPipeline"}
@@ -196,6 +198,7 @@ def test_a_family_added_tomorrow_shows_up(tomorrow: Path) -> None:
     assert catalog.pipeline_info("GeniePipeline", tomorrow)["call_params"]["num_frames"]["default"] == "16"
 
 
+@pytest.mark.slow
 def test_a_still_image_family_added_tomorrow_stays_out(tomorrow: Path) -> None:
     genie = tomorrow / "pipelines" / "genie"
     (genie / "pipeline_genie.py").write_text(
@@ -214,6 +217,7 @@ def test_a_still_image_family_added_tomorrow_stays_out(tomorrow: Path) -> None:
 
 
 @pytest.mark.contract
+@pytest.mark.slow
 def test_the_names_are_those_that_diffusers_exports() -> None:
     import diffusers
 
@@ -266,38 +270,123 @@ def test_a_signature_read_as_text_is_the_imported_one(name: str) -> None:
             assert eval(details[each]["default"], names) == parameter.default
 
 
-def test_signatures_on_one_line_and_over_several_are_read() -> None:
+def test_signatures_on_one_line_and_over_several_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
     one = "def f(self, a: int, *, b: str = 'x') -> None:\n    return None\n"
-    several = "def f(\n    self,\n    a: dict[\n        str, int\n    ] = {'é': 1},\n):\n    return a\n"
-    assert [(item.name, item.annotation, item.default) for item in parameters(one)] == [
-        ("a", "int", "REQUIRED"),
-        ("b", "str", "'x'"),
-    ]
-    assert [(item.name, item.annotation, item.default) for item in parameters(several)] == [
-        ("a", "dict[str, int]", "{'é': 1}")
-    ]
-
-
-def test_the_quick_reading_of_tables_and_signatures_is_the_parsers() -> None:
-    quick, slow = Sources(), Sources()
-    for name in catalog.pipelines():
-        call = quick.inherited(quick.locate(name), "__call__")
-        if call:
-            ours, parsed = parameters(call[1]), parsed_parameters(call[1], call[1])
-            assert [each.name for each in ours] == [each.name for each in parsed], name
-            for one, other in zip(ours, parsed, strict=True):
-                assert [re.sub("[\"' ]", "", str(text)) for text in one] == [
-                    re.sub("[\"' ]", "", str(text)) for text in other
-                ], (name, one, other)
-    for init, table in quick._tables.items():
-        head, _, _ = slow.text(init).partition("\nif TYPE_CHECKING")
-        parsed = {}
-        for key, names in import_tables.parsed(head):
-            parsed.setdefault(key, []).extend(names)
-        assert table == parsed, init
+    several = "def g(\n    self,\n    a: dict[\n        str, int\n    ] = {'é': 1},\n):\n    return a\n"
+    path.write_text(one + several)
+    module = Module(path)
+    f, g = (Function(module.functions[name], module) for name in "fg")
+    assert f.parameters == (("a", "int", "REQUIRED"), ("b", "str", "'x'"))
+    assert g.parameters == (("a", "dict[str, int]", "{'é': 1}"),)
 
 
 def test_every_public_pipeline_class_is_found_in_its_file() -> None:
-    sources = Sources()
-    missing = [name for name in catalog.pipelines() if sources.locate(name) is None]
-    assert missing == []
+    assert tuple(info.name for info in catalog.everything()) == catalog.pipelines()
+
+
+# ------------------------------------------------------------------------------------------------- the cache on disk
+
+SMALL = {
+    "__init__.py": '__version__ = "9"\n_import_structure = {"pipelines": ["APipeline"]}\n',
+    "pipelines/__init__.py": '_import_structure = {"a": ["APipeline"]}\n',
+    "pipelines/a.py": "class AOutput:\n    images: list\n\n\nclass APipeline:\n"
+    "    def __call__(self, prompt: str):\n        return AOutput()\n",
+}
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with one pipeline, and a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "small" / "pipelines").mkdir(parents=True)
+    for name, text in SMALL.items():
+        (tmp_path / "small" / name).write_text(text)
+    catalog._read.cache_clear()
+    return tmp_path / "small"
+
+
+def later_process() -> None:
+    """Forget what this process knows, as the next one would not know it."""
+    catalog._read.cache_clear()
+
+
+def test_the_second_process_reads_no_source(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = catalog.everything(small), catalog.pipeline_info("APipeline", small)
+    later_process()
+    monkeypatch.setattr(Module, "__init__", None)  # reading a source would raise
+    assert (catalog.everything(small), catalog.pipeline_info("APipeline", small)) == first
+    assert first[0][0].modality == "text-to-image"
+
+
+def test_a_changed_source_file_is_read_anew(small: Path) -> None:
+    assert catalog.find("APipeline", small).modality == "text-to-image"
+    path = small / "pipelines" / "a.py"
+    path.write_text(path.read_text().replace("images: list", "frames: list"))
+    later_process()
+    assert catalog.find("APipeline", small).modality == "text-to-video"
+
+
+@settings(derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=3).map(
+            lambda value: json.dumps(value).encode()
+        ),
+        st.just(b"[" * 100_000),
+        st.just(b'{"key": "everything"}'),
+        st.just(b'{"key": "another question", "value": []}'),
+    )
+)
+def test_a_damaged_cache_is_ignored_and_written_anew(small: Path, damage: bytes) -> None:
+    expected = catalog.everything(small)
+    files = list(cache.folder().glob("*/*.json"))
+    for file in files:
+        file.write_bytes(damage)
+    later_process()
+    assert catalog.everything(small) == expected
+    later_process()
+    assert catalog.everything(small) == expected
+    assert any(file.read_bytes() != damage for file in files)
+
+
+def test_a_home_that_cannot_be_written_to_costs_time_only(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = small / "a file"
+    place.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    assert catalog.find("APipeline", small).name == "APipeline"
+    assert place.read_text() == ""
+
+
+@pytest.mark.parametrize("given", ["", "relative/folder"])
+def test_a_cache_home_that_is_no_absolute_path_is_not_used(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    assert cache.folder().is_absolute()
+    assert given not in str(cache.folder()) or not given
+
+
+def test_an_answer_is_the_callers_own_and_a_refusal_is_not_kept(small: Path) -> None:
+    catalog.pipeline_info("APipeline", small)["inputs"].append("mine")
+    assert catalog.pipeline_info("APipeline", small)["inputs"] == ["text"]
+    with pytest.raises(ModelError):
+        catalog.describe_name("../../outside", small)
+    assert len(list(cache.folder().glob("*/*"))) == len(list(cache.folder().glob("*/*.json"))) <= 2
+
+
+def test_only_a_few_states_of_diffusers_are_kept(small: Path) -> None:
+    for number in range(cache.STATES_KEPT + 3):
+        (small / "pipelines" / "other.py").write_text("#" * number)
+        later_process()
+        catalog.pipelines(small)
+    assert len(list(cache.folder().iterdir())) <= cache.STATES_KEPT + 1
+
+
+def test_the_listing_takes_less_than_four_tenths_of_a_second_once_cached() -> None:
+    program = (
+        "import time\nfrom strands_diffusers.cli import main\ntry: main(['wfm'])\nexcept SystemExit: pass\n"
+        "print(time.process_time())"
+    )
+    run = [sys.executable, "-c", program]
+    seconds = [subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()[-1] for _ in range(3)]
+    assert min(map(float, seconds)) < 0.4

@@ -1,0 +1,222 @@
+"""Which pipelines the installed diffusers ships, what each takes and gives: found in its sources, torch left alone.
+
+The names come from diffusers' own import table and the rest from the classes behind them, so a family that diffusers
+adds tomorrow is listed tomorrow. What was found is kept on disk until the sources change (`cache.py`).
+
+`root` is the folder of a diffusers package everywhere; None: the installed one.
+"""
+
+import ast
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.errors import ModelError, near_miss
+from strands_diffusers.pipelines.catalog import describe
+from strands_diffusers.pipelines.catalog.cache import Cache
+from strands_diffusers.pipelines.catalog.describe import MODALITIES, WORDS, PipelineInfo
+from strands_diffusers.pipelines.catalog.reader import Class, Sources, installed
+
+__all__ = [
+    "MODALITIES",
+    "WORDS",
+    "PipelineInfo",
+    "describe_name",
+    "everything",
+    "find",
+    "modalities",
+    "models",
+    "pipeline_info",
+    "pipelines",
+    "public_names",
+    "schedulers",
+    "stated_fps",
+    "tasks",
+    "world_models",
+]
+
+
+def world_models(root: Path | None = None) -> tuple[PipelineInfo, ...]:
+    """Every world-foundation and action-capable pipeline, sorted by name.
+
+    Also the still-image pipelines of a family that speaks actions (Cosmos 2 text to image belongs to Cosmos); no other.
+    """
+    found = everything(root)
+    acting = {each.family for each in found if "action" in each.inputs + each.outputs}
+    return tuple(each for each in found if each.is_world_model or (each.family in acting and each.outputs))
+
+
+def pipelines(root: Path | None = None) -> tuple[str, ...]:
+    """Names of all public pipeline classes, sorted; those whose optional packages are missing included."""
+    return tuple(sorted(name for name in public_names(root) if name.endswith("Pipeline")))
+
+
+def models(root: Path | None = None) -> tuple[str, ...]:
+    """Names of all public model classes (transformers, autoencoders, controlnets, ...), sorted: whatever is a `ModelMixin`."""
+    sources, cache = _tree(root)
+
+    def find_all() -> list[str]:
+        names = (
+            name
+            for name, home in sources.public.items()
+            if home in ("models", "pipelines")
+            and name[0].isupper()
+            and not name.endswith(("Pipeline", "Mixin", "Output"))
+        )
+        located = ((name, sources.locate(name)) for name in names)
+        return sorted(
+            name for name, each in located if name == "AutoModel" or (each and sources.descends(each, "ModelMixin"))
+        )
+
+    return tuple(cache.get_or_make("models", find_all))
+
+
+def schedulers(root: Path | None = None) -> tuple[str, ...]:
+    """Names of all public schedulers, sorted."""
+    names = (name for name, home in public_names(root).items() if home == "schedulers")
+    return tuple(sorted(name for name in names if name.endswith("Scheduler")))
+
+
+def public_names(root: Path | None = None) -> dict[str, str]:
+    """Every public name of diffusers -> the submodule that exports it (`pipelines`, `models`, ...)."""
+    sources, cache = _tree(root)
+    return dict(cache.get_or_make("public names", lambda: sources.public))
+
+
+def tasks(root: Path | None = None) -> dict[str, dict[str, str]]:
+    """The task tables behind diffusers' `AutoPipelineFor*`: task -> checkpoint family -> pipeline class."""
+    sources, cache = _tree(root)
+
+    def read() -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for node in ast.walk(sources.module(sources.root / "pipelines" / "auto_pipeline.py").tree):
+            if not isinstance(node, ast.Assign):
+                continue
+            target, value = ast.unparse(node.targets[0]), ast.unparse(node.value)
+            table = re.fullmatch(r"AUTO_(\w+)_PIPELINES_MAPPING(?:\['([^']+)'\])?", target)
+            if table:
+                pairs = [(table[2], value)] if table[2] else re.findall(r"\('([^']+)', (\w+)\)", value)
+                found.setdefault(_task(table[1]), {}).update(pairs)
+        return found
+
+    return dict(cache.get_or_make("tasks", read))
+
+
+def modalities(root: Path | None = None) -> dict[str, list[str]]:
+    """Pipelines by what they turn into what: `image-to-video` -> names. One may be in several groups."""
+    groups: dict[str, list[str]] = {}
+    for each in everything(root):
+        for given in each.inputs or ("noise",):
+            for made in each.outputs or ("other",):
+                groups.setdefault(f"{given}-to-{made}", []).append(each.name)
+    return dict(sorted(groups.items()))
+
+
+def everything(root: Path | None = None) -> tuple[PipelineInfo, ...]:
+    """All public pipelines with what they take and give, sorted by name."""
+    sources, cache = _tree(root)
+
+    def read() -> list[PipelineInfo]:
+        return [describe.info(sources, source) for source in map(sources.locate, pipelines(root)) if source]
+
+    return tuple(map(_restored, cache.get_or_make("everything", read)))
+
+
+def find(name: str, root: Path | None = None) -> PipelineInfo:
+    """The pipeline class `name`. Raises: `ModelError` with a near miss where diffusers has no such public class."""
+    sources, cache = _tree(root)
+    return _restored(cache.get_or_make(f"find {name}", lambda: describe.info(sources, _pipeline(sources, name))))
+
+
+def pipeline_info(name: str, root: Path | None = None) -> dict[str, Any]:
+    """All that the sources say about one pipeline: call parameters with defaults, components, outputs, documentation.
+
+    Raises: `ModelError` with a near miss where diffusers has no such public class.
+    """
+    sources, cache = _tree(root)
+    return dict(cache.get_or_make(f"pipeline {name}", lambda: describe.details(sources, _pipeline(sources, name))))
+
+
+def describe_name(name: str, root: Path | None = None) -> dict[str, Any]:
+    """What the sources say of any public name: a class with its methods and constructor, or a function; JSON-ready.
+
+    `name` may carry the submodule that exports it (`schedulers.DDIMScheduler`), one method of a class, or `utils.` before
+    one of diffusers' helpers.
+    Raises: `ModelError` with a near miss for a name that diffusers does not export.
+    """
+    sources, cache = _tree(root)
+
+    def read() -> dict[str, Any]:
+        parts = name.removeprefix("diffusers.").split(".")
+        at = next((i for i, part in enumerate(parts) if part in sources.public), None)
+        found: dict[str, Any] | None = None
+        if at is None and parts[0] == "utils" and len(parts) == 2:
+            found = describe.function_details(sources, parts[1], "utils")
+        elif at is not None and len(parts) <= at + 2 and not any(part.startswith("_") for part in parts):
+            source = sources.locate(parts[at])
+            if source and len(parts) > at + 1:
+                found = describe.method_details(sources, source, parts[at + 1])
+            elif source:
+                found = describe.class_details(sources, source)
+            else:
+                found = describe.function_details(sources, parts[at], sources.public[parts[at]])
+        if found is None:
+            near = near_miss(parts[-1], list(sources.public))
+            raise ModelError(f"{name!r} is not a public name of diffusers.{near}")
+        return {"name": name, **found}
+
+    return dict(cache.get_or_make(f"name {name}", read))
+
+
+def stated_fps(name: str, root: Path | None = None) -> float | None:
+    """Rate [Hz] at which a pipeline's videos are meant to be seen, or None where its sources state none.
+
+    The default of its `fps` or `frame_rate` parameter, else what the example in its own file exports with.
+    """
+    sources, cache = _tree(root)
+
+    def read() -> float | None:
+        source = sources.locate(name)
+        return describe.rate(sources, source) if source else None
+
+    value: float | None = cache.get_or_make(f"rate {name}", read)
+    return value
+
+
+# ------------------------------------------------------------------------------------------------- from names to files
+
+
+@functools.lru_cache(maxsize=4)
+def _read(root: Path, _changed_ns: int) -> tuple[Sources, Cache]:
+    return Sources(root), Cache(root)
+
+
+def _tree(root: Path | None) -> tuple[Sources, Cache]:
+    """The tree at `root`, kept for the process until its import table changes (an upgrade under a running server)."""
+    root = installed() if root is None else Path(root)
+    init = root / "__init__.py"
+    if not init.is_file():
+        raise ModelError(f"{root} is not a diffusers package: it has no __init__.py.")
+    return _read(root, init.stat().st_mtime_ns)
+
+
+def _restored(values: list[Any]) -> PipelineInfo:
+    name, module, family, inputs, outputs, modular = values
+    return PipelineInfo(name, module, family, tuple(inputs), tuple(outputs), modular)
+
+
+def _pipeline(sources: Sources, name: str) -> Class:
+    source = sources.locate(name) if name.endswith("Pipeline") else None
+    if source is None:
+        names = sorted(each for each in sources.public if each.endswith("Pipeline"))
+        raise ModelError(
+            f"{name!r} is not a pipeline of diffusers {sources.version}, which has {len(names)}."
+            f"{near_miss(name, names)} List them with action='pipelines' (command line: strands-diffusers pipelines)."
+        )
+    return source
+
+
+def _task(table: str) -> str:
+    """`TEXT2IMAGE` -> `text-to-image`, `INPAINT` -> `inpainting` (the names that upstream uses)."""
+    return {"INPAINT": "inpainting"}.get(table, table.lower().replace("2", "-to-").replace("_", "-"))

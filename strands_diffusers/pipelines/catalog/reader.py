@@ -1,0 +1,300 @@
+"""The installed diffusers as Python's own parser sees it: import tables, classes and signatures, nothing imported.
+
+A file is parsed when something of it is asked for. Trees are large, so only those of the latest files are kept.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import NamedTuple
+
+from strands_diffusers.errors import MissingPackageError
+
+REQUIRED = "REQUIRED"
+"""Stands for the default of a parameter that has none."""
+
+
+class Parameter(NamedTuple):
+    """One parameter of a call, as its source spells it."""
+
+    name: str
+    annotation: str | None
+    default: str
+    """Source text of the default, or `REQUIRED`."""
+
+
+class Function:
+    """A function or method: its tree and its text."""
+
+    def __init__(self, node: ast.FunctionDef, module: "Module") -> None:
+        self.node, self.module = node, module
+
+    @property
+    def path(self) -> Path:
+        """The file that defines it."""
+        return self.module.path
+
+    @cached_property
+    def text(self) -> str:
+        """Its lines, decorators left out."""
+        return self.module.text_of(self.node)
+
+    @property
+    def doc(self) -> str:
+        """Its docstring, or an empty text."""
+        return ast.get_docstring(self.node) or ""
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its parameters in their order, without `self`, `*args` and `**kwargs`."""
+        spec = self.node.args
+        plain = [*spec.posonlyargs, *spec.args]
+        defaults = [None] * (len(plain) - len(spec.defaults)) + list(spec.defaults)
+        pairs = [*zip(plain, defaults, strict=True), *zip(spec.kwonlyargs, spec.kw_defaults, strict=True)]
+        return tuple(
+            Parameter(
+                arg.arg,
+                self.module.spelling(arg.annotation) if arg.annotation else None,
+                REQUIRED if default is None else self.module.spelling(default),
+            )
+            for arg, default in pairs
+            if arg.arg not in ("self", "cls")
+        )
+
+
+class Class:
+    """A class of a module."""
+
+    def __init__(self, node: ast.ClassDef, module: "Module") -> None:
+        self.name, self.node, self.module, self.path = node.name, node, module, module.path
+
+    @property
+    def text(self) -> str:
+        """Its lines."""
+        return self.module.text_of(self.node)
+
+    @property
+    def doc(self) -> str:
+        """Its docstring, or an empty text."""
+        return ast.get_docstring(self.node) or ""
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Names of the base classes, without their modules."""
+        return tuple(filter(None, map(_last_name, self.node.bases)))
+
+    @cached_property
+    def methods(self) -> dict[str, Function]:
+        """The methods that the class itself defines."""
+        return {node.name: Function(node, self.module) for node in self.node.body if isinstance(node, ast.FunctionDef)}
+
+    @cached_property
+    def fields(self) -> dict[str, Parameter]:
+        """The annotated fields that the class itself has."""
+        return {
+            node.target.id: Parameter(
+                node.target.id, ast.unparse(node.annotation), ast.unparse(node.value) if node.value else REQUIRED
+            )
+            for node in self.node.body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        }
+
+    def assigned(self, name: str) -> ast.expr | None:
+        """What the class body assigns to `name`, or None."""
+        for node in self.node.body:
+            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+                return node.value
+        return None
+
+
+class Module:
+    """One parsed file; an empty one where there is no such file. It refers to nothing that refers back to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.source = path.read_text("utf-8", "replace") if path.is_file() else ""
+        self.lines = self.source.split("\n")
+        self.classes: dict[str, ast.ClassDef] = {}
+        self.functions: dict[str, ast.FunctionDef] = {}
+        self.imports: dict[str, tuple[int, str]] = {}
+        """Name -> dots of the import and module that it comes from; 0 dots: an absolute import from diffusers."""
+        self.table: dict[str, list[str]] = {}
+        """The literal part of `_import_structure`: submodule -> public names of all branches, whatever is installed."""
+        self.tree = ast.parse(self.source)
+        for node in _statements(self.tree.body):
+            if isinstance(node, ast.ClassDef):
+                self.classes.setdefault(node.name, node)
+            elif isinstance(node, ast.FunctionDef):
+                self.functions.setdefault(node.name, node)
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                if node.level or module.partition(".")[0] == "diffusers":
+                    place = node.level, module if node.level else module.partition(".")[2]
+                    self.imports.update((name.name, place) for name in node.names)
+            for key, names in _entries(node):
+                self.table.setdefault(key, []).extend(names)
+
+    def text_of(self, node: ast.ClassDef | ast.FunctionDef) -> str:
+        """The lines of a node."""
+        return "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
+
+    def spelling(self, node: ast.expr) -> str:
+        """The source of a node on one line, as its author spelt it where it stands on one."""
+        line = self.lines[node.lineno - 1]
+        if node.lineno == node.end_lineno and line.isascii():
+            return line[node.col_offset : node.end_col_offset]
+        return ast.unparse(node)
+
+
+class Sources:
+    """The tree of one diffusers package."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        """Read the package at `root`; None: the diffusers that `import diffusers` would find."""
+        self.root = installed() if root is None else Path(root)
+        self.module = lru_cache(maxsize=48)(Module)
+        self._homes: dict[Path, Path | dict[str, str]] = {}
+
+    @cached_property
+    def version(self) -> str:
+        """`__version__` of the tree."""
+        found = re.search(r"^__version__ = [\"']([^\"']+)", (self.root / "__init__.py").read_text(), re.MULTILINE)
+        return found[1] if found else "unknown"
+
+    @cached_property
+    def public(self) -> dict[str, str]:
+        """Every public name of the package -> the submodule that exports it (`pipelines`, `models`, ...)."""
+        table = self.module(self.root / "__init__.py").table
+        return {name: group for group, names in table.items() for name in names if not name.startswith("_")}
+
+    def locate(self, name: str) -> Class | None:
+        """Find a public class by following the import tables down to its file."""
+        group = self.public.get(name)
+        return self._descend(self.root, group, name) if group else None
+
+    def dotted(self, path: Path) -> str:
+        """`diffusers.pipelines.wan.pipeline_wan` for a file of the tree."""
+        return ".".join(["diffusers", *path.relative_to(self.root).with_suffix("").parts])
+
+    def file_of(self, name: str) -> Path | None:
+        """The file that the import tables lead to for a public name; None where they end in a package."""
+        group = self.public.get(name)
+        home = self._follow(self.root, group, name) if group else None
+        return home if home and home.suffix else None
+
+    def _descend(self, folder: Path, module: str, name: str, seen: frozenset[Path] = frozenset()) -> Class | None:
+        """The class `name` that the package or file `module` of `folder` exports."""
+        place = self._follow(folder, module, name)
+        if place.suffix:
+            return self.find(name, place, seen)
+        paths = (place / "__init__.py", *sorted(place.glob("*.py")))  # a package without a table imports names plainly
+        return next(filter(None, (self.find(name, path, seen) for path in paths)), None)
+
+    def _follow(self, folder: Path, module: str, name: str) -> Path:
+        """The file that exports `name`, or the package where the tables lose its track."""
+        place = folder.joinpath(*module.split("."))
+        if place not in self._homes:
+            table = self.module(place / "__init__.py").table.items() if place.is_dir() else ()
+            homes = {each: inner for inner, names in table for each in names}
+            self._homes[place] = homes if place.is_dir() else place.with_suffix(".py")
+        home = self._homes[place]
+        if isinstance(home, Path):
+            return home
+        return self._follow(place, home[name], name) if name in home else place
+
+    def find(self, name: str, path: Path, seen: frozenset[Path] = frozenset()) -> Class | None:
+        """The class `name` as the module at `path` defines or imports it; None where it does neither.
+
+        `seen` are the files that the search came through: imports may go in circles.
+        """
+        module = self.module(path)
+        if name in module.classes:
+            return Class(module.classes[name], module)
+        if name not in module.imports or path in seen:
+            return None
+        dots, source = module.imports[name]
+        place = (path.parents[dots - 1] if dots else self.root).joinpath(*filter(None, source.split(".")))
+        if place.is_dir():
+            return self._descend(place.parent, place.name, name, seen | {path})
+        return self.find(name, place.with_suffix(".py"), seen | {path})
+
+    def parents(self, source: Class) -> Iterator[Class]:
+        """The base classes that are in the tree."""
+        found = (self.find(base, source.path) for base in source.bases)
+        return (parent for parent in found if parent and parent.node is not source.node)
+
+    def inherited(self, source: Class, method: str) -> tuple[Class, Function] | None:
+        """A method and the class that defines it: `source` itself, or the first of its bases that does."""
+        if method in source.methods:
+            return source, source.methods[method]
+        return next(filter(None, (self.inherited(parent, method) for parent in self.parents(source))), None)
+
+    def descends(self, source: Class, base: str) -> bool:
+        """Whether a class of that name is among the bases of `source`, however far up."""
+        return base in source.bases or any(self.descends(parent, base) for parent in self.parents(source))
+
+    def fields(self, source: Class) -> dict[str, str]:
+        """Annotated fields of a dataclass and its bases: name -> annotation, in their order."""
+        found: dict[str, str] = {}
+        for parent in self.parents(source):
+            found |= self.fields(parent)
+        return found | {name: field.annotation or "" for name, field in source.fields.items()}
+
+
+def installed() -> Path:
+    """Folder of the installed diffusers, found without importing it. Raises: `MissingPackageError`."""
+    spec = PathFinder.find_spec("diffusers")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingPackageError("diffusers is not installed. Type: pip install 'diffusers>=0.42'.")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def called(node: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """The calls inside a node by the dotted name of what is called, in their order."""
+    return ((ast.unparse(each.func), each) for each in ast.walk(node) if isinstance(each, ast.Call))
+
+
+def texts(node: ast.AST | None) -> list[str]:
+    """The strings of a literal list or tuple, or of one literal string; anything computed gives none."""
+    items = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
+    return [each.value for each in items if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module, those in the branches of `try` and `if` included."""
+    for node in body:
+        if isinstance(node, ast.Try | ast.If):
+            handlers = [each for handler in getattr(node, "handlers", []) for each in handler.body]
+            yield from _statements([*node.body, *node.orelse, *handlers])
+        else:
+            yield node
+
+
+def _entries(node: ast.AST) -> list[tuple[str, list[str]]]:
+    """What one statement adds to `_import_structure`: an assignment of it or of a key, an extend or an append."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target, value = node.targets[0], node.value
+        if isinstance(target, ast.Name) and target.id == "_import_structure" and isinstance(value, ast.Dict):
+            return [
+                (key, texts(item)) for each, item in zip(value.keys, value.values, strict=True) for key in texts(each)
+            ]
+        return [(key, texts(value)) for key in _key(target)]
+    node = node.value if isinstance(node, ast.Expr) else node
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return [(key, [name for arg in node.args for name in texts(arg)]) for key in _key(node.func.value)]
+    return []
+
+
+def _key(node: ast.AST) -> list[str]:
+    """The key of `_import_structure[key]`; nothing for any other node."""
+    table = (
+        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "_import_structure"
+    )
+    return texts(node.slice) if table else []  # type: ignore[attr-defined]
