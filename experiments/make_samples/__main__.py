@@ -20,7 +20,7 @@ NUM_STEPS = 32
 """Two chunks of 16 steps; 33 frames."""
 
 COLUMNS = 11
-"""Frames per row of the film strip `frames.png`."""
+"""Frames per row of the video strip `frames.png`."""
 
 MOST_SEEDS = 3000
 """Held-out seeds to look through before giving up."""

@@ -10,10 +10,13 @@ from strands_diffusers_pusht.simulator import HELD_OUT_SEED, PushT, to_model_spa
 
 NUM_STEPS = 16
 
+NUM_CHUNKS = 6
+"""Of a long episode."""
+
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """True frames uint8 [17, 96, 96, 3], the actions between them [16, 2] (model space), states [17, 5]."""
+    """True frames uint8 [T + 1, 96, 96, 3], the actions between them [T, 2] (model space), states [T + 1, 5]."""
 
     seed: int
     task: str
@@ -25,8 +28,8 @@ class Clip:
 def clip(simulator: PushT, index: int) -> Clip:
     """Clip number `index`: part of an expert's episode, the five tasks twice, then free motion and pokes, in turn.
 
-    Seeds in which next to nothing moves are passed over, and those in which the block reaches a wall: a pusher of
-    endless force drives it through, and training episodes end there too.
+    Seeds in which next to nothing moves are passed over, and those in which the block reaches a wall: of walls the long
+    episodes have enough, and measures compare with those of models that never saw one.
     """
     task = (*TASKS, *TASKS, *MOTIONS)[index % 12]
     seed = HELD_OUT_SEED + 1000 * index
@@ -38,6 +41,15 @@ def clip(simulator: PushT, index: int) -> Clip:
         if np.abs(frames[0].astype(int) - frames[-1]).mean() > 0.3 and not _reaches_wall(simulator, states):
             return Clip(seed, task, frames, to_model_space(actions[first:]), states)
         seed += 1
+
+
+def long_episode(simulator: PushT, index: int) -> Clip:
+    """Long episode number `index`: six chunks of an expert's, the five tasks and both motions in turn, walls included."""
+    task = (*TASKS, *MOTIONS)[index % 7]
+    seed = HELD_OUT_SEED + 100_000 + index
+    simulator.start(seed)
+    frames, actions, states = play(simulator, task, seed, NUM_CHUNKS * NUM_STEPS)
+    return Clip(seed, task, frames, to_model_space(actions), states)
 
 
 def _reaches_wall(simulator: PushT, states: np.ndarray) -> bool:

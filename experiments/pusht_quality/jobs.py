@@ -10,7 +10,7 @@ from strands_diffusers_pusht.expert import DIRECTIONS, TASKS, play
 from strands_diffusers_pusht.simulator import PushT, to_pixels
 
 from . import measure
-from .episodes import NUM_STEPS, clip, start
+from .episodes import NUM_STEPS, clip, long_episode, start
 from .world import World
 
 WORDING = {
@@ -38,29 +38,44 @@ MEAN_ACTION = np.zeros(2)
 """The middle of the table: within 0.02 of the mean of the training actions."""
 
 process: dict[str, Any] = {}
-"""Of this process: `world`, `sim` and `films`, see `set_up`."""
+"""Of this process: `world`, `sim` and `videos`, see `set_up`."""
 
 
-def set_up(directory: Path, steps: int, guidance: float, films: Path | None) -> None:
+def set_up(directory: Path, steps: int, guidance: float, videos: Path | None) -> None:
     """Load the model and the simulator, once per process."""
-    process["world"], process["sim"], process["films"] = World(directory, steps, guidance), PushT(), films
+    process["world"], process["sim"], process["videos"] = World(directory, steps, guidance), PushT(), videos
 
 
 def run(job: tuple[str, int, str]) -> dict[str, Any]:
-    """`(kind, index, task)` -> `{kind, index, task, seconds, measure: value...}`; keeps the films where asked to."""
+    """`(kind, index, task)` -> `{kind, index, task, seconds, measure: value...}`; keeps the videos where asked to."""
     kind, index, task = job
     world: World = process["world"]
-    result, films = {"video": _video, "inverse": _inverse}.get(kind, _policy)(world, process["sim"], kind, index, task)
-    if process["films"]:
-        np.savez_compressed(process["films"] / f"{kind}_{index:04d}_{task}.npz", **films)
+    kinds = {"video": _video, "inverse": _inverse, "short": _short, "long": _long}
+    result, videos = kinds.get(kind, _policy)(world, process["sim"], kind, index, task)
+    if process["videos"]:
+        np.savez_compressed(process["videos"] / f"{kind}_{index:04d}_{task}.npz", **videos)
     return {"kind": kind, "index": index, "task": task, "seconds": world.seconds[-1], **result}
 
 
 def _video(world: World, sim: PushT, kind: str, index: int, task: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     truth = clip(sim, index)
-    film = world.forward_dynamics(truth.frames[0], truth.actions, "Push the T block.", seed=index)
+    video = world.forward_dynamics(truth.frames[0], truth.actions, "Push the T block.", seed=index)
     again = world.reconstruct(truth.frames)
-    return measure.forward_dynamics(film, again, truth), {"truth": truth.frames, "film": film}
+    return measure.forward_dynamics(video, again, truth), {"truth": truth.frames, "video": video}
+
+
+def _short(world: World, sim: PushT, kind: str, index: int, task: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A chunk of `task` actions: the last ones of the clip, so that as much happens as may."""
+    truth, steps = clip(sim, index), int(task)
+    frames = truth.frames[-steps - 1 :]
+    video = world.forward_dynamics(frames[0], truth.actions[-steps:], "Push the T block.", seed=index)
+    return measure.last_frame(video, frames), {"truth": frames, "video": video}
+
+
+def _long(world: World, sim: PushT, kind: str, index: int, task: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    truth = long_episode(sim, index)
+    video = world.forward_dynamics(truth.frames[0], truth.actions, "Push the T block.", seed=index)
+    return measure.last_frame(video, truth.frames), {"truth": truth.frames, "video": video}
 
 
 def _inverse(
@@ -74,19 +89,24 @@ def _inverse(
 def _policy(world: World, sim: PushT, kind: str, index: int, task: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     prompt = WORDING[task] if kind == "policy" else UNSEEN[task][index % 3]
     state = start(sim, index)
-    film, actions = world.policy(sim.render(), prompt, seed=index)
+    video, actions = world.policy(sim.render(), prompt, seed=index)
     simulated, states = sim.run(to_pixels(actions))
     sim.state = state
-    expert_film, _, expert_states = play(sim, task, index, NUM_STEPS)
-    values = measure.policy(film, simulated, states, expert_states, task)
-    return values, {"film": film, "simulated": simulated, "expert": expert_film}
+    expert_video, _, expert_states = play(sim, task, index, NUM_STEPS)
+    values = measure.policy(video, simulated, states, expert_states, task)
+    return values, {"video": video, "simulated": simulated, "expert": expert_video}
 
 
-def plan(clips: int, starts: int, unseen: int) -> list[tuple[str, int, str]]:
-    """Every job of an evaluation, in an order in which any part of it is a fair sample."""
+def plan(clips: int, starts: int, unseen: int, longs: int = 0) -> list[tuple[str, int, str]]:
+    """Every job of an evaluation, in an order in which any part of it is a fair sample.
+
+    `longs` long episodes; where there are any, all clips are asked for in chunks of 8 and 4 actions too.
+    """
     jobs: list[tuple[int, tuple[str, int, str]]] = []
     for i in range(clips):
         jobs += [(i, ("video", i, "")), (i, ("inverse", i, ""))]
+        jobs += [(i, ("short", i, steps)) for steps in ("8", "4") if longs]
+    jobs += [(i, ("long", i, "")) for i in range(longs)]
     for i in range(starts):
         jobs += [(i, ("policy", i, task)) for task in (*DIRECTIONS, *TASKS[4:])]
     for i in range(unseen):

@@ -1,7 +1,7 @@
 """How many denoising steps are enough: `python -m experiments.pusht_quality.steps PIPELINE_FOLDER --out FOLDER`.
 
 Runs the same held-out clips and starts at each number of steps and prints a Markdown table for the model card: what a
-policy does to the block, how true films and actions are, and what a call costs. Goes on where it was cut off.
+policy does to the block, how true videos and actions are, and what a call costs. Goes on where it was cut off.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .measure import interval
 COLUMNS = (
     ("policy", "move_px", "policy: block along the command [px]", ".1f"),
     ("policy", "wrong", "policy: wrong way", ".2f"),
-    ("policy", "pusher_px", "policy: film against simulator, pusher [px]", ".1f"),
+    ("policy", "pusher_px", "policy: video against simulator, pusher [px]", ".1f"),
     ("video", "psnr_changed", "forward dynamics: PSNR, moving pixels [dB]", ".2f"),
     ("video", "iou", "forward dynamics: overlap of the T", ".2f"),
     ("inverse", "mae", "inverse dynamics: action MAE", ".4f"),

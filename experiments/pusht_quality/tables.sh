@@ -4,7 +4,7 @@
 #   MODEL=FOLDER experiments/pusht_quality/tables.sh OUT [EPISODES]   another checkpoint of its kind (a save_pretrained folder)
 #   experiments/pusht_quality/tables.sh OUT EPISODES sensitivity      action sensitivity alone
 # Three sweeps, each resumed where it was cut off: forward dynamics, inverse dynamics and policy against the truth; action
-# sensitivity (true, shuffled, zero and mirrored actions, two seeds); cycle consistency of the first sweep's films.
+# sensitivity (true, shuffled, zero and mirrored actions, two seeds); cycle consistency of the first sweep's videos.
 set -euo pipefail
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" SDL_VIDEODRIVER=dummy
 [[ $# -ge 1 && "${3:-sensitivity}" == sensitivity ]] || { sed -n '2,5s/^# *//p' "$0"; exit 2; }
@@ -35,8 +35,8 @@ only=${3:-}
 [ -n "$only" ] || sweep evaluation condition=forward_dynamics,inverse_dynamics,policy "observation=${observations%,}"
 sweep sensitivity experiment=action_sensitivity sampler.num_samples=2 "observation=${observations%,}"
 if [ -n "$only" ]; then exit; fi
-films=$(for ((i = 0; i < episodes; i++)); do printf 'run:%s,run:%s,' "$out/evaluation/$i" "$out/evaluation/$((2 * episodes + i))"; done)
-sweep cycle experiment=cycle_consistency "observation=${films%,}"
+videos=$(for ((i = 0; i < episodes; i++)); do printf 'run:%s,run:%s,' "$out/evaluation/$i" "$out/evaluation/$((2 * episodes + i))"; done)
+sweep cycle experiment=cycle_consistency "observation=${videos%,}"
 
 cat "$out/evaluation/evaluation.md"
 for name in sensitivity cycle; do

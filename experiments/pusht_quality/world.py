@@ -38,9 +38,9 @@ class World:
         self.vae = AutoencoderKLWan.from_pretrained(directory, subfolder="vae", dtype=torch.bfloat16)
         self.seconds: list[float] = []
 
-    def _call(self, mode: tuple[str, str], seen: Observation, prompt: str, seed: int, guidance_scale: float) -> Rollout:
+    def _call(self, mode: tuple[str, ...], seen: Observation, prompt: str, seed: int, guidance_scale: float) -> Rollout:
         with tempfile.TemporaryDirectory() as scratch:
-            future = rollout(
+            result = rollout(
                 *self.overrides,
                 *mode,
                 f'prompt="{prompt}"',
@@ -50,27 +50,35 @@ class World:
                 observation=seen,
                 output_dir=Path(scratch) / "rollout",
             )
-        self.seconds.append(sum(future.seconds.get(k, 0.0) for k in ("encode", "text", "denoise", "decode")))
-        return future
+        self.seconds.append(sum(result.seconds.get(k, 0.0) for k in ("encode", "text", "denoise", "decode")))
+        return result
 
     def forward_dynamics(self, frame: np.ndarray, actions: np.ndarray, prompt: str, seed: int) -> np.ndarray:
-        """First frame and actions [16, 2] -> film uint8 [17, 96, 96, 3]."""
+        """First frame and actions [T, 2] -> video uint8 [T + 1, 96, 96, 3]; over 16 actions in chunks of 16."""
         seen = Observation(frames=frame[None], fps=10.0, actions=actions, domain="pusht")
-        return self._call(FORWARD, seen, prompt, seed, 1.0).video
+        size = min(16, len(actions))
+        chunks = (f"condition.chunk_size={size}", f"condition.num_chunks={len(actions) // size}")
+        video = self._call((*FORWARD, *chunks), seen, prompt, seed, 1.0).video
+        assert video is not None
+        return video
 
     def inverse_dynamics(self, frames: np.ndarray, prompt: str, seed: int) -> np.ndarray:
-        """Film [17, 96, 96, 3] -> actions [16, 2]."""
+        """Video [17, 96, 96, 3] -> actions [16, 2]."""
         seen = Observation(frames=frames, fps=10.0, domain="pusht")
-        return self._call(INVERSE, seen, prompt, seed, 1.0).action[0]
+        action = self._call(INVERSE, seen, prompt, seed, 1.0).action
+        assert action is not None
+        return action[0]
 
     def policy(self, frame: np.ndarray, prompt: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """First frame and task -> film [17, 96, 96, 3] and the actions [16, 2] in it."""
+        """First frame and task -> video [17, 96, 96, 3] and the actions [16, 2] in it."""
         seen = Observation(frames=frame[None], fps=10.0, domain="pusht")
-        future = self._call(POLICY, seen, prompt, seed, self.guidance_scale)
-        return future.video, future.action[0]
+        result = self._call(POLICY, seen, prompt, seed, self.guidance_scale)
+        assert result.video is not None
+        assert result.action is not None
+        return result.video, result.action[0]
 
     def reconstruct(self, frames: np.ndarray) -> np.ndarray:
-        """Film -> the autoencoder's rendering of it: what no film of this model can beat."""
+        """Video -> the autoencoder's rendering of it: what no video of this model can beat."""
         video = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
         canvas = torch.nn.functional.pad(video, (0, 160, 0, 160), mode="replicate")
         canvas = canvas.transpose(0, 1)[None].to(self.vae.dtype)

@@ -55,8 +55,8 @@ def run(config: ChainsConfig, work: Path, ranks: Ranks) -> None:
         rows, generator = np.flatnonzero(step == 0), torch.Generator().manual_seed(done)
         first = windows.latent[rows][:, :, :1].float()
         found: list[tuple[np.ndarray, torch.Tensor]] = []
-        while len(rows := rows[rows + 1 < len(step)]):
-            goes_on = step[rows + 1] == step[rows] + NUM_FRAMES - 1
+        while True:
+            goes_on = np.append(step, 0)[rows + 1] == step[rows] + NUM_FRAMES - 1
             rows, first = rows[goes_on], first[torch.from_numpy(goes_on)]
             if not len(rows):
                 break

@@ -12,7 +12,7 @@ from .parallel import Ranks
 
 @dataclass
 class EvaluateConfig:
-    """Writes WORK/quality: the table, the contact sheet, every measured value, the films."""
+    """Writes WORK/quality: the table, the contact sheet, every measured value, the videos."""
 
     clips: int = 64
     """Held-out clips for forward and inverse dynamics."""

@@ -128,7 +128,7 @@ def validate(
 ) -> dict[str, float]:
     """Losses of fixed validation batches, by mode: `shown` as the decoder sees them, `video` with all channels alike.
 
-    Of the dynamics from pure noise too: the error of the film (as shown) and of the actions after one and two steps.
+    Of the dynamics from pure noise too: the error of the video (as shown) and of the actions after one and two steps.
     """
     result = {}
     for mode, examples in zip(MODES, batches["noised"], strict=True):
