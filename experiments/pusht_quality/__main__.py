@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=64, help="held-out starts for the policy, five tasks each")
     parser.add_argument("--longs", type=int, default=35, help="held-out episodes of six chunks, walls included")
     parser.add_argument("--unseen", type=int, default=16, help="starts asked in wordings never trained on")
-    parser.add_argument("--steps", type=int, default=8, help="denoising steps")
+    parser.add_argument("--steps", type=int, default=8, help="denoising steps of the policy")
     parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale of the policy")
     parser.add_argument("--beside", type=Path, help="another evaluation's folder, shown in a column for the same jobs")
     parser.add_argument("--procs", type=int, default=2)

@@ -61,7 +61,8 @@ def main() -> None:
 def at_steps(call: tuple[int, tuple[str, int, str]]) -> dict[str, Any]:
     """`(steps, job)` -> the job's values at that number of steps."""
     steps, job = call
-    jobs.process["world"].num_inference_steps = steps
+    world = jobs.process["world"]
+    world.num_inference_steps = world.dynamics_steps = steps
     return {"steps": steps, **jobs.run(job)}
 
 

@@ -17,14 +17,17 @@ POLICY = ("condition=policy", "output=[video,action]")
 
 
 class World:
-    """A pipeline folder, in bfloat16, one thread. `seconds` keeps what encode, text, denoise and decode took per call."""
+    """A pipeline folder, in bfloat16, one thread: the policy in as many steps as said, the dynamics in two.
+
+    `seconds` keeps what encode, text, denoise and decode took per call.
+    """
 
     def __init__(
         self, directory: Path, num_inference_steps: int, guidance_scale: float, flow_shift: float = 1.0
     ) -> None:
         torch.set_num_threads(1)
         self.directory, self.guidance_scale = directory.absolute(), guidance_scale
-        self.num_inference_steps = num_inference_steps
+        self.num_inference_steps, self.dynamics_steps = num_inference_steps, min(2, num_inference_steps)
         self.overrides = [
             "model=custom",
             f"model.repo={self.directory}",
@@ -46,7 +49,7 @@ class World:
                 f'prompt="{prompt}"',
                 f"seed={seed}",
                 f"sampler.guidance_scale={guidance_scale}",
-                f"sampler.num_inference_steps={self.num_inference_steps}",
+                f"sampler.num_inference_steps={self.num_inference_steps if mode == POLICY else self.dynamics_steps}",
                 observation=seen,
                 output_dir=Path(scratch) / "rollout",
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from .data import ALL_TASKS, Frames, in_the_way
 from .model import LATENT_SHAPE, NUM_ACTIONS
 from .parallel import Progress, Ranks
 from .world import World
+
+if TYPE_CHECKING:
+    from strands_diffusers_pusht.simulator import PushT
 
 
 @dataclass
@@ -50,7 +54,8 @@ def draw_starts(data: Frames, count: int, rng: np.random.Generator) -> tuple[np.
     """States [count, 5] and tasks [count]: half are how an episode with a task began, half any frame and any task."""
     from strands_diffusers_pusht.expert import TASKS
 
-    states, tasks = [], []
+    states: list[np.ndarray] = []
+    tasks: list[int] = []
     while len(states) < count:
         shard = int(rng.integers(len(data.shards)))
         episodes = data.shards[shard][1]
@@ -114,6 +119,6 @@ def run(config: PracticeConfig, work: Path, ranks: Ranks) -> None:
         progress.line(done, f"kept {kept.mean():.0%}, moved {np.mean(moves):.0f} px")
 
 
-def _frame(sim: object, state: np.ndarray) -> np.ndarray:
+def _frame(sim: PushT, state: np.ndarray) -> np.ndarray:
     sim.state = state
     return sim.render()

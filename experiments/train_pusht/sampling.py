@@ -151,7 +151,7 @@ class Sampler:
             change.append((root @ away).pow(2).mean((1, 2)))
         relative = torch.cat(change).double().numpy()
         chance = self.config.still + (1 - self.config.still) * relative / relative.mean()
-        return chance / chance.sum()
+        return np.asarray(chance / chance.sum())
 
     def prompts(self, modes: np.ndarray, tasks: np.ndarray, chunks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Caption rows used by a batch, and for each sample which of them. A batch shares one wording per task.

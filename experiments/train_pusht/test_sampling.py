@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from experiments.train_pusht.latents import LATENT_DIM
 from experiments.train_pusht.prompts import Captions, build_tokenizer
 from experiments.train_pusht.sampling import MODES, PURE, Examples, Sampler, carry
 from experiments.train_pusht.transformer import Levels, TransformerConfig
+from experiments.train_pusht.vae import LATENT_DIM
 
 
 def test_levels_make_every_mode_and_noise_level_count_alike() -> None:

@@ -56,7 +56,7 @@ class World:
         """The last frame of each decoded video."""
         parts = ((latent * self.std + self.mean).bfloat16()).split(8)
         video = torch.cat([decode(self.vae, part)[:, :, -1] for part in parts])
-        return ((video + 1) * 127.5).clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        return np.asarray(((video + 1) * 127.5).clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu())
 
     def dynamics(self, first: torch.Tensor, action: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """What follows frame 0 (`first` [B, 32, 1, 6, 6]) under the actions, in two steps: latents, frame 0 among them."""
