@@ -158,11 +158,11 @@ def test_the_two_commands_of_the_first_screen_are_those_of_ci():
     assert "strands-diffusers)" in script
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if not v.startswith("-")])
-def test_the_help_lists_every_verb(verb, capfd):
+def test_the_help_lists_every_verb(capfd):
     _, text = call(["--help"], capfd)
+    first_words = {line.split()[0] for line in text.splitlines() if line.strip()}
 
-    assert any(line.strip().startswith(verb) for line in text.splitlines())
+    assert {verb for verb in VERBS if not verb.startswith("-")} <= first_words
 
 
 @pytest.mark.skipif(not shutil.which("mkdocs"), reason='needs pip install -e ".[docs]"')

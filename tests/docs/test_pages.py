@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import tomllib
 
 import pytest
 import yaml
@@ -60,3 +61,27 @@ def test_every_page_has_its_place_in_the_navigation():
         return [page for child in (node if isinstance(node, list) else node.values()) for page in pages(child)]
 
     assert sorted(pages(read["nav"])) == sorted(p.name for p in (ROOT / "docs").glob("*.md"))
+
+
+ROOM = re.compile(r"^\| `(\w+)` \| (.*) \|$", re.MULTILINE)
+
+
+def test_the_floor_plan_shows_every_room_and_only_modules_that_are_there():
+    plan = (ROOT / "docs" / "architecture.md").read_text().split("## Floor plan")[1].split("##")[0]
+    package = ROOT / "strands_diffusers"
+    rooms = {p.name for p in package.iterdir() if p.is_dir() and p.name[0] not in "_." and p.name != "conf"}
+
+    listed = dict(ROOM.findall(plan))
+    assert set(listed) == rooms
+    for room, text in listed.items():
+        for path in re.findall(r"`([\w/]+(?:\.py|/))`", text):
+            assert (package / room / path).exists(), f"{room}/{path}"
+    for module in re.findall(r"`(\w+\.py)`", plan.split("Single modules")[1]):
+        assert (package / module).exists(), module
+
+
+def test_the_import_rules_are_those_that_are_checked():
+    page = (ROOT / "docs" / "architecture.md").read_text().split("## Import rules")[1]
+    [contract, *_] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+
+    assert page.split("```text\n")[1].split("\n```")[0].splitlines() == contract["layers"]
