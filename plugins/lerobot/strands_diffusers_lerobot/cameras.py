@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 import numpy as np
 
 from strands_diffusers import errors, read_clip
-from strands_diffusers_lerobot.dataset import Dataset, Episode
+from strands_diffusers.observations.media import frame_times
+from strands_diffusers_lerobot.dataset import Dataset, Episode, Shot
 from strands_diffusers_lerobot.rows import read_pictures
 
 
@@ -26,7 +30,11 @@ def choose_cameras(dataset: Dataset, episode: Episode, asked: str | None) -> lis
     found = []
     for name in asked.split("+"):
         matches = [name] if name in there else [key for key in there if key.rsplit(".", 1)[-1] == name]
-        if len(matches) != 1:
+        if len(matches) > 1:
+            raise errors.ObservationError(
+                f"{dataset.name} has {len(matches)} cameras {name!r}: {', '.join(matches)}. Type the full name."
+            )
+        if not matches:
             shorts = [key.rsplit(".", 1)[-1] for key in there]
             raise errors.ObservationError(
                 f"{dataset.name} has no camera {name!r} for episode {episode.index}; {listed}."
@@ -41,29 +49,66 @@ def choose_cameras(dataset: Dataset, episode: Episode, asked: str | None) -> lis
 def read_frames(dataset: Dataset, episode: Episode, key: str, start: int, stride: int, count: int) -> np.ndarray:
     """Return frames `start`, `start + stride`, ... of an episode, `count` of them, uint8 [F, H, W, 3].
 
-    The film is sought, not decoded from its beginning, and each frame must stand where meta/ says, to a quarter frame.
+    The video is sought, not decoded from its beginning, once its time stamps are where meta/ says, to a quarter frame.
     Raises: `ObservationError` where the file ends early, is damaged, or has its frames elsewhere.
     """
-    if dataset.features[key]["dtype"] == "image":
+    feature = dataset.features[key]
+    info = feature.get("info") or feature.get("video_info")
+    if isinstance(info, dict) and info.get("video.is_depth_map"):
+        raise dataset.error(f"camera {key!r} is a depth map, which is no picture.")
+    if feature["dtype"] == "image":
         return read_pictures(dataset, episode, key, range(start, start + stride * count, stride))
     shot, period_s = episode.shots[key], 1.0 / dataset.fps
     name = f"{dataset.name}: {shot.path.relative_to(dataset.root)}"
+    times_F = _check_times(dataset, episode, shot, name)
     # A seek keeps the first frame at or after its time: half a frame early, that can only be the one wanted.
-    from_s = max(0.0, shot.from_s + (start - 0.5) * period_s)
-    clip = read_clip(shot.path, num_frames=count, stride=stride, name=name, from_s=from_s)
-    late_s = clip.first_s - (shot.from_s + start * period_s)
-    if len(clip.frames_FHWC) < count:
+    clip = read_clip(
+        shot.path, num_frames=count, stride=stride, name=name, from_s=max(0.0, times_F[start] - 0.5 * period_s)
+    )
+    frames_FHWC = clip.frames_FHWC
+    if len(frames_FHWC) < count or abs(clip.first_s - times_F[start]) > 0.25 * period_s:
         raise errors.ObservationError(
-            f"{name} ends {count - len(clip.frames_FHWC)} frames before episode {episode.index} does. "
-            "The copy is damaged."
+            f"{name} gives {len(frames_FHWC)} of {count} frames, the first at {clip.first_s:g} s instead of "
+            f"{times_F[start]:g} s. The copy is damaged."
         )
-    rate = clip.fps * stride
-    if not clip.even or abs(late_s) > 0.25 * period_s or abs(rate * period_s - 1) > 0.01:
+    return frames_FHWC
+
+
+def _check_times(dataset: Dataset, episode: Episode, shot: Shot, name: str) -> np.ndarray:
+    """Time stamps of an episode's frames in its video file [F] [s], once they are where meta/ says they are."""
+    status = shot.path.stat()
+    times = _stamps(shot.path, name, status.st_mtime_ns, status.st_size)
+    wanted_F = shot.from_s + np.arange(episode.length) / dataset.fps
+    ends = shot.from_s + (episode.length - 0.75) / dataset.fps
+    after = np.searchsorted(times, wanted_F)
+    before_F, after_F = times[np.maximum(after - 1, 0)], times[np.minimum(after, len(times) - 1)]
+    nearest_F = np.where(wanted_F - before_F < after_F - wanted_F, before_F, after_F)
+    off = np.abs(nearest_F - wanted_F) * dataset.fps > 0.25
+    if off.any():
+        missing = int((off & (wanted_F > times[-1])).sum())
+        if missing and times[-1] < ends and missing == off.sum():
+            raise errors.ObservationError(
+                f"{name} ends {missing} frames before episode {episode.index} does. The copy is damaged."
+            )
+        frame = int(off.argmax())
         raise errors.ObservationError(
-            f"{name} does not have its frames at {dataset.fps:g} Hz from {shot.from_s:g} s, as meta/ says: "
-            f"the first one is {1e3 * late_s:+.0f} ms away, the rate {rate:.4g} Hz."
+            f"{name} does not have its frames at {dataset.fps:g} Hz from {shot.from_s:g} s, as meta/ says of episode "
+            f"{episode.index}: frame {frame} should be at {wanted_F[frame]:.4g} s, the nearest is at {nearest_F[frame]:.4g} s."
         )
-    return clip.frames_FHWC
+    if shot.frames_in_file not in (None, len(times)):
+        raise errors.ObservationError(
+            f"{name} holds {len(times)} frames, and meta/ counts {shot.frames_in_file} in the file of episode "
+            f"{episode.index}. The copy is damaged."
+        )
+    return nearest_F
+
+
+@lru_cache(maxsize=64)
+def _stamps(path: Path, name: str, _changed_ns: int, _size: int) -> np.ndarray:
+    times = frame_times(path, name)
+    if not len(times):
+        raise errors.ObservationError(f"{name} holds no video frames.")
+    return times
 
 
 def concat_view(wrist_FHWC: np.ndarray, left_FHWC: np.ndarray, right_FHWC: np.ndarray) -> np.ndarray:

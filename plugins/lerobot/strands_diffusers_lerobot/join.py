@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from strands_diffusers import errors
-from strands_diffusers_lerobot.dataset import Dataset
+from strands_diffusers_lerobot.dataset import Dataset, open_dataset
 from strands_diffusers_lerobot.rows import read_rows
 from strands_diffusers_lerobot.writer import EpisodeData, write_dataset
 
@@ -22,7 +22,7 @@ def join(out: Path, folders: Sequence[Path]) -> tuple[int, int]:
     if out.exists():
         raise errors.OutputError(f"{out} exists. Choose a new folder.")
     roots = [path.parent.parent for folder in folders for path in sorted(folder.rglob("meta/info.json"))]
-    sets = [dataset for root in dict.fromkeys(roots) if (dataset := Dataset(root)).marker]
+    sets = [dataset for root in dict.fromkeys(roots) if (dataset := open_dataset(root)).marker]
     if not sets:
         raise errors.OutputError(
             f"no export of output=[lerobot] lies in {', '.join(map(str, folders))}. Run the sweep with it."
@@ -47,7 +47,7 @@ def join(out: Path, folders: Sequence[Path]) -> tuple[int, int]:
 
 def _episodes(dataset: Dataset) -> list[EpisodeData]:
     found = []
-    for number in range(int(dataset.info["total_episodes"])):
+    for number in dataset.lengths:
         episode = dataset.episode(number)
         names = dataset.columns
         rows = read_rows(dataset, episode, names)

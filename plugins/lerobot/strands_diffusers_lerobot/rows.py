@@ -5,15 +5,15 @@ Letters: F rows of an episode, W width of a column.
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from strands_diffusers import errors
+from strands_diffusers.observations.images import read_image
 from strands_diffusers_lerobot.dataset import INDEXES, Dataset, Episode
 
 Rows = dict[str, np.ndarray]
@@ -26,19 +26,21 @@ BATCH_ROWS = 65_536
 def read_rows(dataset: Dataset, episode: Episode, columns: Sequence[str]) -> Rows:
     """Return an episode's `frame_index`, `task_index` (where the dataset has one) and `columns`.
 
-    Raises: `ObservationError` where rows are missing or doubled, or a column is not made of numbers.
+    Raises: `ObservationError` where rows are missing or doubled, their time stamps or numbers contradict meta/, or a
+        column is not made of numbers.
     """
     import pyarrow.parquet as pq
 
-    wanted = _present(dataset, episode.data, ["frame_index", "task_index", *columns])
-    with _reading(dataset, episode.data):
-        table = pq.read_table(episode.data, columns=wanted, filters=_only(dataset, episode))
+    wanted = _present(dataset, episode.data, [*_OWN, *columns])
+    only = [("episode_index", "=", episode.index)] if dataset.major == 3 else None
+    with dataset.reading(episode.data):
+        table = pq.read_table(episode.data, columns=wanted, filters=only)
     found = {name: _numbers(dataset, table[name], name) for name in wanted}
-    frames = found["frame_index"][:, 0]
-    if len(frames) != episode.length or not np.array_equal(frames, np.arange(episode.length)):
-        raise errors.ObservationError(
-            f"{dataset.name}: episode {episode.index} should have rows 0 to {episode.length - 1}; "
-            f"{episode.data.relative_to(dataset.root)} holds {len(frames)} of them. The copy is damaged."
+    _check_rows(dataset, found, episode.index, episode.length, str(episode.data.relative_to(dataset.root)))
+    if episode.first_row is not None and "index" in found and found["index"][0, 0] != episode.first_row:
+        raise dataset.error(
+            f"episode {episode.index} begins at row {episode.first_row} in meta/, and at row {found['index'][0, 0]:g} in "
+            f"{episode.data.relative_to(dataset.root)}. The copy is damaged."
         )
     return found
 
@@ -46,18 +48,28 @@ def read_rows(dataset: Dataset, episode: Episode, columns: Sequence[str]) -> Row
 def stream_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Rows]:
     """Yield `frame_index` and `columns` of every episode, in order, in the memory of one batch and one episode.
 
-    Raises: `ObservationError` as `read_rows` does, and at the end where rows that meta/info.json counts did not come.
+    Raises: `ObservationError` as `read_rows` does, and at the end where episodes that meta/ lists did not come.
     """
     import pyarrow.parquet as pq
 
     held: Rows = {}
-    count = 0
-    for path in dataset.data_files():
-        wanted = _present(dataset, path, ["episode_index", "frame_index", *columns])
-        with _reading(dataset, path):
+    missing = dict(dataset.lengths)
+
+    def whole(rows: Rows) -> Rows:
+        number = int(rows["episode_index"][0, 0])
+        if number not in missing:
+            raise dataset.error(
+                f"data/ holds rows of episode {number}, which meta/ does not list, or holds them twice."
+            )
+        _check_rows(dataset, rows, number, missing.pop(number), "data/")
+        return rows
+
+    for path in dataset.parquet_files("data"):
+        wanted = _present(dataset, path, ["episode_index", *_OWN, *columns])
+        with dataset.reading(path):
             batches = pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=wanted)
         while True:
-            with _reading(dataset, path):
+            with dataset.reading(path):
                 batch = next(batches, None)
             if batch is None:
                 break
@@ -65,60 +77,51 @@ def stream_rows(dataset: Dataset, columns: Sequence[str]) -> Iterator[Rows]:
             held = {name: np.concatenate([held[name], rows]) for name, rows in found.items()} if held else found
             starts = np.flatnonzero(np.diff(held["episode_index"][:, 0])) + 1
             for begin, end in zip([0, *starts[:-1]], starts, strict=False):
-                yield _whole(dataset, {name: rows[begin:end] for name, rows in held.items()})
+                yield whole({name: rows[begin:end] for name, rows in held.items()})
             if len(starts):
                 held = {name: rows[starts[-1] :] for name, rows in held.items()}
-            count += len(found["frame_index"])
-    if held:
-        yield _whole(dataset, held)
-    if dataset.info.get("total_frames") not in (None, count):
-        raise errors.ObservationError(
-            f"{dataset.name} should have {dataset.info['total_frames']} rows and has {count}: data files are missing."
+    if held and len(held["episode_index"]):
+        yield whole(held)
+    if missing:
+        raise dataset.error(
+            f"data/ holds no rows of episode {min(missing)}"
+            f"{f' and {len(missing) - 1} others' if len(missing) > 1 else ''}: data files are missing."
         )
 
 
 def read_pictures(dataset: Dataset, episode: Episode, key: str, frames: Sequence[int]) -> np.ndarray:
     """Decode frames of a camera that is stored as pictures inside the rows: uint8 [F, H, W, 3]."""
     import pyarrow.parquet as pq
-    from PIL import Image
 
-    with _reading(dataset, episode.data):
-        table = pq.read_table(episode.data, columns=[key], filters=_only(dataset, episode))
-    pictures = []
-    for cell in table[key].take(list(frames)).to_pylist():
-        if not isinstance(cell, dict) or not cell.get("bytes"):
-            raise errors.ObservationError(
-                f"{dataset.name}: camera {key!r} keeps its pictures outside of the rows, where they are not looked for."
+    only = [("episode_index", "=", episode.index)] if dataset.major == 3 else None
+    _present(dataset, episode.data, [key])
+    with dataset.reading(episode.data):
+        cells = pq.read_table(episode.data, columns=[key], filters=only)[key].take(list(frames)).to_pylist()
+    pictures: list[np.ndarray] = []
+    for frame, cell in zip(frames, cells, strict=True):
+        content = cell.get("bytes") if isinstance(cell, dict) else None
+        if not isinstance(content, bytes) or not content:
+            raise dataset.error(
+                f"camera {key!r} keeps its pictures outside of the rows, where they are not looked for."
             )
-        pictures.append(np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")))
+        pictures.append(read_image(content, f"{dataset.name}: {key} in row {frame} of episode {episode.index}"))
+        if pictures[-1].shape != pictures[0].shape:
+            raise dataset.error(f"camera {key!r} changes its size from {pictures[0].shape} to {pictures[-1].shape}.")
     return np.stack(pictures)
 
 
-@contextmanager
-def _reading(dataset: Dataset, path: Path) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise errors.ObservationError(
-            f"{dataset.name}: {path.relative_to(dataset.root)} cannot be read ({errors.one_line(error, 120)}). "
-            "The copy is damaged."
-        ) from error
-
-
-def _only(dataset: Dataset, episode: Episode) -> list[tuple[str, str, int]] | None:
-    return [("episode_index", "=", episode.index)] if dataset.major == 3 else None
+_OWN = ("frame_index", "task_index", "timestamp", "index")
+"""Columns of LeRobot's own that are read beside the robot's, where they are there; `frame_index` must be."""
 
 
 def _present(dataset: Dataset, path: Path, columns: Sequence[str]) -> list[str]:
-    """Which of `columns` the file has; the robot's own must all be there, `task_index` need not."""
+    """Which of `columns` the file has; LeRobot's own need not be there, except for `frame_index`."""
     import pyarrow.parquet as pq
 
-    with _reading(dataset, path):
+    with dataset.reading(path):
         there = pq.read_schema(path).names
     for name in columns:
-        if name not in there and name != "task_index":
+        if name not in there and name not in _OWN[1:]:
             known = ", ".join(n for n in there if n not in INDEXES)
             raise errors.ObservationError(
                 f"{dataset.name} has no column {name!r}; there are {known}.{errors.near_miss(name, there)}"
@@ -126,14 +129,22 @@ def _present(dataset: Dataset, path: Path, columns: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(columns) if name in there]
 
 
-def _whole(dataset: Dataset, rows: Rows) -> Rows:
+def _check_rows(dataset: Dataset, rows: Rows, number: int, length: int, where: str) -> None:
+    """Whether these are the rows that meta/ promises of an episode, each at its time."""
     frames = rows["frame_index"][:, 0]
-    if not np.array_equal(frames, np.arange(len(frames))):
-        raise errors.ObservationError(
-            f"{dataset.name}: the rows of episode {int(rows['episode_index'][0, 0])} are not in order. "
-            "The dataset is damaged."
+    if len(frames) != length or not np.array_equal(frames, np.arange(length)):
+        raise dataset.error(
+            f"episode {number} should have rows 0 to {length - 1}; {where} holds {len(frames)} of them"
+            f"{', in another order' if len(frames) == length else ''}. The copy is damaged."
         )
-    return rows
+    if "timestamp" in rows:
+        late_s = rows["timestamp"][:, 0] - frames / dataset.fps
+        if np.abs(late_s).max() * dataset.fps > 0.25:
+            row = int(np.abs(late_s).argmax())
+            raise dataset.error(
+                f"row {row} of episode {number} is of {rows['timestamp'][row, 0]:g} s; at {dataset.fps:g} Hz it is of "
+                f"{row / dataset.fps:g} s. The copy is damaged."
+            )
 
 
 def _numbers(dataset: Dataset, column: Any, name: str) -> np.ndarray:
@@ -146,14 +157,19 @@ def _numbers(dataset: Dataset, column: Any, name: str) -> np.ndarray:
         fixed = pa.types.is_fixed_size_list(kind)
         lengths = {kind.list_size} if fixed else set(array.value_lengths().to_pylist())
         if len(lengths) > 1 or array.null_count:
-            raise errors.ObservationError(f"{dataset.name}: column {name!r} has rows of different lengths.")
+            raise dataset.error(f"column {name!r} has rows of different lengths.")
         width = lengths.pop() if lengths else 0
         array = array.flatten()
     try:
         values = np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise errors.ObservationError(f"{dataset.name}: column {name!r} holds {array.type}, not numbers.") from error
+        raise dataset.error(f"column {name!r} holds {array.type}, not numbers.") from error
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0]) // max(width, 1)
-        raise errors.ObservationError(f"{dataset.name}: column {name!r} holds an empty or infinite value in row {row}.")
+        raise dataset.error(f"column {name!r} holds an empty or infinite value in row {row}.")
+    shape = dataset.features.get(name, {}).get("shape")
+    if isinstance(shape, list) and count and math.prod(shape) != width:
+        raise dataset.error(
+            f"column {name!r} has {width} numbers a row, and {shape} in meta/info.json. The copy is damaged."
+        )
     return values.reshape(count, width)

@@ -24,7 +24,7 @@ from strands_diffusers import (
 )
 from strands_diffusers_lerobot.cameras import choose_cameras, concat_view, read_frames
 from strands_diffusers_lerobot.choices import Polarity, Rotation, Units
-from strands_diffusers_lerobot.dataset import Dataset
+from strands_diffusers_lerobot.dataset import Dataset, open_dataset
 from strands_diffusers_lerobot.mapping import Mapping, pieces
 from strands_diffusers_lerobot.rows import Rows, read_rows, stream_rows
 
@@ -33,7 +33,7 @@ _Choice = TypeVar("_Choice", bound=Enum)
 
 def read_window(parsed: Address, config: Any, request: ObservationRequest) -> Observation:
     """Read the window at an address, as many frames as `request` needs; `config` holds what the address leaves open."""
-    dataset = Dataset(Path(parsed.path).expanduser(), f"lerobot:{parsed.path}")
+    dataset = open_dataset(Path(parsed.path).expanduser(), f"lerobot:{parsed.path}")
     episode = dataset.episode(parsed.integer("episode", 0))
     start, stride = parsed.integer("start", 0), _stride(dataset, parsed)
     if start >= episode.length:
@@ -76,7 +76,7 @@ def read_window(parsed: Address, config: Any, request: ObservationRequest) -> Ob
 
 def read_action_rows(parsed: Address, config: Any, domain: str) -> ActionRows:
     """Return the actions of every episode (or of `@episode:N`), which are read as they are iterated over."""
-    dataset = Dataset(Path(parsed.path).expanduser(), f"lerobot:{parsed.path}")
+    dataset = open_dataset(Path(parsed.path).expanduser(), f"lerobot:{parsed.path}")
     mapping, why = _mapping(dataset, parsed, config, domain)
     if mapping is None:
         raise errors.ObservationError(f"{dataset.name}: {why}")

@@ -30,6 +30,10 @@ def film(path: Path, greys: list[int], codec: str = "libx264", fps: float = FPS)
     subprocess.run(command, input=np.ascontiguousarray(pixels).tobytes(), check=True, capture_output=True)
 
 
+def ffmpeg(*arguments) -> None:
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)], check=True)
+
+
 def shown(frames_FHWC: np.ndarray, episode: int) -> list[int]:
     """Which frames of an episode these are, by their greys."""
     return [round((float(frame.mean()) - frame_of(episode, 0)) / 4) for frame in frames_FHWC]
@@ -97,7 +101,10 @@ def write_v2(root: Path, columns: dict[str, list[np.ndarray]] | None = None) -> 
         table = pa.Table.from_pylist(rows_of(e, length, first, columns))
         pq.write_table(table, root / f"data/chunk-000/episode_{e:06d}.parquet")
         first += length
-    lines = [{"episode_index": e, "tasks": ["push"], "length": length} for e, length in enumerate(LENGTHS)]
+    lines = [
+        {"episode_index": e, "tasks": ["push", "pull"][: 1 + (e == 1)], "length": length}
+        for e, length in enumerate(LENGTHS)
+    ]
     (root / "meta/episodes.jsonl").write_text("\n".join(map(json.dumps, lines)))
     tasks = [{"task_index": i, "task": word} for i, word in enumerate(("push", "pull"))]
     (root / "meta/tasks.jsonl").write_text("\n".join(map(json.dumps, tasks)))
