@@ -7,6 +7,8 @@ from strands_diffusers_pusht import tracking
 from strands_diffusers_pusht.closed_loop import progress_px
 from strands_diffusers_pusht.expert import DIRECTIONS
 
+from strands_diffusers.evaluation import interval
+
 from .episodes import Clip
 
 
@@ -89,17 +91,11 @@ def policy(
     return values
 
 
-def interval(values: np.ndarray, groups: np.ndarray | None = None, draws: int = 4000) -> tuple[float, float, float]:
-    """Mean and bootstrapped 95 % interval; `groups` (the starts) are drawn as wholes."""
-    values = np.asarray(values, float)
-    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+def cell(values: np.ndarray, groups: np.ndarray, form: str, scale: float = 1.0) -> str:
+    """Mean and bootstrapped 95 % interval as text; the values of one start (`groups`) are drawn as a whole."""
+    values = np.asarray(values, float) * scale
     finite = np.isfinite(values)
-    values, groups = values[finite], groups[finite]
-    if not len(values):
-        return float("nan"), float("nan"), float("nan")
-    _, which = np.unique(groups, return_inverse=True)
-    total, count = np.bincount(which, values), np.bincount(which)
-    picks = np.random.default_rng(0).integers(0, len(total), (draws, len(total)))
-    means = total[picks].sum(1) / count[picks].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
+    values, groups = values[finite], np.asarray(groups)[finite]
+    bounds = interval(values, groups)
+    mean = values.mean() if len(values) else np.nan
+    return f"{mean:{form}}" + (f" ({bounds[0]:{form}} to {bounds[1]:{form}})" if bounds else "")

@@ -14,7 +14,7 @@ import numpy as np
 from strands_diffusers_pusht.expert import DIRECTIONS
 
 from . import jobs, work
-from .measure import interval
+from .measure import cell
 
 COLUMNS = (
     ("policy", "move_px", "policy: block along the command [px]", ".1f"),
@@ -87,8 +87,7 @@ def table(results: list[dict[str, Any]], counts: list[int]) -> str:
 
 
 def _cell(rows: list[dict[str, Any]], name: str, form: str) -> str:
-    mean, low, high = interval(np.array([r[name] for r in rows], float), np.array([r["index"] for r in rows]))
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+    return cell(np.array([r[name] for r in rows], float), np.array([r["index"] for r in rows]), form)
 
 
 if __name__ == "__main__":

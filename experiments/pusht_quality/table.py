@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from strands_diffusers_pusht.expert import DIRECTIONS
 
-from .measure import interval
+from .measure import cell
 
 Rows = list[dict[str, Any]]
 
@@ -18,8 +18,7 @@ def _column(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cell(rows: Rows, name: str, form: str, scale: float = 1.0) -> str:
-    mean, low, high = (x * scale for x in interval(*_column(rows, name)))
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+    return cell(*_column(rows, name), form, scale)
 
 
 def _baseline(rows: Rows, name: str, form: str, scale: float = 1.0) -> str:

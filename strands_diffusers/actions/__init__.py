@@ -2,7 +2,7 @@
 
 from strands_diffusers.actions.check import check_actions
 from strands_diffusers.actions.fit import Fit, write_statistics
-from strands_diffusers.actions.perturb import PERTURBATIONS, perturbed
+from strands_diffusers.actions.perturb import PERTURBATIONS, no_motion, perturbed
 from strands_diffusers.actions.poses import deltas, geodesic, integrate, matrix_to_rot6d, rot6d_to_matrix
 from strands_diffusers.actions.statistics import Statistics, builtin_statistics, load_statistics
 from strands_diffusers.actions.units import (
@@ -29,6 +29,7 @@ __all__ = [
     "integrate",
     "load_statistics",
     "matrix_to_rot6d",
+    "no_motion",
     "out_of_range_share",
     "paths",
     "perturbed",

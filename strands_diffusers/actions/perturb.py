@@ -1,4 +1,4 @@
-"""Actions changed on purpose: does a world model still show the same future?
+"""Actions changed on purpose: does a world model still generate the same video?
 
 Letters: T steps, D action width. Everything is in model space.
 """
@@ -32,7 +32,7 @@ def perturbed(rows_TD: np.ndarray, kind: str, space: ActionSpace) -> np.ndarray:
     `mirrored`: the motion negated about no motion; grippers and fingertips stay as given.
 
     No motion is the normalised identity of every pose where the space has statistics, the identity itself in the
-    domains that nobody normalises (av, camera_pose), and 0 in columns whose meaning is unknown. What is absolute is held
+    domains that are not normalised (av, camera_pose), and 0 in columns whose meaning is unknown. What is absolute is held
     as the first row has it: grippers, fingertips, and PushT's targets (the pusher goes to its first target, one step
     away, and stays).
 
@@ -52,13 +52,16 @@ def perturbed(rows_TD: np.ndarray, kind: str, space: ActionSpace) -> np.ndarray:
 
 
 def no_motion(rows_TD: np.ndarray, space: ActionSpace) -> Array:
-    """Return the row `[D]` of standing still, float64, absolute columns as the first of `rows_TD` has them."""
+    """Return the row `[D]` of standing still, float64, absolute columns as the first of `rows_TD` has them.
+
+    Raises: `ActionError` where the domain's statistics were switched off.
+    """
     known = domains.get(space.domain)
     still_D = still_row(space)
     if still_D is None:
         if known.poses and known.statistics:
             raise ActionError(
-                f"without statistics nobody knows which actions of {known.short} are no motion. Leave domain.statistics "
+                f"without statistics it is not known which actions of {known.short} are no motion. Leave domain.statistics "
                 "as it is, or use condition.perturb=shuffled."
             )
         still_D = np.array([0.0 if column.kind in _MOVES[:2] + _MOVES[3:] else np.nan for column in known.columns])

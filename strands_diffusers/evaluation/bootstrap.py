@@ -24,14 +24,21 @@ def resampled_means(values_NK: np.ndarray) -> np.ndarray:
     )
 
 
-def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
-    """The 95 % interval of the mean of `values`, one independent observation each; None for fewer than `ENOUGH`.
+def interval(
+    values: Sequence[float] | np.ndarray, groups: Sequence[int] | np.ndarray | None = None
+) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of `values`; None for fewer than `ENOUGH` independent observations.
 
-    Values that belong together (seeds of one observation) are averaged by the caller first. For a paired comparison give
-    the differences.
+    Each value is an independent observation, or `groups` says which values belong to one (seeds of one start): they are
+    drawn as a whole. For a paired comparison give the differences.
     """
     values_N = np.asarray(values, np.float64)
-    return None if len(values_N) < ENOUGH else middle(resampled_means(values_N))
+    _, which_N = np.unique(np.arange(len(values_N)) if groups is None else np.asarray(groups), return_inverse=True)
+    count_G = np.bincount(which_N)
+    if len(count_G) < ENOUGH:
+        return None
+    sums = resampled_means(np.stack([np.bincount(which_N, values_N), count_G], axis=1))
+    return middle(sums[:, 0] / sums[:, 1])
 
 
 def middle(found: np.ndarray) -> tuple[float, float]:

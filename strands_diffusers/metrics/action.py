@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from strands_diffusers import actions, domains
 from strands_diffusers.actions.poses import Array
-from strands_diffusers.errors import OutputError
+from strands_diffusers.errors import ActionError, OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Measure, Metric
 from strands_diffusers.plugin.spec import hookimpl
@@ -146,18 +146,13 @@ def _named(name: str, value: float | None) -> dict[str, float]:
 
 
 def _no_motion(true_TD: Array, space: ActionSpace | None) -> Array | None:
-    """Return the actions of standing still; None where the space does not say what that is.
-
-    Poses stay where they are. What is absolute (grippers, fingertips, pixels) is held as the first true row has it.
-    """
-    if space is None:
+    """Return the actions of standing still; None where the domain or its space does not say what that is."""
+    if space is None or any(column.kind == "unknown" for column in domains.get(space.domain).columns):
         return None
-    still_D = actions.still_row(space)
-    if still_D is None:
-        if any(column.kind != "pixel" for column in domains.get(space.domain).columns):
-            return None
-        still_D = np.full(true_TD.shape[1], np.nan)
-    return np.broadcast_to(np.where(np.isnan(still_D), true_TD[0], still_D), true_TD.shape)
+    try:
+        return np.broadcast_to(actions.no_motion(true_TD, space), true_TD.shape)
+    except ActionError:  # its statistics are switched off
+        return None
 
 
 def _physical(candidate_TD: Array, true_TD: Array, space: ActionSpace, suffix: str) -> dict[str, float]:

@@ -285,3 +285,14 @@ def test_a_perfect_prediction_can_be_drawn(tmp_path):
     draw_horizon(tmp_path / "horizon.png", [curve], "title", "facts")
 
     assert (tmp_path / "horizon.png").stat().st_size > 1000
+
+
+def test_values_of_one_group_are_drawn_as_a_whole():
+    """Twenty copies of each of six starts say no more than the six starts."""
+    starts = np.array([0.0, 1.0, 2.0, 4.0, 8.0, 9.0])
+
+    alone = evaluation.interval(starts)
+
+    assert evaluation.interval(np.repeat(starts, 20), np.repeat(np.arange(6), 20)) == pytest.approx(alone)
+    assert evaluation.interval(np.repeat(starts, 20))[0] > alone[0] + 1
+    assert evaluation.interval(np.repeat(starts[:4], 20), np.repeat(np.arange(4), 20)) is None

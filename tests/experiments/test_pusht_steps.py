@@ -9,7 +9,7 @@ from experiments.pusht_quality import steps
 
 
 def results(count: int, gain: float):
-    for index in range(3):
+    for index in range(6):
         yield {
             "steps": count,
             "kind": "video",
@@ -31,7 +31,7 @@ def test_each_number_of_steps_has_its_row_with_means_intervals_and_seconds():
     two, eight = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:4])
     assert two[:3] == ["2", "0.40", "0.20"]
     assert eight[:3] == ["8", "1.60", "0.80"]
-    assert two[3].startswith("21.0 (20.0 to 22.0")
+    assert two[3].startswith("22.5 (21.")
     assert eight[6].startswith("12.00 (12.00 to 12.00")
     assert eight[-1].startswith("0.0800")
-    assert "3 held-out clips; 3 held-out starts" in lines[-1]
+    assert "6 held-out clips; 6 held-out starts" in lines[-1]

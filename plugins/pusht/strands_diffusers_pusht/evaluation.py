@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from strands_diffusers import Observation, rollout
+from strands_diffusers.evaluation import interval
 
 from .closed_loop import Episode, Policy, drive
 from .expert import Expert
@@ -31,8 +32,6 @@ EMBEDDED_SAMPLER = (
     "sampler.flow_shift=1",
 )
 """What the embedded model's preset recommends for a policy, for checkpoints like it."""
-
-RESAMPLES = 10_000
 
 
 def model_overrides(overrides: Sequence[str]) -> list[str]:
@@ -166,14 +165,6 @@ MEASURES = {
 }
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and the 95 % interval of the mean by bootstrap (percentiles, 10,000 resamples, seed 0)."""
-    array = np.asarray(values, float)
-    picks = np.random.default_rng(0).integers(0, len(array), (RESAMPLES, len(array)))
-    low, high = np.percentile(array[picks].mean(1), [2.5, 97.5])
-    return float(array.mean()), float(low), float(high)
-
-
 def table(results: Sequence[dict[str, Any]], setting: Setting) -> str:
     """Markdown: a row a policy, then the model against each other policy, episode by episode."""
     by_policy = {name: {r["seed"]: r for r in results if r["policy"] == name} for name in POLICIES}
@@ -197,12 +188,12 @@ def table(results: Sequence[dict[str, Any]], setting: Setting) -> str:
     note = (
         f"{len(seeds)} episodes (tables {seeds[0]} to {seeds[-1]}), task {WORDS[setting.task]!r}, {steps} steps of 0.1 s; the "
         f"model acts on {setting.num_steps} actions of each chunk. Mean coverage at the start: {start:.3f}. Means with 95 % "
-        "bootstrap intervals over episodes; differences are paired."
+        "bootstrap intervals over episodes (none below 5); differences are paired."
     )
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note]) + "\n"
 
 
 def _cell(values: Sequence[float], form: str) -> str:
-    mean, low, high = interval(values)
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+    bounds = interval(values)
+    return f"{np.mean(values):{form}}" + (f" ({bounds[0]:{form}} to {bounds[1]:{form}})" if bounds else "")
