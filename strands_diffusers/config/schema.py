@@ -221,6 +221,9 @@ class RunConfig:
     seed: int = 0
     """Seed of the sampling noise, 0 to 2**63 - 1."""
 
+    hook_timeout_s: float | None = 300.0
+    """Time limit of one metric, visualizer or tracker call [s]; one that takes longer costs its own result. null: none."""
+
     output_dir: str | None = None
     """Folder for the results; null: Hydra's own (`outputs/DATE/TIME`)."""
 
@@ -232,6 +235,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         in_range("seed", self.seed, 0, 2**63 - 1)
+        require(
+            self.hook_timeout_s is None or self.hook_timeout_s > 0,
+            f"hook_timeout_s must be > 0 seconds, got {self.hook_timeout_s}. Use null for no limit.",
+        )
         if self.prompt is not None:
             require(
                 bool(self.prompt.strip()),

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, Tree
+from strands_diffusers.records import now
 
 PACKAGES = (
     "strands-diffusers", "diffusers", "torch", "transformers", "accelerate", "hydra-core", "omegaconf", "numpy", "wandb",
 )  # fmt: skip
 
-_NOT_IDENTITY = ("tracker", "output_dir", "resume", "sweep", "source", "observation")
-"""Config nodes that do not change the result: where it goes, who logs it, and addresses (their content counts)."""
+_NOT_IDENTITY = (
+    "tracker", "output_dir", "resume", "sweep", "source", "observation", "output", "visualizer", "metric", "hook_timeout_s",
+)  # fmt: skip
+"""Config nodes that do not change a rollout: what is written, drawn, measured and logged of it, where it goes, and
+addresses (their content counts)."""
 
 
 @functools.cache
@@ -34,14 +38,22 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """Commit of the checkout that the command was started in (`-dirty` where it has changes), or None outside one."""
+    """Commit of the checkout that the package runs from (`-dirty` where it has changes), or None outside one."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
     try:
-        run = functools.partial(subprocess.run, capture_output=True, text=True, timeout=5, check=True)
+        run = functools.partial(subprocess.run, capture_output=True, text=True, timeout=5, check=True, cwd=folder)
         commit = run(["git", "rev-parse", "HEAD"]).stdout.strip()
         dirty = run(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit}-dirty" if dirty else commit
+
+
+def event(what: str, **facts: Any) -> dict[str, Any]:
+    """One line of a record's history: what was done, when, and by which version."""
+    return {"what": what, "when": now(), "version": versions().get("strands-diffusers", ""), **facts}
 
 
 def command() -> list[str]:
@@ -53,8 +65,7 @@ def identity(config: RunConfig, tree: Tree, content: dict[str, str | None], engi
     """Everything that changes a job's result, as plain nested dicts; two jobs with equal identities are the same job.
 
     The resolved config without paths, tracker and sweep options; `content`: hashes of the observation, of an action
-    file, and revision or content of the weights; diffusers and torch versions; the engine that will run. Selected
-    outputs count too: a job that is asked for more files is not done.
+    file, and revision or content of the weights; diffusers and torch versions; the engine that will run.
     """
     found: dict[str, Any] = {k: v for k, v in tree.items() if k not in _NOT_IDENTITY}
     found["model"] = {

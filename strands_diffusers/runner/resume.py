@@ -1,36 +1,23 @@
-"""Which jobs of a sweep are done already: matched by what they are (their hash), never by their number."""
+"""What a sweep's folder holds already: rollouts matched by what made them (their hash), never by their number."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from strands_diffusers import records
 from strands_diffusers.errors import ConfigError
-from strands_diffusers.runner import manifest
+from strands_diffusers.records import Record
+from strands_diffusers.runner.job import Job
 
 SWEEPS = "multirun"
 
 
-@dataclass(frozen=True)
-class Done:
-    """A complete job of an earlier sweep."""
-
-    directory: Path
-    manifest: Mapping[str, Any]
-
-
 def sweep_folder(resume: str, cwd: Path) -> Path:
-    """The folder that `resume=` names; `last` is the latest sweep below `multirun/`.
-
-    Raises: `ConfigError` where there is none.
-    """
+    """The folder that `resume=` names; `last` is the latest sweep below `multirun/`. Raises: `ConfigError`."""
     if resume == "last":
-        found = sorted(
-            (p.parent for p in (cwd / SWEEPS).glob("*/*/multirun.yaml")), key=lambda p: (p.parent.name, p.name)
-        )
+        found = sorted((p.parent for p in (cwd / SWEEPS).glob("*/*/multirun.yaml")), key=lambda p: (p.parent.name, p.name))
         if not found:
             raise ConfigError(f"resume=last: there is no sweep below {cwd / SWEEPS}. Name its folder: resume=DIR.")
         return found[-1]
@@ -40,43 +27,48 @@ def sweep_folder(resume: str, cwd: Path) -> Path:
     return folder.resolve()
 
 
-@functools.lru_cache(maxsize=4)
-def done_jobs(folder: Path) -> Mapping[str, Done]:
-    """The complete jobs of a sweep's folder by hash, read once per process: jobs of this run are not looked up."""
-    found: dict[str, Done] = {}
-    for path in [folder, *sorted(p for p in folder.iterdir() if p.is_dir())]:
-        record = manifest.read(path)
-        if record and _whole(path, record):
-            found.setdefault(str(record["hash"]), Done(path, record))
+def by_hash(folder: Path) -> dict[str, Record]:
+    """The jobs of a sweep's folder; of the same rollout a whole done one comes before a failed one."""
+    found: dict[str, Record] = {}
+    for record in records.jobs(folder) if folder.is_dir() else []:
+        known = found.get(record.hash)
+        if record.hash and (known is None or (not _usable(known) and _usable(record))):
+            found[record.hash] = record
     return found
 
 
-def _whole(directory: Path, record: Mapping[str, Any]) -> bool:
-    """Whether every listed file is still there, with its size."""
-    for entry in record["artifacts"]:
-        path = directory / entry["path"]
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            return False
-    return True
+def _usable(record: Record) -> bool:
+    return record.done and record.whole()
 
 
-def place(directory: Path, digest: str) -> Path:
-    """Where a job may write: its own folder, or one beside it where another complete job already lives there."""
-    record = manifest.read(directory)
-    if record is None or record["hash"] == digest:
-        return directory
-    return directory.with_name(f"{directory.name}-{digest[:8]}")
+def is_generated(job: Job, record: Record | None) -> bool:
+    """Whether the record's rollouts, and every file that the job asks for, are there."""
+    return record is not None and _usable(record) and not _changed(job, record, "output")
 
 
-def why_not(identity: Mapping[str, Any], folder: Path) -> str | None:
-    """In what the nearest complete job differs: `seed 1 -> 2, versions.torch 2.12 -> 2.13`; None where there is no job."""
-    mine = _flat(identity)
+def left_to_do(job: Job, record: Record) -> tuple[list[str], list[str]]:
+    """Metrics to measure and visualizers to draw for a generated job: new ones, changed options, and those that failed."""
+    failed = {problem.what for problem in record.problems}
+    return (
+        [n for n in job.tree["metric"] if n in _changed(job, record, "metric") or f"metric {n}" in failed],
+        [n for n in job.tree["visualizer"] if n in _changed(job, record, "visualizer") or f"visualizer {n}" in failed],
+    )
+
+
+def _changed(job: Job, record: Record, group: str) -> list[str]:
+    before = record.config.get(group) or {}
+    return [name for name, options in job.tree[group].items() if name not in before or before[name] != options]
+
+
+def why_not(identity: Mapping[str, Any], done: Mapping[str, Record]) -> str | None:
+    """In what the nearest done job differs: `seed 1 -> 2, versions.torch 2.12 -> 2.13`; None where there is no job."""
+    mine = records.flat(identity)
     nearest: list[str] | None = None
-    for done in done_jobs(folder).values():
-        theirs = _flat(done.manifest.get("identity", {}))
+    for record in done.values():
+        theirs = records.flat(record.identity)
         keys = [k for k in sorted(mine.keys() | theirs.keys()) if mine.get(k) != theirs.get(k)]
         changes = [f"{k} {_short(theirs.get(k))} -> {_short(mine.get(k))}" for k in keys]
-        if nearest is None or len(changes) < len(nearest):
+        if record.done and (nearest is None or len(changes) < len(nearest)):
             nearest = changes
     if nearest is None:
         return None
@@ -86,13 +78,3 @@ def why_not(identity: Mapping[str, Any], folder: Path) -> str | None:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -1,151 +1,60 @@
-"""What a sweep leaves behind: `sweep.json`, its page, its summary run, and the table at the end."""
+"""What a sweep leaves behind: `sweep.json`, its tables, its page and its tracker's summary."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from strands_diffusers import evaluation, records
 from strands_diffusers.errors import StrandsDiffusersError, one_line
+from strands_diffusers.plugin import guard, lifecycle
 from strands_diffusers.plugin.base import Tracker
-from strands_diffusers.records import FileEntry, Record, SampleRecord
-from strands_diffusers.runner import manifest
-from strands_diffusers.runner.progress import Failed
+from strands_diffusers.report import write_report
+from strands_diffusers.runner.progress import Row, row_of
 
-log = logging.getLogger(__name__)
 SWEEP = "sweep.json"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One job of a sweep."""
-
-    number: str
-    """Its folder's name."""
-
-    status: str
-    """done, skipped (done before this command) or failed."""
-
-    overrides: list[str]
-    error: str | None = None
-    stage: str | None = None
-    seconds: float | None = None
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-
-
-def rows(directory: Path, since: float = 0.0, told: Iterable[Failed] = ()) -> list[Row]:
-    """The jobs of a sweep's folder; those complete before `since` (a `time.time()`) count as skipped.
-
-    `told`: what is known of failed jobs, whose folders may hold no record, or an older one, where the disk is full.
-    """
-    found = []
-    for folder in (p for p in directory.iterdir() if p.is_dir()):
-        done, failed = manifest.read(folder), manifest.read_failure(folder)
-        if done:
-            before = (folder / manifest.MANIFEST).stat().st_mtime < since
-            seconds = round(sum(v for v in done["seconds"].values() if isinstance(v, int | float)), 3)
-            status = "skipped" if before else "done"
-            found.append(Row(folder.name, status, done["overrides"], None, None, seconds, done["metrics"]))
-        elif failed:
-            found.append(Row(folder.name, "failed", failed["overrides"], failed["error"], failed.get("stage")))
-    lost = {job.number: Row(job.number, "failed", job.overrides, job.error, job.stage) for job in told}
-    return sorted(
-        [*(row for row in found if row.number not in lost), *lost.values()], key=lambda row: _natural(row.number)
-    )
-
-
-def _natural(name: str) -> tuple[int, str]:
-    digits = name.split("-")[0]
-    return (int(digits), name) if digits.isdigit() else (1 << 30, name)
-
-
-def write(directory: Path, found: Sequence[Row], extra: Mapping[str, Any] | None = None) -> None:
-    """Write `sweep.json` beside the jobs."""
-    record = {
-        "schema_version": manifest.SCHEMA_VERSION,
-        "finished": manifest.now(),
-        "jobs": [asdict(row) for row in found],
-        **(extra or {}),
-    }
-    manifest.write_json(directory / SWEEP, record)
+log = logging.getLogger(__name__)
 
 
 def conclude(
-    directory: Path, since: float, tracker: Tracker | None, told: Iterable[Failed] = ()
+    directory: Path, ended: Sequence[Row] = (), total: int | None = None, tracker: Tracker | None = None
 ) -> tuple[list[Row], list[str]]:
-    """Write `sweep.json`, the page and the tracker's summary of a sweep; return its rows and lines for the terminal."""
-    from strands_diffusers.report import write_report
+    """Write what a sweep of `total` jobs leaves behind; return a row for each job of its folder, and lines to show.
 
-    found: list[Row] = rows(directory, since, told)
-    extra, notes = _judged(directory, len(found))
-    write(directory, found, extra)
+    `ended`: how this command's jobs ended, for those whose folder holds no record (a full disk).
+    """
+    found = records.jobs(directory)
+    now = {row.name: row for row in ended}
+    rows = [now.get(record.name) or row_of(record, "skipped" if record.done and now else None) for record in found]
+    rows += [row for row in ended if row.name not in {record.name for record in found}]
+    rows.sort(key=lambda row: records.record.by_number(Path(row.name)))
+    notes = [record.error for record in found if record.status == "damaged"]
+    judged = evaluation.judge(directory, found)
+    notes += [f"{each.name}: {each.verdict}" for each in judged]
+    content = {"verdicts": [asdict(each) for each in judged]}
+    try:
+        tables, files, pictures = evaluation.write_tables(directory, found, total or len(found))
+        content |= {"tables": tables, "pictures": pictures}
+        notes += [f"tables: {path}" for path in files if path.suffix == ".md"]
+        notes += [f"{each['name']}: {directory / each['path']}" for each in pictures]
+    except (StrandsDiffusersError, OSError) as error:
+        notes.append(f"the tables could not be written: {one_line(error)}")
+    problems = lifecycle.call("on_sweep_end", directory=directory, records=found)
     if tracker:
         try:
-            notes += tracker.summarize(directory, [_typed(directory, row) for row in found])
-        except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the sweep is on disk
-            notes.append(f"tracker {tracker.name} could not summarize the sweep: {one_line(error)}")
+            notes += guard.run("", f"tracker {tracker.name}", lambda: tracker.summarize(directory, found))
+        except StrandsDiffusersError as error:
+            notes.append(f"the sweep could not be summarized: {one_line(error)}")
+    notes += [str(problem) for problem in problems]
+    jobs = [asdict(row) for row in rows]
+    records.write_json(
+        directory / SWEEP,
+        {"schema_version": records.SCHEMA_VERSION, "finished": records.now(), "jobs": jobs, **content, "notes": notes},
+    )
     try:
         notes.append(f"page: {write_report(directory)}")
     except (StrandsDiffusersError, OSError) as error:
-        log.warning("the page could not be written: %s", one_line(error))
-    return found, notes
-
-
-def _typed(directory: Path, row: Row) -> Record:
-    """A row of the sweep as trackers read it."""
-    folder = directory / row.number
-    done = manifest.read(folder) or {}
-    samples = [
-        SampleRecord(index=each.get("sample"), seed=each.get("seed"), prompt=each.get("prompt", ""))
-        for each in done.get("samples") or [done.get("rollout") or {}]
-    ]
-    return Record(
-        folder,
-        "failed" if row.status == "failed" else "done",
-        done.get("hash", ""),
-        overrides=tuple(row.overrides),
-        config=done.get("config", {}),
-        samples=tuple(samples),
-        artifacts=tuple(FileEntry(entry["path"], entry["type"]) for entry in done.get("artifacts", ())),
-        metrics=row.metrics,
-        error=row.error or "",
-        stage=row.stage or "",
-        seconds=done.get("seconds", {}),
-    )
-
-
-def _draw_horizon(directory: Path, curves: Sequence[Any]) -> Path:
-    from strands_diffusers.outputs.horizon import draw_horizon
-    from strands_diffusers.runner import evaluation
-
-    line = "mean absolute error in model space, over observations"
-    line += "; bands: 95 % intervals" if any(curve.band_T2 is not None for curve in curves) else ""
-    return draw_horizon(
-        directory / evaluation.HORIZON, curves, "Error of the predicted actions along the horizon", line
-    )
-
-
-def _judged(directory: Path, total: int) -> tuple[dict[str, Any], list[str]]:
-    """The sweep's verdicts, its tables over observations and their picture, for `sweep.json`; and their lines for the terminal."""
-    from strands_diffusers.runner import evaluation, futures, verdicts
-
-    extra: dict[str, Any] = {}
-    notes: list[str] = []
-    jobs = list(futures.finished(directory))
-    if judged := verdicts.judge(directory, jobs):
-        extra["verdicts"] = judged
-        notes += [f"{verdict['name']}: {verdict['verdict']}" for verdict in judged]
-    try:
-        if lines := evaluation.lines(jobs):
-            extra["tables"] = evaluation.tables(lines, sum(1 for _, record in jobs if record["metrics"]), total)
-            files = evaluation.write(directory, lines, extra["tables"])
-            notes.append(f"tables over observations: {files[-1]}")
-            if curves := evaluation.along_horizon(jobs):
-                picture = _draw_horizon(directory, curves)
-                extra["pictures"] = [{"name": "error along the horizon", "path": picture.name}]
-                notes.append(f"error along the horizon: {picture}")
-    except (StrandsDiffusersError, OSError) as error:
-        log.warning("the tables over observations could not be written: %s", one_line(error))
-    return extra, notes
+        notes.append(f"the page could not be written: {one_line(error)}")
+    return rows, notes

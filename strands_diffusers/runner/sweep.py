@@ -1,250 +1,338 @@
-"""Hydra's side of running: the task function of one job, the check of all jobs before the first load, the summary."""
+"""Many jobs: all composed and checked before the first one runs, then one after the other with the model warm.
+
+`hydra_plugins.strands_diffusers_core` holds what Hydra sees of this. Other launchers and sweepers call the `Sweep` object as
+Hydra's task function, which composes and checks its job where it runs.
+"""
 
 from __future__ import annotations
 
+import itertools
 import logging
-import os
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from strands_diffusers import records
 from strands_diffusers.config import compose
 from strands_diffusers.config.explain import explain
 from strands_diffusers.config.schema import RunConfig
-from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_line
+from strands_diffusers.errors import ConfigError, RequestError, StrandsDiffusersError, SweepError, one_line
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.choices import prepare as prepare
-from strands_diffusers.runner import job, manifest, resume
-from strands_diffusers.runner.clock import Progress
-from strands_diffusers.runner.progress import Failed, SweepProgress, limited
+from strands_diffusers.records import Record
+from strands_diffusers.runner import folders, resume
+from strands_diffusers.runner.control import Control, Progress
+from strands_diffusers.runner.job import Checker, Job
+from strands_diffusers.runner.progress import Row, SweepProgress, row_of
+from strands_diffusers.runner.run import Outcome
+from strands_diffusers.runner.run import run_job as run_checked
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[job.JobResult], None]
-
-
-class StopSweep(BaseException):
-    """Ends a sweep at its first failure (`sweep.fail_fast`): Hydra's launchers let only such exceptions through."""
-
-
-def task(
-    node: DictConfig,
-    report: Report | None = None,
-    progress: Progress | None = None,
-    sweep: SweepProgress | None = None,
-) -> float | None:
-    """Hydra's task function: run the composed job in Hydra's output folder and return `sweep.objective`, if any.
-
-    A job that a resumed sweep has already is skipped; one that fails at run time is tried again `sweep.retries` times.
-    """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
-    multirun = hydra.mode is RunMode.MULTIRUN
-    directory, cwd = Path(hydra.runtime.output_dir), Path(hydra.runtime.cwd)
-    config: RunConfig | None = None
-    began = False
-    try:
-        config = compose.to_run_config(node, overrides, cwd)
-        checked = job.check(config, cwd=cwd)
-        if config.resume:
-            folder = resume.sweep_folder(config.resume, cwd)
-            if done := resume.done_jobs(folder).get(checked.hash):
-                if sweep:
-                    sweep.finished("skipped")
-                else:
-                    log.info("already done: %s", done.directory)
-                return objective(config.sweep.objective, done.manifest["metrics"])
-            changed = manifest.read(directory) is not None  # else it is new, or failed, or was never begun
-            if changed and (difference := resume.why_not(checked.identity, folder)):
-                (sweep.say if sweep else log.info)(
-                    f"job {directory.name} runs: it differs from the nearest finished one in {difference}"
-                )
-            directory = resume.place(directory, checked.hash)
-            if sweep:
-                sweep.begins(directory)
-        group = _group_name(Path(hydra.sweep.dir)) if multirun else None
-        began = True  # from here on a failure leaves its own record
-        result = _with_retries(
-            checked, directory, overrides, group, sweep.stage if sweep else progress, sweep.say if sweep else None
-        )
-    except Exception as error:
-        if multirun:
-            if not began:
-                manifest.write_failure(directory, error, "check", overrides)
-            _say_failed(sweep, hydra.job.num, overrides, error, directory)
-            if config is not None and config.sweep.fail_fast:
-                raise StopSweep(f"stopped at the first failure (sweep.fail_fast=true): job {hydra.job.num}") from error
-        raise
-    if sweep:
-        sweep.finished("done")
-    if report:
-        report(result)
-    return objective(config.sweep.objective, result.manifest["metrics"])
-
-
-def _with_retries(
-    checked: job.Job,
-    directory: Path,
-    overrides: Sequence[str],
-    group: str | None,
-    progress: Progress | None,
-    say: Callable[[str], None] | None,
-) -> job.JobResult:
-    """Run a job, again after a failure as often as `sweep.retries` says; wrong requests are not tried again."""
-    from strands_diffusers.pipelines import loader
-
-    settings = checked.config.sweep
-    for attempt in range(settings.retries + 1):
-        try:
-            step = limited(progress, settings.timeout_s)
-            return job.run_job(checked, directory, overrides=overrides, group=group, progress=step, say=say)
-        except RequestError:
-            raise
-        except Exception as error:
-            loader.release_memory()
-            if attempt == settings.retries:
-                raise
-            log.warning("attempt %d of %d failed: %s", attempt + 1, settings.retries + 1, one_line(error))
-    raise AssertionError("unreachable")
-
-
-def _say_failed(
-    sweep: SweepProgress | None, number: object, overrides: Sequence[str], error: Exception, directory: Path
-) -> None:
-    """Report a failed job the moment it happens: job, overrides, stage, one line, where the record is."""
-    text = f"{type(error).__name__}: {one_line(error)}"
-    record = manifest.read_failure(directory) or {}
-    stage = record["stage"] if str(record.get("error", "")).startswith(text[:200]) else "unknown"  # or left earlier
-    line = f"job {number} failed at {stage}: {' '.join(overrides)}: {one_line(error)}  [{directory / manifest.FAILURE}]"
-    if sweep:
-        sweep.finished("failed", line, Failed(directory.name, list(overrides), stage, text))
-    else:
-        log.error(line)
-
-
-def _group_name(sweep_dir: Path) -> str:
-    """A sweep's name for trackers: its dated folder."""
-    parent = sweep_dir.parent.name
-    return f"{parent}_{sweep_dir.name}" if parent[:2] == "20" else sweep_dir.name
-
-
-def objective(name: str | None, metrics: dict[str, dict[str, float]]) -> float | None:
-    """The value of `metrics.<metric>.<value>`; `StrandsDiffusersError` listing what there is where it was not measured."""
-    if name is None:
-        return None
-    _, metric, value = name.split(".")
-    try:
-        return metrics[metric][value]
-    except KeyError:
-        there = [f"metrics.{m}.{v}" for m, values in metrics.items() for v in values]
-        raise StrandsDiffusersError(
-            f"sweep.objective={name} was not measured; there is {', '.join(there) or 'nothing'}."
-        ) from None
-
-
-def validate(overrides: Sequence[str]) -> tuple[int, Tracker] | None:
-    """Compose and check every job of a sweep, before Hydra makes a folder or a weight is loaded.
-
-    Returns: the number of jobs, and the tracker of the first; None where another sweeper than Hydra's own chooses the
-        jobs as it goes.
-
-    Raises: the first `RequestError`, naming the job's overrides.
-    """
-    from hydra import compose as hydra_compose
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from strands_diffusers import evaluation
-
-    with compose.application():
-        loader = GlobalHydra.instance().config_loader()
-        try:
-            parser = OverridesParser.create(config_loader=loader)
-            parsed = parser.parse_overrides(list(overrides))
-            fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
-            master = hydra_compose(compose.CONFIG_NAME, [str(o) for o in fixed], return_hydra_config=True)
-            if master.hydra.runtime.choices["hydra/sweeper"] != "basic":
-                return None
-            swept = [f"{k}={v}" for k, v in (master.hydra.sweeper.get("params") or {}).items()]
-            parsed = parser.parse_overrides([*swept, *overrides])
-            jobs = [combination for batch in BasicSweeper.split_arguments(parsed, None) for combination in batch]
-        except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error, overrides) from error
-    configs, trackers = [], []
-    for number, combination in enumerate(jobs):
-        mine = [o for o in combination if not o.startswith("hydra")]
-        try:
-            configs.append(compose.compose(mine))
-            trackers.append(job.check(configs[-1]).tracker)
-        except RequestError as error:
-            raise type(error)(f"job {number} of {len(jobs)} ({' '.join(mine)}): {error}") from error
-    evaluation.check_sweep(configs)
-    return len(jobs), trackers[0]
-
-
-def discard_if_empty(directory: Path) -> None:
-    """Remove a folder that Hydra made for a refused request: only its own `.hydra` and an empty log are in it."""
-    import shutil
-
-    names = {p.name for p in directory.iterdir()} if directory.is_dir() else None
-    if names is None or not names <= {".hydra", "strands_diffusers.log"}:
-        return
-    shutil.rmtree(directory)
-    for parent in directory.parents[:2]:
-        if parent.name in ("outputs", "multirun") or parent.parent.name in ("outputs", "multirun"):
-            try:
-                parent.rmdir()
-            except OSError:
-                return
-
-
-class Told(JobReturn):
-    """A failed job of a sweep, told when it happened: Hydra would print the overrides of the first one once more."""
-
-    @property
-    def return_value(self) -> Any:
-        """What the job returned; raises what it raised."""
-        if self.status is JobStatus.FAILED:
-            raise self._return_value
-        return self._return_value
-
-    @return_value.setter
-    def return_value(self, value: Any) -> None:
-        self._return_value = value
-
-
-class Folders(Callback):
-    """Hydra callback that notes where this command writes: Hydra forgets it once the command is over."""
-
-    latest: ClassVar[Path | None] = None
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the folder of a single run."""
-        Folders.latest = Path(config.hydra.run.dir).absolute()
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the folder of a sweep."""
-        Folders.latest = Path(config.hydra.sweep.dir).absolute()
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Keep Hydra from telling a sweep's failure a second time."""
-        job_return.__class__ = Told
-
+MAX_JOBS = 100_000
+"""A sweep of more jobs is a mistake such as `seed=range(0,100000000)`."""
 
 IN_WORKER = "STRANDS_DIFFUSERS_WORKER"
 """Set in launchers' worker processes, where the terminal belongs to the parent."""
 
 
-def in_worker() -> bool:
-    """Whether this process is a launcher's worker."""
-    return bool(os.environ.get(IN_WORKER))
+@dataclass(frozen=True)
+class CheckedJob:
+    """One job of a sweep that is ready to run."""
+
+    number: int
+    overrides: tuple[str, ...]
+    job: Job
+
+
+class Sweep:
+    """One command's sweep: what its jobs share, and how each of them ended. Hydra's task function of other launchers."""
+
+    def __init__(self, progress: SweepProgress | None = None) -> None:
+        self.progress = progress or SweepProgress()
+        self.directory: Path | None = None
+        self.tracker: Tracker | None = None
+        self.check = Checker()
+        self._before: dict[str, Record] | None = None
+        self._mine: dict[str, Record] = {}
+
+    def __call__(self, node: DictConfig) -> float | None:
+        """Compose, check and run one job in Hydra's output folder; return `sweep.objective`, if any. Raises what failed."""
+        hydra = HydraConfig.get()
+        overrides = tuple(hydra.overrides.task)
+        self.directory = Path(hydra.sweep.dir).absolute() if hydra.mode is RunMode.MULTIRUN else None
+        directory, config = Path(hydra.runtime.output_dir), None
+        try:
+            config = compose.to_run_config(node, overrides, Path(hydra.runtime.cwd))
+            job = self.check(config)
+        except Exception as error:
+            self.failed(directory, overrides, error, config)
+            raise
+        self.tracker = self.tracker or job.tracker
+        return objective(job.config, self.run(job, self.place(job, directory), overrides))
+
+    def run(self, job: Job, directory: Path, overrides: tuple[str, ...]) -> Record:
+        """Run one checked job, unless its rollouts are there. Raises what failed, after it is recorded and shown."""
+        config = job.config
+        record = self._known(job)
+        try:
+            if resume.is_generated(job, record):
+                assert record is not None
+                record = self._complete(job, record)
+                name = directory.name if job.hash in self._mine else record.name
+                same_as = record.name if record.name != name else None
+                self.progress.ended(Row(name, "done" if same_as else "skipped", overrides, same_as=same_as))
+                return record
+            if self._before and (difference := resume.why_not(job.identity, self._before)):
+                self.progress.say(f"job {directory.name} runs: it differs from the nearest finished one in {difference}")
+            self.progress.begins(directory)
+            group = None if self.directory is None else group_name(self.directory)
+            outcome = attempt(job, directory, overrides, group, self.progress.stage, say=self.progress.say)
+        except Exception as error:
+            self.failed(directory, overrides, error, config)
+            raise
+        self._mine[job.hash] = outcome.record
+        lines = [f"job {directory.name}: problem: {problem}" for problem in outcome.record.problems]
+        self.progress.ended(row_of(outcome.record), "\n".join(lines) or None)
+        return outcome.record
+
+    def _known(self, job: Job) -> Record | None:
+        """The record of the same rollouts: of this command, or in the folder that the sweep goes on in."""
+        if job.hash in self._mine:
+            return self._mine[job.hash]
+        if job.config.resume is None:
+            return None
+        if self._before is None:
+            self._before = resume.by_hash(resume.sweep_folder(job.config.resume, Path.cwd()))
+        return self._before.get(job.hash)
+
+    def _complete(self, job: Job, record: Record) -> Record:
+        """Measure and draw what a generated job is now asked for and does not have."""
+        metrics, visualizers = resume.left_to_do(job, record)
+        if metrics or visualizers:
+            from strands_diffusers.runner import again
+
+            wanted = {group: {n: job.tree[group][n] for n in names} for group, names in (("metric", metrics), ("visualizer", visualizers))}
+            objects = ([m for m in job.metrics if m.name in metrics], [v for v in job.visualizers if v.name in visualizers])
+            record = again.complete(record, *objects, wanted, job.config.hook_timeout_s)
+        return record
+
+    def place(self, job: Job, directory: Path) -> Path:
+        """Where a job writes: the folder of the same rollouts, else its own, else the next number that is free."""
+        record = self._known(job)
+        if record is not None and not resume.is_generated(job, record):
+            return record.directory
+        if record is None and directory.name.isdecimal() and records.read(directory) is not None:
+            return directory.with_name(str(folders.next_number(directory.parent)))
+        return directory
+
+    def failed(
+        self, directory: Path, overrides: Sequence[str], error: Exception, config: RunConfig | None = None
+    ) -> None:
+        """Record a failed job the moment it fails, and show it: job, stage, overrides, one line, where the record is."""
+        text = f"{type(error).__name__}: {one_line(error)}"
+        record = records.read(directory)
+        if record is None or not (record.error.startswith(text[:200]) or record.done):
+            record = Record(directory, "failed", overrides=tuple(overrides), error=text, stage="check", finished=records.now())
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                records.write(record)
+            except (OSError, StrandsDiffusersError):
+                log.debug("no record of the failure could be written to %s", directory)
+        stage = record.stage if not record.done else "check"
+        line = f"job {directory.name} failed at {stage}: {' '.join(overrides)}: {one_line(error)}"
+        self.progress.ended(Row(directory.name, "failed", tuple(overrides), text, stage), f"{line}  [{directory / records.FAILURE}]")
+
+
+def attempt(
+    job: Job,
+    directory: Path,
+    overrides: tuple[str, ...] = (),
+    group: str | None = None,
+    progress: Progress | None = None,
+    *,
+    control: Control | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Run one job, again after a failure as often as `sweep.retries` says; wrong requests are not tried again."""
+    from strands_diffusers.pipelines import loader
+
+    retries = job.config.sweep.retries
+    control = control or Control(progress)
+    for number in itertools.count(1):
+        try:
+            return run_checked(job, directory, overrides=overrides, group=group, control=control, say=say)
+        except RequestError:
+            raise
+        except Exception as error:
+            loader.release_memory()
+            if number > retries:
+                raise
+            log.warning("attempt %d of %d failed: %s", number, retries + 1, one_line(error))
+    raise AssertionError("unreachable")
+
+
+def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Row]:
+    """What `hydra/sweeper=checked` does: compose and check every combination, then launch them all."""
+    state: Sweep = sweeper.task_function
+    context, config, launcher = sweeper.hydra_context, sweeper.config, sweeper.launcher
+    jobs = combinations([*(f"{k}={v}" for k, v in sweeper.params.items()), *arguments], context.config_loader)
+    composer = compose.Composer(lambda shared: context.config_loader.load_sweep_config(config, shared))
+    checked = _check_all(state, composer, jobs)
+    state.progress.total = len(checked)
+    state.progress.say(f"{len(checked)} jobs checked")
+    directory = Path(str(config.hydra.sweep.dir)).absolute()
+    with folders.claimed(directory, "sweep"):
+        state.directory = directory
+        first = 0 if checked[0].job.config.resume else folders.next_number(directory)
+        checked = [CheckedJob(first + c.number, c.overrides, c.job) for c in checked]
+        OmegaConf.save(config, directory / "multirun.yaml")
+        if hasattr(launcher, "launch_checked"):
+            launcher.launch_checked(checked, composer)
+        elif type(launcher).__name__ == "InProcessLauncher":
+            _launch(launcher, checked, composer)
+        else:
+            size = sweeper.max_batch_size or len(checked)
+            for start in range(0, len(checked), size):
+                batch = checked[start : start + size]
+                launcher.launch([list(c.overrides) for c in batch], initial_job_idx=batch[0].number)
+    return state.progress.rows
+
+
+def combinations(arguments: Sequence[str], config_loader: Any) -> list[tuple[str, ...]]:
+    """Every combination of swept values; the leftmost override varies slowest. Raises: `ConfigError`."""
+    choices: dict[str, list[str]] = {}
+    try:
+        for override in OverridesParser.create(config_loader=config_loader).parse_overrides(list(arguments)):
+            key = override.get_key_element()
+            if not override.is_sweep_override():
+                choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+                continue
+            if not override.is_discrete_sweep():
+                raise ConfigError(f"{override.input_line}: only searching sweepers take intervals: hydra/sweeper=optuna.")
+            values = itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1)
+            choices[key] = [f"{key}={value}" for value in values]
+            if not choices[key]:
+                raise ConfigError(f"{override.input_line} holds no value: this sweep has no job.")
+    except (HydraException, OmegaConfBaseException, ValueError, ZeroDivisionError) as error:
+        raise explain(error, arguments) from error
+    if (total := math.prod(len(values) for values in choices.values())) > MAX_JOBS:
+        raise ConfigError(f"the sweep has {total:,} jobs or more; the limit is {MAX_JOBS:,}. Sweep fewer values.")
+    return list(itertools.product(*choices.values()))
+
+
+def _check_all(state: Sweep, composer: compose.Composer, jobs: Sequence[tuple[str, ...]]) -> list[CheckedJob]:
+    from strands_diffusers import evaluation
+
+    checked: list[CheckedJob] = []
+    for number, overrides in enumerate(jobs):
+        own = tuple(o for o in overrides if not o.startswith("hydra"))
+        try:
+            checked.append(CheckedJob(number, overrides, state.check(composer.run_config(own))))
+        except RequestError as error:
+            raise type(error)(f"job {number} of {len(jobs)} ({' '.join(own)}): {error}") from error
+    evaluation.check_sweep([c.job.config for c in checked])
+    state.tracker = checked[0].job.tracker
+    return checked
+
+
+def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Composer) -> None:
+    """Run checked jobs one after the other in this process."""
+    state: Sweep = launcher.task_function
+    setup_globals()
+    for each in checked:
+        own = tuple(o for o in each.overrides if not o.startswith("hydra"))
+        node = composer.node(each.overrides)
+        with open_dict(node):
+            node.hydra.job.id = node.hydra.job.num = each.number
+        HydraConfig.instance().set_config(node)  # a job's folder may be named by `${hydra:...}`
+        directory = state.place(each.job, Path(str(node.hydra.sweep.dir), str(node.hydra.sweep.subdir)).absolute())
+        try:
+            if resume.is_generated(each.job, state._known(each.job)):
+                state.run(each.job, directory, own)
+                continue
+            folders.check_free(directory, each.job.hash)
+            with open_dict(node):
+                node.hydra.sweep.subdir = directory.name if directory.parent == state.directory else node.hydra.sweep.subdir
+            in_hydra(launcher, node, lambda job=each.job, d=directory, o=own: state.run(job, d, o), "hydra.sweep")
+        except Exception as error:
+            if not state.progress.rows or state.progress.rows[-1].name != directory.name:
+                state.failed(directory, own, error)
+            if isinstance(error, OSError) and not any(state.progress.counts.values()):
+                raise
+        configure_log(launcher.config.hydra.hydra_logging, launcher.config.hydra.verbose)
+        if state.progress.rows[-1].status == "failed" and each.job.config.sweep.fail_fast:
+            state.progress.say(f"stopped at the first failure (sweep.fail_fast=true): job {each.number}")
+            return
+
+
+def in_hydra(launcher: Any, node: DictConfig, call: Callable[[], Any], key: str) -> Any:
+    """Run one job as Hydra does, with its log file and `.hydra` folder. Raises what the call raises."""
+    outcome: list[Any] = []
+
+    def task(_: DictConfig) -> None:
+        try:
+            outcome.append(call())
+        except Exception as error:  # noqa: BLE001 - Hydra would print a line of its own before it hands it on
+            outcome.append(error)
+
+    subdir = "hydra.sweep.subdir" if key == "hydra.sweep" else None
+    run_job(
+        hydra_context=launcher.hydra_context, task_function=task, config=node, job_dir_key=f"{key}.dir", job_subdir_key=subdir
+    )
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+    """What `hydra/launcher=in_process` does for a sweeper that chooses as it goes."""
+    state: Sweep = launcher.task_function
+    setup_globals()
+    returned = []
+    for number, overrides in enumerate(job_overrides, first):
+        node = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(overrides))
+        with open_dict(node):
+            node.hydra.job.id = node.hydra.job.num = number
+        task = state if callable(state) else launcher.task_function
+        done = run_job(
+            hydra_context=launcher.hydra_context,
+            task_function=task,
+            config=node,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        returned.append(done)
+        if done.status is JobStatus.FAILED and node.sweep.fail_fast:
+            raise SweepError(f"stopped at the first failure (sweep.fail_fast=true): job {number}")
+    return returned
+
+
+def group_name(sweep_dir: Path) -> str:
+    """A sweep's name for trackers: its dated folder."""
+    parent = sweep_dir.parent.name
+    return f"{parent}_{sweep_dir.name}" if parent[:2] == "20" else sweep_dir.name
+
+
+def objective(config: RunConfig, record: Record) -> float | None:
+    """The value of `sweep.objective`; `StrandsDiffusersError` listing what there is where it was not measured."""
+    if (name := config.sweep.objective) is None:
+        return None
+    _, metric, value = name.split(".")
+    try:
+        return record.metrics[metric][value]
+    except KeyError:
+        there = [f"metrics.{m}.{v}" for m, values in record.metrics.items() for v in values]
+        raise StrandsDiffusersError(
+            f"sweep.objective={name} was not measured; there is {', '.join(there) or 'nothing'}."
+        ) from None

@@ -1,0 +1,115 @@
+"""Whose a folder is: a job writes into a folder of its own, an empty one, or the very same job's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers import records
+from strands_diffusers.errors import ConfigError, OutputError
+from strands_diffusers.records.files import PARTIAL
+from strands_diffusers.runner.chunks import PREFIX as CHUNKS
+
+LOCK = ".lock"
+OURS = (LOCK, ".hydra", "strands_diffusers.log", "wandb", "multirun.yaml", records.MANIFEST, records.FAILURE, "index.html")
+"""What a job or the page leaves in its folder beside its artifacts."""
+
+
+@contextlib.contextmanager
+def claimed(directory: Path, what: str = "job") -> Iterator[None]:
+    """Hold a folder for this process; the system lets go of it when the process ends, however it ends.
+
+    Raises: `ConfigError` naming the process that holds it; `OutputError` where the folder cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        stream = (directory / LOCK).open("a+")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {directory}: {error.strerror}. Choose another folder with output_dir=DIR."
+        ) from error
+    with stream:
+        if not _lock(stream):
+            stream.seek(0)
+            raise ConfigError(
+                f"{directory} is in use by another {what} ({_owner(stream.read())}). Wait for it, or choose output_dir=DIR."
+            )
+        stream.truncate(0)
+        stream.write(json.dumps({"pid": os.getpid(), "since": records.now()}))
+        stream.flush()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (directory / LOCK).unlink()
+
+
+def _lock(stream: Any) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system: two runs into one folder are then not noticed
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _owner(text: str) -> str:
+    try:
+        value = json.loads(text)
+        return f"process {value['pid']} since {value['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def check_free(directory: Path, digest: str) -> None:
+    """Refuse a folder that holds what is not this very job's.
+
+    A failed job's folder is free, and so is one whose process was killed. Raises: `ConfigError`.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise ConfigError(f"{directory} is a file. Choose a folder with output_dir=DIR.")
+    record = records.read(directory)
+    own: set[str] = set()
+    if record is not None and record.done:
+        if record.hash != digest:
+            raise ConfigError(f"{directory} holds another finished job. Choose an empty folder with output_dir=DIR.")
+        own = {Path(entry.path).parts[0] for entry in record.artifacts}
+    elif record is not None:
+        own = {Path(entry.path).parts[0] for entry in record.artifacts}
+    foreign = sorted(
+        path.name
+        for path in directory.iterdir()
+        if path.name not in OURS and path.name not in own and not path.name.startswith((PARTIAL, CHUNKS, f".{records.MANIFEST}", f".{records.FAILURE}"))
+    )
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise ConfigError(
+            f"{directory} holds {shown}, which this job did not write. Choose an empty folder with output_dir=DIR."
+        )
+
+
+def begin(directory: Path) -> None:
+    """Take away what an earlier run of this job left: its record first, so that nothing half-new looks complete."""
+    if (record := records.read(directory)) is not None:
+        for name in (records.MANIFEST, records.FAILURE):
+            (directory / name).unlink(missing_ok=True)
+        for entry in record.artifacts:
+            (directory / entry.path).unlink(missing_ok=True)
+    for left in directory.glob(f"{PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def next_number(directory: Path) -> int:
+    """The first job number that a sweep's folder does not hold yet."""
+    names = [path.name.partition("-")[0] for path in directory.iterdir()] if directory.is_dir() else []
+    return max((int(name) + 1 for name in names if name.isdecimal() and name.isascii()), default=0)

@@ -1,0 +1,163 @@
+"""Files, pictures and numbers of a job's rollouts: each call on its own, so that one that fails costs its own result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.errors import OutputError, StrandsDiffusersError, one_line
+from strands_diffusers.outputs.style import load_matplotlib
+from strands_diffusers.plugin import guard
+from strands_diffusers.plugin.base import Metric, Serializer, Visualizer
+from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.records import Metrics, Problem, publish
+from strands_diffusers.results import Artifact, Rollout
+
+
+@dataclass
+class Outputs:
+    """What was made of a job's rollouts."""
+
+    artifacts: list[Artifact] = field(default_factory=list)
+    """In the job's folder; what was drawn over all samples, then each sample's."""
+
+    metrics: list[dict[str, dict[str, float]]] = field(default_factory=list)
+    """Of each sample."""
+
+    problems: list[Problem] = field(default_factory=list)
+    failure: Exception | None = None
+    """Why a serializer did not write; the other files are there."""
+
+    @property
+    def mean(self) -> Metrics:
+        """Each value's mean over the samples that have it; of one sample its own."""
+        return self.metrics[0] if len(self.metrics) == 1 else mean(self.metrics)
+
+
+def produce(
+    rollouts: Sequence[Rollout],
+    private: Path,
+    directory: Path,
+    serializers: Sequence[Serializer] = (),
+    visualizers: Sequence[Visualizer] = (),
+    metrics: Sequence[Metric] = (),
+    limit_s: float | None = guard.LIMIT_S,
+) -> Outputs:
+    """Write, draw and measure side by side in threads: most of the time goes to encoders.
+
+    Everything is made in `private`, a folder inside `directory`. The serializers' files are published first, so that a
+    picture or a number never costs a rollout; `limit_s` is what one call may take.
+    """
+    found = Outputs()
+    if visualizers:
+        load_matplotlib()
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="outputs") as pool:
+
+        def submit(owner: Any, kind: str, call: Callable[[], Any], check: Callable[..., Any], *more: Any) -> Future[Any]:
+            plugin, what = plugins().owner(type(owner)), f"{kind} {owner.name}"
+            return pool.submit(check, plugin, what, call, *more, limit_s)
+
+        files, pictures = private / "files", private / "pictures"
+        written = [
+            (s.name, submit(s, "output", _call(s.save, r, _place(files, r)), guard.artifacts, _place(files, r)))
+            for r in rollouts
+            for s in serializers
+            if reads(s, r)
+        ]
+        drawn = [
+            (v.name, submit(v, "visualizer", _call(v.draw, r, _place(pictures, r)), guard.artifacts, _place(pictures, r)))
+            for r in rollouts
+            for v in visualizers
+            if reads(v, r)
+        ]
+        measured = [
+            {m.name: submit(m, "metric", _call(m.compute, r), guard.metrics, m.measures) for m in metrics if reads(m, r)}
+            for r in rollouts
+        ]
+        for name, each in written:
+            artifacts = _result(each, lambda error, name=name: found.failure or setattr(found, "failure", _refused(name, error)))
+            found.artifacts += artifacts or []
+        _publish(files, directory, found)
+        shown: list[Artifact] = []
+        for name, each in drawn:
+            shown += _result(each, lambda e, name=name: found.problems.append(_problem(f"visualizer {name}", e))) or []
+        if len(rollouts) > 1:
+            for v in visualizers:
+                if all(reads(v, rollout) for rollout in rollouts):
+                    each = submit(v, "visualizer", _call(v.draw_all, rollouts, _place(pictures)), guard.artifacts, pictures)
+                    together = _result(each, lambda e, name=v.name: found.problems.append(_problem(f"visualizer {name}", e)))
+                    found.artifacts[:0] = together or []
+        found.artifacts += shown
+        _publish(pictures, directory, found)
+        for futures in measured:
+            values = {n: _result(f, lambda e, n=n: found.problems.append(_problem(f"metric {n}", e))) for n, f in futures.items()}
+            found.metrics.append({name: value for name, value in values.items() if value})
+    return found
+
+
+def reads(item: Serializer | Visualizer | Metric, rollout: Rollout) -> bool:
+    """Whether the rollout holds what the class needs. The actions of forward dynamics are given, and worth drawing."""
+    given = rollout.given_action is not None and isinstance(item, Visualizer)
+    return all(t == "rollout" or t in rollout.has | ({"action"} if given else set()) for t in item.output_types)
+
+
+def mean(samples: Sequence[Metrics]) -> dict[str, dict[str, float]]:
+    """Mean of each value over the samples that have it."""
+    names = {(metric, value) for sample in samples for metric, values in sample.items() for value in values}
+    table: dict[str, dict[str, float]] = {}
+    for metric, value in sorted(names):
+        found = [s[metric][value] for s in samples if value in s.get(metric, {})]
+        table.setdefault(metric, {})[value] = sum(found) / len(found)
+    return table
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    return lambda: function(*arguments)
+
+
+def _place(folder: Path, rollout: Rollout | None = None) -> Path:
+    place = folder if rollout is None or rollout.sample is None else folder / f"sample_{rollout.sample:02d}"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _result(future: Future[Any], failed: Callable[[Exception], Any]) -> Any:
+    try:
+        return future.result()
+    except Exception as error:  # noqa: BLE001 - one call's failure is its own
+        failed(error)
+        return None
+
+
+def _problem(what: str, error: Exception) -> Problem:
+    text = error.error if isinstance(error, guard.PluginFault) else f"{type(error).__name__}: {one_line(error)}"
+    return Problem(what, text)
+
+
+def _refused(name: str, error: Exception) -> Exception:
+    """Why a file was not written, as an error of the job."""
+    cause = error.__cause__ if isinstance(error, guard.PluginFault) else error
+    if isinstance(cause, OSError):
+        refused = OutputError(
+            f"cannot write the rollout: {cause.strerror or cause}. Free some space or set output_dir=DIR."
+        )
+    elif isinstance(error, StrandsDiffusersError):
+        refused = error if not isinstance(error, guard.PluginFault) else OutputError(f"output {name}: {error.error}")
+    else:
+        refused = OutputError(f"output {name}: {type(error).__name__}: {one_line(error)}")
+    refused.__cause__ = error
+    return refused
+
+
+def _publish(made: Path, directory: Path, found: Outputs) -> None:
+    """Move what is in `made` into the job's folder, and say so in the artifacts."""
+    if made.is_dir():
+        publish(made, directory)
+    found.artifacts = [
+        replace(a, path=directory / a.path.relative_to(made)) if a.path.is_relative_to(made) else a for a in found.artifacts
+    ]
+
+
