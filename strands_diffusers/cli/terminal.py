@@ -1,48 +1,73 @@
-"""What the command says: one line on an error, a line that rewrites itself on long work, a table at the end."""
+"""What the command shows: one line on an error, a line that rewrites itself on long work, a table at the end."""
 
+from __future__ import annotations
+
+import re
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from strands_diffusers import records
+from strands_diffusers.plugin.manager import plugins
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def clean(text: str) -> str:
+    """The text without what a terminal would obey: escapes come out of records, datasets and file names too."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
 
 def say(text: str) -> None:
-    """Print to standard error, where a pipe does not see it."""
-    print(text, file=sys.stderr, flush=True)
+    """Print to standard error, where a pipe does not see it; silent where that is closed."""
+    if sys.stderr is None:
+        return
+    try:
+        print(clean(text), file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return
 
 
-def table(result: Any) -> str:
-    """What was written, as a short table, then the tracker's notes."""
+def table(outcome: Any) -> str:
+    """What was written, as a short table; the metrics with unit and direction; problems; then the tracker's notes."""
+    record: records.Record = outcome.record
     rows = []
-    for entry in result.manifest["artifacts"]:
-        shape = "x".join(map(str, entry.get("shape", ())))
-        size = entry["bytes"]
-        rows.append(
-            (
-                entry["path"],
-                entry["type"],
-                f"{entry.get('dtype', '')} {shape}".strip(),
-                f"{size / 1024:,.0f} kB" if size > 1024 else f"{size} B",
-            )
-        )
-    widths = [max(len(r[i]) for r in rows) for i in range(3)] if rows else [0, 0, 0]
-    lines = [f"  {r[0]:<{widths[0]}}  {r[2]:<{widths[2]}}  {r[3]:>8}" for r in rows]
-    metrics = [
-        f"  {m}.{v} {value:.4g}" for m, values in result.manifest["metrics"].items() for v, value in values.items()
-    ]
-    seconds = result.manifest["seconds"]
-    total = sum(v for v in seconds.values() if isinstance(v, int | float))
-    stages = ", ".join(f"{k} {v:.1f}" for k, v in seconds.items() if isinstance(v, int | float) and v >= 0.05)
-    head = f"{shown(result.directory)}  ({total:.1f} s: {stages})"
-    return "\n".join([head, *lines, *metrics[:8], *(f"  {n}" for n in result.notes)])
+    for entry in record.artifacts:
+        shape = "x".join(map(str, entry.details.get("shape", ())))
+        size = f"{entry.bytes / 1024:,.0f} kB" if entry.bytes > 1024 else f"{entry.bytes} B"
+        rows.append((entry.path, f"{entry.details.get('dtype', '')} {shape}".strip(), size))
+    lines = [f"  {path:<{_width(rows, 0)}}  {what:<{_width(rows, 1)}}  {size:>8}" for path, what, size in rows]
+    stages = ", ".join(f"{k} {v:.1f}" for k, v in record.seconds.items() if isinstance(v, int | float) and v >= 0.05)
+    head = f"{shown(record.directory)}  ({record.total_seconds:.1f} s: {stages})"
+    problems = [f"  problem: {problem}" for problem in record.problems]
+    return "\n".join([head, *lines, *metric_lines(record), *problems, *(f"  {n}" for n in outcome.notes)])
 
 
-def sweep_table(directory: Path, rows: Sequence[Any], total: int | None = None) -> str:
-    """How a sweep ended: counts, then one line a job with what sets it apart; then how to get what is missing.
+def metric_lines(record: records.Record) -> list[str]:
+    """Every measured value with its unit, which way is better, and its baselines behind it."""
+    rows: list[tuple[str, str]] = []
+    for name, values in record.metrics.items():
+        measures = getattr(plugins().classes("metric").get(name), "measures", {})
+        mains = [v for v in values if not any(v != m and v.startswith(f"{m}_") and m in values for m in values)]
+        for main in mains:
+            measure = measures.get(main)
+            unit = f" {measure.unit}" if measure and measure.unit else ""
+            better = f", {measure.better} is better" if measure and measure.better != "neither" else ""
+            others = [v for v in values if v.startswith(f"{main}_") and v not in mains]
+            baselines = [f"{v.removeprefix(main + '_').replace('_', ' ')} {values[v]:.4g}" for v in others]
+            aside = f"  ({'; '.join(baselines)}{better})" if baselines else f"  ({better[2:]})" if better else ""
+            rows.append((f"{name}.{main}", f"{values[main]:.4g}{unit}{aside}"))
+    samples = f"  mean over {len(record.samples)} samples:" if len(record.samples) > 1 and rows else ""
+    return [*([samples] if samples else []), *(f"  {name:<{_width(rows, 0)}}  {value}" for name, value in rows)]
 
-    `total`: how many jobs were asked for, where that is known; those that were never begun have no row.
-    """
-    counts = {status: sum(row.status == status for row in rows) for status in ("done", "skipped", "failed")}
+
+def sweep_table(directory: Path, rows: Sequence[Any], total: int | None = None, notes: Sequence[str] = ()) -> str:
+    """How a sweep ended: counts, then one line a job with what sets it apart; then how to get what is missing."""
+    names = ("done", "skipped", "failed", "damaged")
+    counts = {status: sum(row.status == status for row in rows) for status in names}
     counts["not begun"] = max(0, (total or 0) - len(rows))
     head = ", ".join(f"{n} {status}" for status, n in counts.items() if n or status == "done")
     own = [[o for o in row.overrides if not o.startswith(("output_dir=", "resume="))] for row in rows]
@@ -52,9 +77,10 @@ def sweep_table(directory: Path, rows: Sequence[Any], total: int | None = None) 
     wide = [max((len(text) for text in texts), default=0) for texts in (states, cells)]
     lines = [f"{shown(directory)}: {head}", *([f"  all jobs: {' '.join(common)}"] if common else [])]
     for row, state, cell in zip(rows, states, cells, strict=True):
-        seconds = f"{row.seconds:6.1f} s" if row.seconds is not None else " " * 8
-        line = f"  {row.number:>4}  {state:<{wide[0]}}  {seconds}  {cell:<{min(wide[1], 60)}}  {row.error or ''}"
+        same = f"the same rollouts as job {row.same_as}" if row.same_as else ""
+        line = f"  {row.name:>4}  {state:<{wide[0]}}  {cell:<{min(wide[1], 60)}}  {row.error or same}"
         lines.append(line.rstrip())
+    lines += [f"  {note}" for note in notes]
     if counts["failed"] or counts["not begun"]:
         lines.append(f"  to run only what is missing: the same command with resume={shown(directory)}")
     return "\n".join(lines)
@@ -68,8 +94,41 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-def show_progress(stage: str, done: int, total: int) -> None:
-    """One line that rewrites itself."""
-    end = "\n" if done >= total > 0 else ""
-    sys.stderr.write(f"\r\x1b[K{stage} {done}/{total}{end}")
-    sys.stderr.flush()
+def _width(rows: Sequence[Sequence[str]], column: int) -> int:
+    return max((len(row[column]) for row in rows), default=0)
+
+
+class Live:
+    """One line that rewrites itself; a stage that says nothing for a second shows how long it has taken so far."""
+
+    def __init__(self) -> None:
+        self._text, self._since = "", time.monotonic()
+        self._lock, self._over = threading.Lock(), threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show a stage; a `control.Progress`."""
+        text = f"{stage} {done}/{total}" if total > 1 else stage
+        with self._lock:
+            if text.partition(" ")[0] != self._text.partition(" ")[0]:
+                self._since = time.monotonic()
+            self._text = text
+            self._write()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        self._over.set()
+        with self._lock:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _tick(self) -> None:
+        while not self._over.wait(1.0):
+            with self._lock:
+                if not self._over.is_set():
+                    self._write()
+
+    def _write(self) -> None:
+        spent = time.monotonic() - self._since
+        sys.stderr.write(f"\r\x1b[K{self._text}" + (f"  {spent:.0f} s" if spent >= 1 else ""))
+        sys.stderr.flush()

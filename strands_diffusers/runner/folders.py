@@ -16,7 +16,16 @@ from strands_diffusers.records.files import PARTIAL
 from strands_diffusers.runner.chunks import PREFIX as CHUNKS
 
 LOCK = ".lock"
-OURS = (LOCK, ".hydra", "strands_diffusers.log", "wandb", "multirun.yaml", records.MANIFEST, records.FAILURE, "index.html")
+OURS = (
+    LOCK,
+    ".hydra",
+    "strands_diffusers.log",
+    "wandb",
+    "multirun.yaml",
+    records.MANIFEST,
+    records.FAILURE,
+    "index.html",
+)
 """What a job or the page leaves in its folder beside its artifacts."""
 
 
@@ -89,7 +98,9 @@ def check_free(directory: Path, digest: str) -> None:
     foreign = sorted(
         path.name
         for path in directory.iterdir()
-        if path.name not in OURS and path.name not in own and not path.name.startswith((PARTIAL, CHUNKS, f".{records.MANIFEST}", f".{records.FAILURE}"))
+        if path.name not in OURS
+        and path.name not in own
+        and not path.name.startswith((PARTIAL, CHUNKS, f".{records.MANIFEST}", f".{records.FAILURE}"))
     )
     if foreign:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")

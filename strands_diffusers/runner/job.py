@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strands_diffusers import evaluation
 from strands_diffusers.config.checks import GIVES
 from strands_diffusers.config.compose import to_tree
 from strands_diffusers.config.schema import RunConfig, Tree
-from strands_diffusers.errors import EngineError, PluginError
+from strands_diffusers.errors import ConfigError, EngineError, PluginError, near_miss
 from strands_diffusers.observations import resolve
 from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, Visualizer
 from strands_diffusers.plugin.manager import PluginIndex, plugins
@@ -67,6 +68,8 @@ class Checker:
         from strands_diffusers.pipelines.request import COSMOS3, make_request, observation_request
 
         started = time.perf_counter()
+        evaluation.check_job(config)
+        _check_objective(config, self._index)
         if observation is not None:
             config, seen = replace(config, observation=observation.source or None), resolve.content_hash(observation)
         elif config.observation is None:
@@ -145,6 +148,19 @@ def sources(config: RunConfig, index: PluginIndex) -> dict[str, Source]:
 def chosen(selected: Mapping[str, Any], index: PluginIndex, group: str) -> list[Any]:
     """The objects that a group's choices name, each with its options."""
     return [index.find(group, name)(config) for name, config in selected.items()]
+
+
+def _check_objective(config: RunConfig, index: PluginIndex) -> None:
+    """Refuse a `sweep.objective` that no selected metric can give."""
+    if config.sweep.objective is None:
+        return
+    metrics = index.classes("metric")
+    there = [f"metrics.{name}.{value}" for name in config.metric for value in metrics[name].measures]
+    if config.sweep.objective not in there:
+        raise ConfigError(
+            f"sweep.objective={config.sweep.objective} is measured by no metric that is selected; there is "
+            f"{', '.join(there) or 'nothing'}.{near_miss(config.sweep.objective, there)}"
+        )
 
 
 def tracker_of(config: RunConfig, index: PluginIndex) -> Tracker:

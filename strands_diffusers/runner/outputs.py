@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import OutputError, StrandsDiffusersError, one_line
+from strands_diffusers.outputs.observed import write_observed
 from strands_diffusers.outputs.style import load_matplotlib
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Metric, Serializer, Visualizer
@@ -31,6 +33,19 @@ class Outputs:
     failure: Exception | None = None
     """Why a serializer did not write; the other files are there."""
 
+    def results(self, calls: Sequence[tuple[str, Future[Any]]]) -> Iterator[tuple[str, Any]]:
+        """What each call returned; one that failed is a problem."""
+        for what, future in calls:
+            try:
+                yield what, future.result()
+            except Exception as error:  # noqa: BLE001 - one call's failure is its own
+                text = (
+                    error.error
+                    if isinstance(error, guard.PluginFault)
+                    else f"{type(error).__name__}: {one_line(error)}"
+                )
+                self.problems.append(Problem(what, text))
+
     @property
     def mean(self) -> Metrics:
         """Each value's mean over the samples that have it; of one sample its own."""
@@ -45,55 +60,62 @@ def produce(
     visualizers: Sequence[Visualizer] = (),
     metrics: Sequence[Metric] = (),
     limit_s: float | None = guard.LIMIT_S,
+    *,
+    observed: bool = True,
 ) -> Outputs:
     """Write, draw and measure side by side in threads: most of the time goes to encoders.
 
     Everything is made in `private`, a folder inside `directory`. The serializers' files are published first, so that a
-    picture or a number never costs a rollout; `limit_s` is what one call may take.
+    picture or a number never costs a rollout; `limit_s` is what one call may take. `observed`: whether what the rollouts
+    are compared with is written too.
     """
     found = Outputs()
+    files, pictures = private / "files", private / "pictures"
     if visualizers:
         load_matplotlib()
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="outputs") as pool:
 
-        def submit(owner: Any, kind: str, call: Callable[[], Any], check: Callable[..., Any], *more: Any) -> Future[Any]:
-            plugin, what = plugins().owner(type(owner)), f"{kind} {owner.name}"
-            return pool.submit(check, plugin, what, call, *more, limit_s)
+        def submit(kind: str, item: Any, check: Any, function: Any, of: Any, *more: Any) -> tuple[str, Future[Any]]:
+            """`function` of an item, called and checked in a thread; `more` is a folder, or the measures of a metric."""
+            folder = more if isinstance(item, Serializer | Visualizer) else ()
+            call, what = partial(function, of, *folder), f"{kind} {item.name}"
+            owner = plugins().owner(type(item))
+            return what, pool.submit(partial(check, owner, what, call, *more, limit_s))
 
-        files, pictures = private / "files", private / "pictures"
         written = [
-            (s.name, submit(s, "output", _call(s.save, r, _place(files, r)), guard.artifacts, _place(files, r)))
+            submit("output", s, guard.artifacts, s.save, r, _place(files, r))
             for r in rollouts
             for s in serializers
             if reads(s, r)
         ]
+        if observed:
+            written.append(("observation", pool.submit(partial(write_observed, rollouts[0], _place(files)))))
         drawn = [
-            (v.name, submit(v, "visualizer", _call(v.draw, r, _place(pictures, r)), guard.artifacts, _place(pictures, r)))
+            submit("visualizer", v, guard.artifacts, v.draw, r, _place(pictures, r))
             for r in rollouts
             for v in visualizers
             if reads(v, r)
         ]
+        together = [
+            submit("visualizer", v, guard.artifacts, v.draw_all, rollouts, _place(pictures))
+            for v in visualizers
+            if len(rollouts) > 1 and all(reads(v, r) for r in rollouts)
+        ]
         measured = [
-            {m.name: submit(m, "metric", _call(m.compute, r), guard.metrics, m.measures) for m in metrics if reads(m, r)}
+            [submit("metric", m, guard.metrics, m.compute, r, m.measures) for m in metrics if reads(m, r)]
             for r in rollouts
         ]
-        for name, each in written:
-            artifacts = _result(each, lambda error, name=name: found.failure or setattr(found, "failure", _refused(name, error)))
-            found.artifacts += artifacts or []
+        for what, future in written:
+            try:
+                found.artifacts += future.result()
+            except Exception as error:  # noqa: BLE001 - the others' files are kept
+                found.failure = found.failure or _refused(what, error)
         _publish(files, directory, found)
-        shown: list[Artifact] = []
-        for name, each in drawn:
-            shown += _result(each, lambda e, name=name: found.problems.append(_problem(f"visualizer {name}", e))) or []
-        if len(rollouts) > 1:
-            for v in visualizers:
-                if all(reads(v, rollout) for rollout in rollouts):
-                    each = submit(v, "visualizer", _call(v.draw_all, rollouts, _place(pictures)), guard.artifacts, pictures)
-                    together = _result(each, lambda e, name=v.name: found.problems.append(_problem(f"visualizer {name}", e)))
-                    found.artifacts[:0] = together or []
-        found.artifacts += shown
+        found.artifacts[:0] = [a for _, artifacts in found.results(together) for a in artifacts]
+        found.artifacts += [a for _, artifacts in found.results(drawn) for a in artifacts]
         _publish(pictures, directory, found)
         for futures in measured:
-            values = {n: _result(f, lambda e, n=n: found.problems.append(_problem(f"metric {n}", e))) for n, f in futures.items()}
+            values = {what.removeprefix("metric "): value for what, value in found.results(futures)}
             found.metrics.append({name: value for name, value in values.items() if value})
     return found
 
@@ -114,40 +136,24 @@ def mean(samples: Sequence[Metrics]) -> dict[str, dict[str, float]]:
     return table
 
 
-def _call(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    return lambda: function(*arguments)
-
-
 def _place(folder: Path, rollout: Rollout | None = None) -> Path:
     place = folder if rollout is None or rollout.sample is None else folder / f"sample_{rollout.sample:02d}"
     place.mkdir(parents=True, exist_ok=True)
     return place
 
 
-def _result(future: Future[Any], failed: Callable[[Exception], Any]) -> Any:
-    try:
-        return future.result()
-    except Exception as error:  # noqa: BLE001 - one call's failure is its own
-        failed(error)
-        return None
-
-
-def _problem(what: str, error: Exception) -> Problem:
-    text = error.error if isinstance(error, guard.PluginFault) else f"{type(error).__name__}: {one_line(error)}"
-    return Problem(what, text)
-
-
-def _refused(name: str, error: Exception) -> Exception:
+def _refused(what: str, error: Exception) -> Exception:
     """Why a file was not written, as an error of the job."""
     cause = error.__cause__ if isinstance(error, guard.PluginFault) else error
+    refused: Exception
     if isinstance(cause, OSError):
         refused = OutputError(
             f"cannot write the rollout: {cause.strerror or cause}. Free some space or set output_dir=DIR."
         )
     elif isinstance(error, StrandsDiffusersError):
-        refused = error if not isinstance(error, guard.PluginFault) else OutputError(f"output {name}: {error.error}")
+        refused = error if not isinstance(error, guard.PluginFault) else OutputError(f"{what}: {error.error}")
     else:
-        refused = OutputError(f"output {name}: {type(error).__name__}: {one_line(error)}")
+        refused = OutputError(f"{what}: {type(error).__name__}: {one_line(error)}")
     refused.__cause__ = error
     return refused
 
@@ -157,7 +163,6 @@ def _publish(made: Path, directory: Path, found: Outputs) -> None:
     if made.is_dir():
         publish(made, directory)
     found.artifacts = [
-        replace(a, path=directory / a.path.relative_to(made)) if a.path.is_relative_to(made) else a for a in found.artifacts
+        replace(a, path=directory / a.path.relative_to(made)) if a.path.is_relative_to(made) else a
+        for a in found.artifacts
     ]
-
-

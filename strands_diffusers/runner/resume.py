@@ -17,7 +17,9 @@ SWEEPS = "multirun"
 def sweep_folder(resume: str, cwd: Path) -> Path:
     """The folder that `resume=` names; `last` is the latest sweep below `multirun/`. Raises: `ConfigError`."""
     if resume == "last":
-        found = sorted((p.parent for p in (cwd / SWEEPS).glob("*/*/multirun.yaml")), key=lambda p: (p.parent.name, p.name))
+        found = sorted(
+            (p.parent for p in (cwd / SWEEPS).glob("*/*/multirun.yaml")), key=lambda p: (p.parent.name, p.name)
+        )
         if not found:
             raise ConfigError(f"resume=last: there is no sweep below {cwd / SWEEPS}. Name its folder: resume=DIR.")
         return found[-1]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from strands_diffusers import domains, records
 from strands_diffusers.config.schema import ActionConditionConfig
-from strands_diffusers.errors import CancelledError, OutputError, StrandsDiffusersError, one_line
+from strands_diffusers.errors import CancelledError, StrandsDiffusersError, one_line
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin import lifecycle
 from strands_diffusers.plugin.manager import plugins
@@ -101,8 +101,7 @@ class _Run:
             made = self._write(rollouts)
             with clock("record"):
                 self.record = self._finished(rollouts, made)
-                if made.failure:
-                    raise made.failure
+                _raise(made.failure)
                 records.write(self.record)
                 self.kept.clear()
         except BaseException as error:
@@ -198,6 +197,11 @@ class _Run:
         except (OSError, StrandsDiffusersError):
             log.debug("no record of the failure could be written to %s", self.directory)
         self.problems += lifecycle.call("on_job_end", record=self.record)
+
+
+def _raise(failure: Exception | None) -> None:
+    if failure is not None:
+        raise failure
 
 
 def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str], overrides: Sequence[str]) -> RunInfo:

@@ -58,3 +58,9 @@ def conclude(
     except (StrandsDiffusersError, OSError) as error:
         notes.append(f"the page could not be written: {one_line(error)}")
     return rows, notes
+
+
+def has_problems(directory: Path, rows: Sequence[Row]) -> bool:
+    """Whether some job of this command is done with problems."""
+    mine = {row.name for row in rows if row.status == "done"}
+    return any(record.problems for record in records.jobs(directory) if record.name in mine)

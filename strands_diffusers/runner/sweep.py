@@ -6,6 +6,7 @@ Hydra's task function, which composes and checks its job where it runs.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import math
@@ -94,7 +95,9 @@ class Sweep:
                 self.progress.ended(Row(name, "done" if same_as else "skipped", overrides, same_as=same_as))
                 return record
             if self._before and (difference := resume.why_not(job.identity, self._before)):
-                self.progress.say(f"job {directory.name} runs: it differs from the nearest finished one in {difference}")
+                self.progress.say(
+                    f"job {directory.name} runs: it differs from the nearest finished one in {difference}"
+                )
             self.progress.begins(directory)
             group = None if self.directory is None else group_name(self.directory)
             outcome = attempt(job, directory, overrides, group, self.progress.stage, say=self.progress.say)
@@ -122,8 +125,14 @@ class Sweep:
         if metrics or visualizers:
             from strands_diffusers.runner import again
 
-            wanted = {group: {n: job.tree[group][n] for n in names} for group, names in (("metric", metrics), ("visualizer", visualizers))}
-            objects = ([m for m in job.metrics if m.name in metrics], [v for v in job.visualizers if v.name in visualizers])
+            wanted = {
+                group: {n: job.tree[group][n] for n in names}
+                for group, names in (("metric", metrics), ("visualizer", visualizers))
+            }
+            objects = (
+                [m for m in job.metrics if m.name in metrics],
+                [v for v in job.visualizers if v.name in visualizers],
+            )
             record = again.complete(record, *objects, wanted, job.config.hook_timeout_s)
         return record
 
@@ -143,7 +152,9 @@ class Sweep:
         text = f"{type(error).__name__}: {one_line(error)}"
         record = records.read(directory)
         if record is None or not (record.error.startswith(text[:200]) or record.done):
-            record = Record(directory, "failed", overrides=tuple(overrides), error=text, stage="check", finished=records.now())
+            record = Record(
+                directory, "failed", overrides=tuple(overrides), error=text, stage="check", finished=records.now()
+            )
             try:
                 directory.mkdir(parents=True, exist_ok=True)
                 records.write(record)
@@ -151,7 +162,9 @@ class Sweep:
                 log.debug("no record of the failure could be written to %s", directory)
         stage = record.stage if not record.done else "check"
         line = f"job {directory.name} failed at {stage}: {' '.join(overrides)}: {one_line(error)}"
-        self.progress.ended(Row(directory.name, "failed", tuple(overrides), text, stage), f"{line}  [{directory / records.FAILURE}]")
+        self.progress.ended(
+            Row(directory.name, "failed", tuple(overrides), text, stage), f"{line}  [{directory / records.FAILURE}]"
+        )
 
 
 def attempt(
@@ -219,7 +232,9 @@ def combinations(arguments: Sequence[str], config_loader: Any) -> list[tuple[str
                 choices[key] = [f"{key}={override.get_value_element_as_str()}"]
                 continue
             if not override.is_discrete_sweep():
-                raise ConfigError(f"{override.input_line}: only searching sweepers take intervals: hydra/sweeper=optuna.")
+                raise ConfigError(
+                    f"{override.input_line}: only searching sweepers take intervals: hydra/sweeper=optuna."
+                )
             values = itertools.islice(override.sweep_string_iterator(), MAX_JOBS + 1)
             choices[key] = [f"{key}={value}" for value in values]
             if not choices[key]:
@@ -263,8 +278,10 @@ def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Comp
                 continue
             folders.check_free(directory, each.job.hash)
             with open_dict(node):
-                node.hydra.sweep.subdir = directory.name if directory.parent == state.directory else node.hydra.sweep.subdir
-            in_hydra(launcher, node, lambda job=each.job, d=directory, o=own: state.run(job, d, o), "hydra.sweep")
+                node.hydra.sweep.subdir = (
+                    directory.name if directory.parent == state.directory else node.hydra.sweep.subdir
+                )
+            in_hydra(launcher, node, functools.partial(state.run, each.job, directory, own), "hydra.sweep")
         except Exception as error:
             if not state.progress.rows or state.progress.rows[-1].name != directory.name:
                 state.failed(directory, own, error)
@@ -288,7 +305,11 @@ def in_hydra(launcher: Any, node: DictConfig, call: Callable[[], Any], key: str)
 
     subdir = "hydra.sweep.subdir" if key == "hydra.sweep" else None
     run_job(
-        hydra_context=launcher.hydra_context, task_function=task, config=node, job_dir_key=f"{key}.dir", job_subdir_key=subdir
+        hydra_context=launcher.hydra_context,
+        task_function=task,
+        config=node,
+        job_dir_key=f"{key}.dir",
+        job_subdir_key=subdir,
     )
     if isinstance(outcome[0], Exception):
         raise outcome[0]

@@ -1,0 +1,166 @@
+"""Measure and draw finished jobs again, from the files on disk: no model is loaded, no rollout is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers import records
+from strands_diffusers.config import compose
+from strands_diffusers.errors import ReportError, StrandsDiffusersError, one_line
+from strands_diffusers.observations.rollouts import read_rollouts
+from strands_diffusers.plugin import guard
+from strands_diffusers.plugin.base import Metric, Visualizer
+from strands_diffusers.plugin.choices import prepare
+from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.records import Record
+from strands_diffusers.results import OUTPUT_TYPES
+from strands_diffusers.runner import folders, outputs, provenance
+from strands_diffusers.runner.job import chosen
+
+Options = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""`{"metric": {name: options}, "visualizer": {name: options}}`."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """What was done with one finished job."""
+
+    record: Record
+    status: str
+    """`done`, `skipped` (it had all of it already) or `failed`."""
+
+    error: str = ""
+
+
+def measure(
+    directories: Sequence[Path | str], *overrides: str, workers: int | None = None, anew: bool = False
+) -> list[Again]:
+    """Measure finished jobs again: a job's folder, a sweep's, or several.
+
+    `overrides` choose metrics and their options as on the command line (`metric=[video]`); without any, every job's own.
+    A metric that a job has, with equal options and without a problem, is left as it is unless `anew`. `workers`: jobs
+    measured side by side in processes; None: one per core.
+
+    Raises: `ConfigError` for wrong overrides; `ReportError` for a folder without a finished job.
+    """
+    return list(each(directories, "metric", overrides, workers, anew))
+
+
+def redraw(
+    directories: Sequence[Path | str], *overrides: str, workers: int | None = None, anew: bool = True
+) -> list[Again]:
+    """Draw finished jobs again; as `measure`, with `visualizer=[...]`. Drawn anew unless `anew=False`."""
+    return list(each(directories, "visualizer", overrides, workers, anew))
+
+
+def each(
+    directories: Sequence[Path | str],
+    group: str,
+    overrides: Sequence[str],
+    workers: int | None = None,
+    anew: bool = False,
+) -> Iterator[Again]:
+    """The work of `measure` and `redraw`, a job at a time as each ends."""
+    prepare()
+    options = _options(group, overrides)
+    jobs = [record.directory for directory in directories for record in _finished(Path(directory).expanduser())]
+    count = min(len(jobs), workers or os.cpu_count() or 1)
+    work = [(path, group, options, anew) for path in jobs]
+    if count < 2:
+        yield from map(_one, work)
+        return
+    with ProcessPoolExecutor(count, initializer=prepare) as pool:
+        yield from pool.map(_one, work)
+
+
+def complete(
+    record: Record,
+    metrics: Sequence[Metric],
+    visualizers: Sequence[Visualizer],
+    options: Options,
+    limit_s: float | None,
+) -> Record:
+    """Measure and draw a finished job; return its new record, which is on disk and keeps its history.
+
+    Raises: `ObservationError` where files of the job are gone or were changed.
+    """
+    needed = {t for item in (*metrics, *visualizers) for t in item.output_types}
+    rollouts = read_rollouts(record, OUTPUT_TYPES if "rollout" in needed else needed)
+    with folders.claimed(record.directory), records.staging(record.directory) as private:
+        made = outputs.produce(rollouts, private, record.directory, (), visualizers, metrics, limit_s, observed=False)
+        drawn = {str(a.path.relative_to(record.directory)) for a in made.artifacts}
+        entries = [entry for entry in record.artifacts if entry.path not in drawn]
+        entries += [records.file_entry(a, record.directory) for a in made.artifacts]
+        samples = [
+            replace(s, metrics={**{k: v for k, v in s.metrics.items() if k not in options.get("metric", {})}, **values})
+            for s, values in zip(record.samples, made.metrics, strict=True)
+        ]
+        again = {f"{kind} {name}" for kind in ("metric", "visualizer") for name in options.get(kind, {})}
+        problems = [problem for problem in record.problems if problem.what not in again]
+        config = {**record.config}
+        for group, chosen_options in options.items():
+            config[group] = {**(config.get(group) or {}), **chosen_options}
+        events = [
+            provenance.event(what, **{group: sorted(options[group])})
+            for group, what in (("metric", "measured"), ("visualizer", "drawn"))
+            if options.get(group)
+        ]
+        record = replace(
+            record,
+            samples=tuple(samples),
+            metrics=outputs.mean([s.metrics for s in samples]) if len(samples) > 1 else samples[0].metrics,
+            artifacts=tuple(entries),
+            problems=(*problems, *made.problems),
+            config=config,
+            history=(*record.history, *events),
+        )
+        records.write(record)
+    return record
+
+
+def _options(group: str, overrides: Sequence[str]) -> dict[str, Any] | None:
+    """The options of each chosen metric or visualizer, as plain trees; None where each job keeps its own choice."""
+    if not overrides:
+        return None
+    config = compose.compose(overrides)
+    tree: dict[str, Any] = compose.to_tree(config)[group]
+    return tree
+
+
+def _finished(directory: Path) -> list[Record]:
+    if not directory.is_dir():
+        raise ReportError(f"{directory} is not a folder. Give the folder of a job, of a sweep, or several.")
+    found = [record for record in records.jobs(directory) if record.done]
+    if not found:
+        deeper = sorted({path.parent.parent for path in directory.glob(f"*/*/{records.MANIFEST}")})
+        found = [record for folder in deeper for record in records.jobs(folder) if record.done]
+    if not found:
+        raise ReportError(f"{directory} holds no finished job.")
+    return found
+
+
+def _one(work: tuple[Path, str, dict[str, Any] | None, bool]) -> Again:
+    directory, group, options, anew = work
+    record = records.read(directory)
+    assert record is not None
+    try:
+        wanted = dict((record.config.get(group) or {}) if options is None else options)
+        before = record.config.get(group) or {}
+        failed = {problem.what for problem in record.problems}
+        if not anew:
+            kind = group
+            wanted = {n: o for n, o in wanted.items() if before.get(n) != o or f"{kind} {n}" in failed}
+        if not wanted:
+            return Again(record, "skipped")
+        configs = {name: plugins().find(group, name).Config(**values) for name, values in wanted.items()}
+        objects = chosen(configs, plugins(), group)
+        pair = (objects, []) if group == "metric" else ([], objects)
+        limit = record.config.get("hook_timeout_s", guard.LIMIT_S)
+        return Again(complete(record, *pair, {group: wanted}, limit), "done")
+    except (StrandsDiffusersError, OSError, TypeError) as error:
+        return Again(record, "failed", one_line(error))
