@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from strands_diffusers import records
@@ -141,7 +141,8 @@ class Sweep:
         record = self._known(job)
         if record is not None and not resume.is_generated(job, record):
             return record.directory
-        if record is None and directory.name.isdecimal() and records.read(directory) is not None:
+        there = records.read(directory) if directory.name.isdecimal() else None
+        if record is None and there is not None and (there.done or there.hash not in ("", job.hash)):
             return directory.with_name(str(folders.next_number(directory.parent)))
         return directory
 
@@ -268,7 +269,7 @@ def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Comp
     for each in checked:
         own = tuple(o for o in each.overrides if not o.startswith("hydra"))
         node = composer.node(each.overrides)
-        with open_dict(node):
+        with read_write(node.hydra), open_dict(node.hydra):
             node.hydra.job.id = node.hydra.job.num = each.number
         HydraConfig.instance().set_config(node)  # a job's folder may be named by `${hydra:...}`
         directory = state.place(each.job, Path(str(node.hydra.sweep.dir), str(node.hydra.sweep.subdir)).absolute())
@@ -277,7 +278,7 @@ def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Comp
                 state.run(each.job, directory, own)
                 continue
             folders.check_free(directory, each.job.hash)
-            with open_dict(node):
+            with read_write(node.hydra):
                 node.hydra.sweep.subdir = (
                     directory.name if directory.parent == state.directory else node.hydra.sweep.subdir
                 )
@@ -323,7 +324,7 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     returned = []
     for number, overrides in enumerate(job_overrides, first):
         node = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(overrides))
-        with open_dict(node):
+        with read_write(node.hydra), open_dict(node.hydra):
             node.hydra.job.id = node.hydra.job.num = number
         task = state if callable(state) else launcher.task_function
         done = run_job(

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import SweepError
-from strands_diffusers.runner.manifest import FAILURE, read, record_lost_job
-from strands_diffusers.runner.progress import Failed, SweepProgress
-from strands_diffusers.runner.sweep import StopSweep, objective
+from strands_diffusers.records import FAILURE, read
+from strands_diffusers.runner.lost import record_lost_job
+from strands_diffusers.runner.progress import Row, SweepProgress
 from strands_diffusers_launchers.messages import (
     Backend,
     Ended,
@@ -82,7 +82,7 @@ class Crew:
     def run(self, jobs: Sequence[Job], progress: SweepProgress | None = None) -> list[tuple[Job, Ended]]:
         """Run all jobs and return how each ended, in the order given.
 
-        Raises: `StopSweep` at the first failure where the sweep wants that, once the jobs that run have ended;
+        Raises: `SweepError` at the first failure where the sweep wants that, once the jobs that run have ended;
         `SweepError` where workers cannot start. Interrupted, it ends the workers and lets the exception through.
         """
         batch = _Batch(jobs, progress)
@@ -101,7 +101,7 @@ class Crew:
             self._abort()
             raise
         if batch.stop:
-            raise StopSweep(batch.stop)
+            raise SweepError(batch.stop)
         return [(job, batch.ended[job.number]) for job in jobs]
 
     def close(self) -> None:
@@ -141,6 +141,8 @@ class Crew:
                 self._idle.append(worker)
                 del self._flying[worker]
                 batch.ends(flight.job, message)
+                if message.status == "failed" and flight.started and flight.started.fail_fast:
+                    batch.stop = f"stopped at the first failure (sweep.fail_fast=true): job {flight.job.number}"
             case Gone():
                 del self._flying[worker]
                 self._lose(batch, worker, flight, message)
@@ -160,7 +162,7 @@ class Crew:
             return
         where = f"[{flight.directory / FAILURE}, log {log_file}]"
         line = f"job {job.number} failed at {flight.stage}: {' '.join(job.overrides)}: {reason}  {where}"
-        failed = Failed(flight.directory.name, list(job.overrides), flight.stage, f"SweepError: {reason}")
+        failed = Row(flight.directory.name, "failed", job.overrides, f"SweepError: {reason}", flight.stage)
         batch.is_lost(job, started, Ended("failed", error=f"job {job.number}: {reason}", line=line, failed=failed))
 
     def _patience(self) -> float | None:
@@ -237,11 +239,9 @@ class _Batch:
         """A job is over."""
         self.ended[job.number] = ended
         if self._progress:
-            self._progress.finished(ended.status, ended.line, ended.failed)
+            self._progress.ended(ended.failed or Row(ended.name or str(job.number), ended.status, job.overrides), ended.line)
         elif ended.line:
             log.error(ended.line)
-        if ended.stop:
-            self.stop = ended.error
 
     def is_lost(self, job: Job, started: Started, ended: Ended) -> None:
         """A job's worker died: the job is tried again at the end of the sweep, or has failed."""
@@ -281,4 +281,8 @@ def _tail(path: Path, lines: int = 60) -> str:
 def _objective_of(directory: Path) -> float | None:
     """What a job returned, from its manifest: its worker died after that was written."""
     record = read(directory)
-    return None if record is None else objective(record["config"]["sweep"]["objective"], record["metrics"])
+    name = None if record is None else (record.config.get("sweep") or {}).get("objective")
+    if record is None or not name:
+        return None
+    _, metric, value = name.split(".")
+    return record.metrics.get(metric, {}).get(value)

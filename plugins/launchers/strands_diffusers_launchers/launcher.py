@@ -37,7 +37,7 @@ class CrewLauncher(Launcher):
         self._settings = self.settings_class(**self._parameters)  # type: ignore[arg-type]
         self._context, self._config = hydra_context, config
         # the command's live line; the task function itself is not used: it is bound to this process
-        self._progress = getattr(task_function, "sweep", None)
+        self._progress = getattr(task_function, "progress", None)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs; return Hydra's record of each, in order."""
@@ -77,19 +77,18 @@ class CrewLauncher(Launcher):
     def _is_last(self) -> bool:
         """Whether no further batch of jobs will come: Hydra's own sweeper sends all at once unless told otherwise."""
         sweeper = self._config.hydra.sweeper
-        return str(sweeper._target_).endswith(".BasicSweeper") and sweeper.max_batch_size is None
+        return str(sweeper._target_).endswith(("BasicSweeper", "CheckedSweeper")) and sweeper.max_batch_size is None
 
 
 def _job_return(job: Any, ended: Any) -> JobReturn:
     from strands_diffusers.errors import SweepError
-    from strands_diffusers.runner.sweep import Told
 
     done = ended.status != "failed"
     facts = {**ended.facts}
     for key in ("cfg", "hydra_cfg"):
         if facts.get(key) is not None:
             facts[key] = OmegaConf.create(facts[key])
-    result = Told(overrides=list(job.overrides), **facts)
+    result = JobReturn(overrides=list(job.overrides), **facts)
     result.status = JobStatus.COMPLETED if done else JobStatus.FAILED
     result.return_value = ended.value if done else SweepError(ended.error)
     return result

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from strands_diffusers.runner.progress import Failed
+from strands_diffusers.runner.progress import Row
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Ended:
     line: str | None = None
     """What to say of a failed job, in one line."""
 
-    failed: Failed | None = None
-    """What a failed job has in the sweep's table."""
+    name: str = ""
+    """Name of the job's folder."""
 
-    stop: bool = False
-    """The sweep ends here (`sweep.fail_fast`)."""
+    failed: Row | None = None
+    """What a failed job has in the sweep's table."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     """More fields of Hydra's `JobReturn`, as plain containers."""

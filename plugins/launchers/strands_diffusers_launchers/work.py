@@ -1,6 +1,6 @@
 """Inside a worker: compose a job as Hydra's own launcher does, run it, and say what became of it.
 
-Hydra's task function stays in the parent: it is a closure over the terminal. Workers call `runner.sweep.task` with a
+Hydra's task function stays in the parent: it is a closure over the terminal. Workers call a `runner.sweep.Sweep` with a
 progress of their own, and the parent tells what they send. Nothing of Hydra's own is pickled either (configs and
 singletons hold local classes and closures): a worker registers the same choices again and composes with the same
 search path and overrides.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import functools
 import os
 import pickle
 import sys
@@ -30,8 +29,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from strands_diffusers.errors import one_line
 from strands_diffusers.runner import sweep
-from strands_diffusers.runner.manifest import write_failure
-from strands_diffusers.runner.progress import Failed, SweepProgress
+from strands_diffusers.runner.lost import write_failure
+from strands_diffusers.runner.progress import Row, SweepProgress
 from strands_diffusers_launchers.messages import Ended, Job, Message, Moved, Said, Stage, Started
 
 Say = Callable[[Message], None]
@@ -94,6 +93,7 @@ class Bench:
             places.append(provider, place)
         self._loader = ConfigLoaderImpl(places)
         self._context: HydraContext | None = None
+        self._sweep = sweep.Sweep()
 
     def do(self, job: Job, say: Say) -> Ended:
         """Compose one job and run it to its end, whatever it raises."""
@@ -105,17 +105,15 @@ class Bench:
             sys.stderr.write(f"-- job {job.number}: {' '.join(job.overrides)}\n")
         say(started := _started(config))
         assert self._context is not None
-        relay = _Relay(say, None if started.timeout_s is None else started.timeout_s + 0.9 * self._recipe.grace_s)
+        self._sweep.progress = relay = _Relay(say, None if started.timeout_s is None else started.timeout_s + 0.9 * self._recipe.grace_s)
         try:
             result = run_job(
                 hydra_context=self._context,
-                task_function=functools.partial(sweep.task, sweep=relay),
+                task_function=self._sweep,
                 config=config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
-        except sweep.StopSweep as stop:
-            return Ended("failed", error=str(stop), line=relay.line, failed=relay.failure, stop=True)
         except OSError as error:  # Hydra could not write into the job's folder
             folder = Path(started.directory)
             write_failure(folder, error, "start", job.overrides)
@@ -123,7 +121,7 @@ class Bench:
         finally:
             faulthandler.cancel_dump_traceback_later()
         if result.status is JobStatus.COMPLETED:
-            return Ended(relay.status, value=result.return_value, facts=_facts(result))
+            return Ended(relay.status, value=result.return_value, name=relay.name, facts=_facts(result))
         failed = _failed(job, result._return_value, relay.line)
         return replace(failed, failed=relay.failure or failed.failed, facts=_facts(result))
 
@@ -153,7 +151,7 @@ def _failed(job: Job, error: Exception, line: str | None = None, *, folder: Path
     line = line or f"job {job.number} failed at start: {' '.join(job.overrides)}: {one_line(error)}{where}"
     name = folder.name if folder else str(job.number)
     return Ended(
-        "failed", error=f"job {job.number}: {text}", line=line, failed=Failed(name, list(job.overrides), "start", text)
+        "failed", error=f"job {job.number}: {text}", line=line, failed=Row(name, "failed", job.overrides, text, "start")
     )
 
 
@@ -167,7 +165,8 @@ class _Relay(SweepProgress):
         self._loads: bool | None = None
         self.status = "done"
         self.line: str | None = None
-        self.failure: Failed | None = None
+        self.failure: Row | None = None
+        self.name = ""
 
     def begins(self, directory: Path) -> None:
         self._tell(Moved(str(directory)))
@@ -185,8 +184,9 @@ class _Relay(SweepProgress):
                 faulthandler.dump_traceback_later(self._patience_s, file=2)
         self._tell(stage)
 
-    def finished(self, status: str, line: str | None = None, failed: Failed | None = None) -> None:
-        self.status, self.line, self.failure = status, line, failed
+    def ended(self, row: Row, line: str | None = None) -> None:
+        self.status, self.line, self.name = row.status, line, row.name
+        self.failure = row if row.status == "failed" else None
 
 
 def _facts(result: JobReturn) -> dict[str, Any]:
