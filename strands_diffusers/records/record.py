@@ -191,6 +191,10 @@ class Record:
         return all(path.is_file() and path.stat().st_size == size for path, size in sizes)
 
 
+_ONLY_WHERE_SET = ("error", "stage", "traceback", "log", "samples_action")
+"""Fields that a record on disk leaves out where they are empty."""
+
+
 def write(record: Record) -> Path:
     """Write the record into its folder: `manifest.json` for a done job (a `failure.json` goes), else `failure.json`."""
     value: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
@@ -202,7 +206,7 @@ def write(record: Record) -> Path:
             ]
         elif each.name in ("samples", "problems"):
             content = [dataclasses.asdict(item) for item in content]
-        if each.name != "directory" and (content or each.name in ("status", "metrics", "artifacts", "seed")):
+        if each.name != "directory" and (content or each.name not in _ONLY_WHERE_SET):
             value[each.name] = content
     path = write_json(record.directory / (MANIFEST if record.done else FAILURE), value)
     if record.done:

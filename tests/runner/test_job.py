@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from strands_diffusers import Observation, rollout, rollouts
+from strands_diffusers import Observation, records, rollout, rollouts
 from strands_diffusers.config import compose
 from strands_diffusers.errors import ConfigError, ObservationError, OutputError, RequestError
 from strands_diffusers.pipelines import loader
 from strands_diffusers.plugin import manager
 from strands_diffusers.plugin.base import Serializer, Tracker, Visualizer
 from strands_diffusers.results import Artifact
-from strands_diffusers.runner import job, manifest, provenance
+from strands_diffusers.runner import job, outputs, provenance, run
+from strands_diffusers.runner.lost import write_failure
 
 FAST = ("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "tracker=none")
 BARE = (*FAST, "visualizer=[]", "metric=[]")
@@ -48,7 +49,7 @@ def test_the_folder_holds_what_a_person_can_watch(policy):
     names = {p.name for p in directory.iterdir()}
     assert names == {
         "video.mp4", "action.json", "action_physical.json", "timeseries.png", "trajectory.png", "animation.mp4",
-        "comparison.mp4", "manifest.json",
+        "comparison.mp4", "observation.jpg", "reference.mp4", "manifest.json",
     }  # fmt: skip
 
 
@@ -84,27 +85,27 @@ def test_the_stored_actions_are_the_rollouts_own(policy):
 def test_the_manifest_lists_every_file_with_its_hash_and_the_resolved_config(policy):
     _, directory = policy
 
-    record = manifest.read(directory)
-    assert {e["path"] for e in record["artifacts"]} == {p.name for p in directory.iterdir()} - {"manifest.json"}
-    for entry in record["artifacts"]:
-        content = (directory / entry["path"]).read_bytes()
-        assert entry["bytes"] == len(content)
-        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
-    assert record["config"]["sampler"]["num_inference_steps"] == 2
-    assert record["config"]["condition"]["chunk_size"] == 16
-    assert record["config"]["prompt"] == "Push the T block to the left."
-    assert record["engine"]["requested"] == "auto"
-    assert record["engine"]["effective"] in ("exact", "eager")
-    assert record["guardrail"] == {"requested": False, "effective": False}
-    assert record["versions"]["diffusers"]
-    assert record["metrics"]["video"]["psnr"] > 5
-    assert set(record["seconds"]) >= {"check", "load", "generate", "write", "tracker"}
+    record = records.read(directory)
+    assert {e.path for e in record.artifacts} == {p.name for p in directory.iterdir()} - {"manifest.json"}
+    for entry in record.artifacts:
+        content = (directory / entry.path).read_bytes()
+        assert entry.bytes == len(content)
+        assert entry.sha256 == hashlib.sha256(content).hexdigest()
+    assert record.config["sampler"]["num_inference_steps"] == 2
+    assert record.config["condition"]["chunk_size"] == 16
+    assert record.config["prompt"] == "Push the T block to the left."
+    assert record.engine["requested"] == "auto"
+    assert record.engine["effective"] in ("exact", "eager")
+    assert record.guardrail == {"requested": False, "effective": False}
+    assert record.versions["diffusers"]
+    assert record.metrics["video"]["psnr"] > 5
+    assert set(record.seconds) >= {"check", "load", "generate", "write", "tracker"}
 
 
 def test_a_second_rollout_is_warm(policy, tmp_path):
     rollout(*BARE, output_dir=tmp_path)
 
-    assert manifest.read(tmp_path)["model"]["warm"] is True
+    assert records.read(tmp_path).model["warm"] is True
     assert len(loader.warm_models()) == 1
 
 
@@ -123,7 +124,7 @@ def test_the_other_directions(mode, tmp_path):
     assert (future.action is None) == (mode == "forward_dynamics")
     assert (future.given_action is None) == (mode == "inverse_dynamics")
     assert (tmp_path / "comparison.mp4").is_file()
-    assert ("psnr" in manifest.read(tmp_path)["metrics"].get("video", {})) == (mode == "forward_dynamics")
+    assert ("psnr" in records.read(tmp_path).metrics.get("video", {})) == (mode == "forward_dynamics")
 
 
 def test_an_observation_from_python(tmp_path):
@@ -147,10 +148,12 @@ def test_samples_have_folders_of_their_own_and_seeds_that_count_up(tmp_path):
     futures = rollouts(*BARE, "sampler.num_samples=2", "seed=5", output_dir=tmp_path)
 
     assert [f.seed for f in futures] == [5, 6]
-    assert {p.name for p in tmp_path.iterdir()} == {"sample_00", "sample_01", "manifest.json"}
-    assert {e["path"] for e in manifest.read(tmp_path)["artifacts"]} >= {"sample_00/video.mp4", "sample_01/action.json"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "sample_00", "sample_01", "observation.jpg", "reference.mp4", "manifest.json",
+    }  # fmt: skip
+    assert {e.path for e in records.read(tmp_path).artifacts} >= {"sample_00/video.mp4", "sample_01/action.json"}
     with pytest.raises(ConfigError, match=r"call strands_diffusers\.rollouts"):
-        rollout(*BARE, "sampler.num_samples=2", output_dir=tmp_path)
+        rollout(*BARE, "sampler.num_samples=2", output_dir=tmp_path / "other")
 
 
 def test_several_samples_are_recorded_with_mean_and_spread_and_drawn_together(tmp_path):
@@ -158,22 +161,22 @@ def test_several_samples_are_recorded_with_mean_and_spread_and_drawn_together(tm
         *FAST, "metric=[]", "visualizer=[timeseries]", "output=[action]", "sampler.num_samples=3", output_dir=tmp_path
     )
 
-    record = manifest.read(tmp_path)
-    spread = record["samples_action"]
+    record = records.read(tmp_path)
+    spread = record.samples_action
     actions_NKTD = np.stack([future.action for future in futures]).astype(np.float64)
     assert (spread["samples"], spread["shape"], spread["unit"]) == (3, [1, 16, 2], "model space")
     np.testing.assert_array_equal(spread["mean"], actions_NKTD.mean(axis=0))
     np.testing.assert_array_equal(spread["std"], actions_NKTD.std(axis=0, ddof=1))
     assert np.min(spread["std"]) > 0  # different seeds, different futures
-    [picture] = [entry for entry in record["artifacts"] if entry["type"] == "spread"]
-    assert picture["path"] == "spread.png"
-    assert picture["sha256"] == hashlib.sha256((tmp_path / "spread.png").read_bytes()).hexdigest()
+    [picture] = [entry for entry in record.artifacts if entry.type == "spread"]
+    assert picture.path == "spread.png"
+    assert picture.sha256 == hashlib.sha256((tmp_path / "spread.png").read_bytes()).hexdigest()
 
 
 def test_a_job_of_one_sample_has_no_spread(policy):
     _, directory = policy
 
-    assert "samples_action" not in manifest.read(directory)
+    assert not records.read(directory).samples_action
     assert not (directory / "spread.png").exists()
 
 
@@ -249,7 +252,8 @@ def extra(monkeypatch):
         manager.Registration("register_visualizers", "visualizer", "together", "test", Together),
         manager.Registration("register_trackers", "tracker", "exploding", "test", Exploding),
     ]
-    monkeypatch.setattr(job, "plugins", lambda: index)
+    for module in (job, outputs):
+        monkeypatch.setattr(module, "plugins", lambda: index)
     Exploding.calls.clear()
     return index
 
@@ -264,40 +268,42 @@ def test_a_failed_job_leaves_its_reason_and_no_manifest_and_no_half_file(extra, 
     config = configured(output={"refusing": Refusing.Config()}, tracker=Exploding.Config())
 
     with pytest.raises(OutputError, match="the pencil broke"):
-        job.run_job(job.check(config), tmp_path)
+        run.run_job(job.check(config), tmp_path)
 
-    assert {p.name for p in tmp_path.iterdir()} == {"failure.json"}
-    failure = manifest.read_failure(tmp_path)
-    assert failure["error"] == "OutputError: the pencil broke"
-    assert failure["stage"] == "write"
-    assert "Traceback" in failure["traceback"]
+    assert {p.name for p in tmp_path.iterdir()} == {"failure.json", "observation.jpg", "reference.mp4"}
+    failure = records.read(tmp_path)
+    assert (failure.status, failure.error) == ("failed", "OutputError: the pencil broke")
+    assert failure.stage == "record"
+    assert "Traceback" in failure.traceback
     assert Exploding.calls == ["start", ("failed", "OutputError: the pencil broke")]
 
 
 def test_a_visualizer_of_a_plugin_draws_all_samples_together_and_once(extra, tmp_path):
     together = {"visualizer": {"together": Together.Config()}, "tracker": Exploding.Config()}
 
-    result = job.run_job(job.check(configured("sampler.num_samples=2", "seed=8", **together)), tmp_path / "two")
+    result = run.run_job(job.check(configured("sampler.num_samples=2", "seed=8", **together)), tmp_path / "two")
     assert (tmp_path / "two/seeds.txt").read_text() == "8 9"
-    assert [e["path"] for e in result.manifest["artifacts"] if e["type"] == "together"] == ["seeds.txt"]
+    assert [e.path for e in result.record.artifacts if e.type == "together"] == ["seeds.txt"]
 
-    result = job.run_job(job.check(configured(**together)), tmp_path / "one")
+    result = run.run_job(job.check(configured(**together)), tmp_path / "one")
     assert not (tmp_path / "one/seeds.txt").exists()
 
-    with pytest.raises(OutputError, match=r"cannot write the rollout: No space left on device\. Free some space"):
-        job.run_job(job.check(configured("sampler.num_samples=3", **together)), tmp_path / "three")
-    assert {p.name for p in (tmp_path / "three").iterdir()} == {"failure.json"}
+    result = run.run_job(job.check(configured("sampler.num_samples=3", **together)), tmp_path / "three")
+    assert result.record.status == "done"
+    assert [str(problem) for problem in result.record.problems] == [
+        "visualizer together: OSError: [Errno 28] No space left on device"
+    ]
 
 
 def test_a_tracker_that_raises_loses_no_rollout(extra, tmp_path):
-    result = job.run_job(job.check(configured(tracker=Exploding.Config())), tmp_path)
+    result = run.run_job(job.check(configured(tracker=Exploding.Config())), tmp_path)
 
-    assert manifest.read(tmp_path)["status"] == "done"
+    assert records.read(tmp_path).done
     assert any("server gone" in note for note in result.notes)
 
 
 def test_a_good_run_removes_the_failure_of_an_earlier_one(tmp_path):
-    manifest.write_failure(tmp_path, RuntimeError("earlier"), "generate")
+    write_failure(tmp_path, RuntimeError("earlier"), "generate")
 
     rollout(*BARE, output_dir=tmp_path)
 
@@ -333,10 +339,11 @@ def test_the_hash_follows_what_changes_the_result_and_nothing_else(tmp_path):
     base = hash_of()
 
     assert base == hash_of("output_dir=elsewhere", "sweep.retries=3", "tracker=wandb")
+    assert base == hash_of("output=[action]") == hash_of("metric=[video]") == hash_of("visualizer=[timeseries]")
     assert base == hash_of("prompt=Push the T block to the left.")
     different = [
         hash_of("seed=1"), hash_of("prompt=Push the T block up."), hash_of("observation=sample:push_up"),
-        hash_of("sampler.flow_shift=3"), hash_of("engine=eager"), hash_of("condition=inverse_dynamics"), hash_of("output=[action]"),
+        hash_of("sampler.flow_shift=3"), hash_of("engine=eager"), hash_of("condition=inverse_dynamics"), hash_of("sampler.num_samples=2"),
     ]  # fmt: skip
     assert len({base, *different}) == len(different) + 1
 
@@ -363,6 +370,6 @@ def test_errors_of_requests_are_request_errors():
 
 
 def test_plain_json_has_no_nan(tmp_path):
-    manifest.write_json(tmp_path / "x.json", {"a": np.float32("nan"), "b": np.arange(2), "c": Path("x")})
+    records.write_json(tmp_path / "x.json", {"a": np.float32("nan"), "b": np.arange(2), "c": Path("x")})
 
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [0, 1], "c": "x"}

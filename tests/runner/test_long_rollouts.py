@@ -8,6 +8,8 @@ import pytest
 from strands_diffusers.config import compose
 from strands_diffusers.errors import OutputError
 from strands_diffusers.runner import job, sweep
+from strands_diffusers.runner.control import Control
+from strands_diffusers.runner.run import run_job
 
 LONG = (
     "condition.num_chunks=3",
@@ -31,7 +33,7 @@ def run(overrides, directory, stop_before=None):
                 raise KeyboardInterrupt
 
     checked = job.check(compose.compose(overrides))
-    return job.run_job(checked, directory, progress=progress), len(begun)
+    return run_job(checked, directory, control=Control(progress)), len(begun)
 
 
 @pytest.mark.parametrize("overrides", [(*LONG, "visualizer=[]"), SAMPLES], ids=["one sample", "two samples"])
@@ -50,7 +52,7 @@ def test_an_interrupted_rollout_goes_on_and_ends_as_an_uninterrupted_one(tmp_pat
         np.testing.assert_array_equal(one.video, other.video)
         np.testing.assert_array_equal(one.action, other.action)
         assert one.details["seams_psnr_db"] == other.details["seams_psnr_db"]
-    assert rest.manifest["hash"] == whole.manifest["hash"]
+    assert rest.record.hash == whole.record.hash
     assert "2 of 3 chunks were finished before" in rest.notes
     assert not list((tmp_path / "cut").glob(".chunks-*"))
     assert not (tmp_path / "cut" / "failure.json").exists()

@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from strands_diffusers.runner.progress import Failed, SweepProgress
+from strands_diffusers.runner.progress import Row, SweepProgress
 
 
 class Terminal(io.StringIO):
@@ -25,9 +25,9 @@ def a_sweep(stream) -> SweepProgress:
         progress.begins(Path(str(number)))
         progress.stage("denoise", 1, 2)
         if number == 1:
-            progress.finished("failed", "job 1 failed", Failed("1", ["seed=1"], "write", "OutputError: no"))
+            progress.ended(Row("1", "failed", ("seed=1",), "OutputError: no", "write"), "job 1 failed")
         else:
-            progress.finished("done")
+            progress.ended(Row(str(number), "done"))
     return progress
 
 
@@ -40,7 +40,7 @@ def test_the_live_line_never_shares_its_place_with_another():
     assert lines == ["[HYDRA] #0", "[HYDRA] #1", "job 1 failed", "[HYDRA] #2"]
     assert last.startswith("3/3 jobs: 2 done, 1 failed, ")
     assert end == ""
-    assert [job.number for job in progress.failed] == ["1"]
+    assert [row.name for row in progress.rows if row.status == "failed"] == ["1"]
 
 
 def test_an_interrupted_sweep_leaves_the_line_free():

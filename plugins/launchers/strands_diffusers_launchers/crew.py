@@ -239,7 +239,9 @@ class _Batch:
         """A job is over."""
         self.ended[job.number] = ended
         if self._progress:
-            self._progress.ended(ended.failed or Row(ended.name or str(job.number), ended.status, job.overrides), ended.line)
+            self._progress.ended(
+                ended.failed or Row(ended.name or str(job.number), ended.status, job.overrides), ended.line
+            )
         elif ended.line:
             log.error(ended.line)
 

@@ -105,7 +105,9 @@ class Bench:
             sys.stderr.write(f"-- job {job.number}: {' '.join(job.overrides)}\n")
         say(started := _started(config))
         assert self._context is not None
-        self._sweep.progress = relay = _Relay(say, None if started.timeout_s is None else started.timeout_s + 0.9 * self._recipe.grace_s)
+        self._sweep.progress = relay = _Relay(
+            say, None if started.timeout_s is None else started.timeout_s + 0.9 * self._recipe.grace_s
+        )
         try:
             result = run_job(
                 hydra_context=self._context,
