@@ -8,3 +8,9 @@ BARE = (
     "metric=[]",
     "output=[action]",
 )
+
+
+def bare(*overrides: str) -> list[str]:
+    """`BARE` and these overrides, which take the place of its own."""
+    given = {override.partition("=")[0] for override in overrides}
+    return [*(o for o in BARE if o.partition("=")[0] not in given), *overrides]

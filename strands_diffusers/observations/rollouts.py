@@ -103,7 +103,7 @@ def _action(record: Record, sample: SampleRecord, files: Sequence[FileEntry]) ->
     if entry is None:
         return None
     shape = (sample.arrays.get("action") or entry.details).get("shape")
-    return read_actions(checked_file(record, entry)).reshape(tuple(shape))
+    return read_actions(checked_file(record, entry)).reshape(tuple(shape or ()))
 
 
 def _chunks(record: Record, rows: Sequence[Any] | None) -> np.ndarray | None:

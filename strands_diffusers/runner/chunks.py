@@ -12,13 +12,14 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-import numpy as np
-
 from strands_diffusers.errors import OutputError
-from strands_diffusers.pipelines.engine import Sample
+from strands_diffusers.lazy import np
+
+if TYPE_CHECKING:
+    from strands_diffusers.pipelines.engine import Sample
 
 PREFIX = ".chunks-"
 
@@ -34,6 +35,8 @@ class FinishedChunks:
 
     def read(self, chunk: int, wanted: frozenset[str]) -> tuple[list[Sample], dict[str, Any]] | None:
         """The samples of chunk `chunk` and the facts of the engine that drew them; None where they are not whole."""
+        from strands_diffusers.pipelines.engine import Sample
+
         try:
             with self._path(chunk).open("rb") as stream, np.load(stream) as stored:
                 facts = json.loads(str(stored["facts"]))

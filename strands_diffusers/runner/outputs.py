@@ -109,7 +109,9 @@ def produce(
             try:
                 found.artifacts += future.result()
             except Exception as error:  # noqa: BLE001 - the others' files are kept
-                found.failure = found.failure or _refused(what, error)
+                found.failure = found.failure or _refused(what, error, files, directory)
+        if found.failure:
+            _keep_only(files, found.artifacts)
         _publish(files, directory, found)
         found.artifacts[:0] = [a for _, artifacts in found.results(together) for a in artifacts]
         found.artifacts += [a for _, artifacts in found.results(drawn) for a in artifacts]
@@ -142,8 +144,16 @@ def _place(folder: Path, rollout: Rollout | None = None) -> Path:
     return place
 
 
-def _refused(what: str, error: Exception) -> Exception:
-    """Why a file was not written, as an error of the job."""
+def _keep_only(folder: Path, artifacts: Sequence[Artifact]) -> None:
+    """Take away what a serializer that failed left half-written."""
+    listed = {artifact.path for artifact in artifacts}
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in listed:
+            path.unlink()
+
+
+def _refused(what: str, error: Exception, made: Path, directory: Path) -> Exception:
+    """Why a file was not written, as an error of the job; a file in `made` is named by the place where it would have been."""
     cause = error.__cause__ if isinstance(error, guard.PluginFault) else error
     refused: Exception
     if isinstance(cause, OSError):
@@ -154,6 +164,8 @@ def _refused(what: str, error: Exception) -> Exception:
         refused = error if not isinstance(error, guard.PluginFault) else OutputError(f"{what}: {error.error}")
     else:
         refused = OutputError(f"{what}: {type(error).__name__}: {one_line(error)}")
+    if str(made) in str(refused):
+        refused = type(refused)(str(refused).replace(str(made), str(directory)))
     refused.__cause__ = error
     return refused
 

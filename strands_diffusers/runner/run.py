@@ -101,7 +101,6 @@ class _Run:
             made = self._write(rollouts)
             with clock("record"):
                 self.record = self._finished(rollouts, made)
-                _raise(made.failure)
                 records.write(self.record)
                 self.kept.clear()
         except BaseException as error:
@@ -151,7 +150,10 @@ class _Run:
                 job.metrics,
                 job.config.hook_timeout_s,
             )
-        self.problems += made.problems
+            self.problems += made.problems
+            if made.failure:
+                self.record = self._finished(rollouts, made)
+                raise made.failure
         return made
 
     def _finished(self, rollouts: Sequence[Rollout], made: Outputs) -> Record:
@@ -197,11 +199,6 @@ class _Run:
         except (OSError, StrandsDiffusersError):
             log.debug("no record of the failure could be written to %s", self.directory)
         self.problems += lifecycle.call("on_job_end", record=self.record)
-
-
-def _raise(failure: Exception | None) -> None:
-    if failure is not None:
-        raise failure
 
 
 def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str], overrides: Sequence[str]) -> RunInfo:

@@ -143,7 +143,10 @@ class Sweep:
             return record.directory
         there = records.read(directory) if directory.name.isdecimal() else None
         if record is None and there is not None and (there.done or there.hash not in ("", job.hash)):
-            return directory.with_name(str(folders.next_number(directory.parent)))
+            free = directory.with_name(str(folders.next_number(directory.parent)))
+            if self._before and (difference := resume.why_not(job.identity, self._before)):
+                self.progress.say(f"job {free.name} runs: it differs from the nearest finished one in {difference}")
+            return free
         return directory
 
     def failed(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bare import BARE
+from bare import bare
 from plugin_site import install
 
 from strands_diffusers.cli import main
@@ -29,7 +29,7 @@ def command(tmp_path, monkeypatch, capfd):
 
 
 def test_a_rollout_ends_with_a_table_of_what_was_written(command, tmp_path):
-    status, _, err = command(*BARE, "output_dir=here")
+    status, _, err = command(*bare("output_dir=here"))
 
     assert status == 0
     assert "action.json" in err
@@ -38,7 +38,7 @@ def test_a_rollout_ends_with_a_table_of_what_was_written(command, tmp_path):
 
 
 def test_without_output_dir_results_go_to_the_dated_folder(command, tmp_path):
-    assert command(*BARE)[0] == 0
+    assert command(*bare())[0] == 0
     assert len(list(tmp_path.glob("outputs/*/*/manifest.json"))) == 1
 
 
@@ -61,7 +61,7 @@ WRONG = {
 
 @pytest.mark.parametrize("override", WRONG)
 def test_a_wrong_request_is_one_line_exit_status_2_and_leaves_nothing(command, tmp_path, override):
-    status, out, err = command(*BARE, override)
+    status, out, err = command(*bare(override))
 
     assert status == 2
     assert WRONG[override] in err
@@ -74,7 +74,7 @@ def test_a_wrong_request_is_one_line_exit_status_2_and_leaves_nothing(command, t
 def test_a_folder_that_cannot_be_written_to_is_one_line(command, tmp_path):
     (tmp_path / "file").write_text("not a folder")
 
-    status, _, err = command(*BARE, "output_dir=file/below")
+    status, _, err = command(*bare("output_dir=file/below"))
 
     assert status == 2
     assert len(err.strip().splitlines()) == 1, err
@@ -85,7 +85,7 @@ def test_a_sweep_with_one_wrong_job_is_refused_before_the_first_load(command, tm
     loader.clear()
     monkeypatch.setattr(loader, "_load", lambda *a: pytest.fail("loaded"))
 
-    status, _, err = command("-m", *BARE, "seed=0,1,2", "observation=sample:push_left,missing.mp4")
+    status, _, err = command("-m", *bare("seed=0,1,2", "observation=sample:push_left,missing.mp4"))
 
     assert status == 2
     assert "job 1 of 6" in err
@@ -95,7 +95,7 @@ def test_a_sweep_with_one_wrong_job_is_refused_before_the_first_load(command, tm
 
 def test_a_sweep_goes_on_after_a_failed_job_and_ends_with_status_1(command, tmp_path):
     # a plugin that fails for one seed at run time, found through its entry point like any other
-    status, _, err = run_with_plugin(tmp_path, "-m", *BARE, "output=[sometimes]", "seed=0,1,2,3", "output_dir=sweep")
+    status, _, err = run_with_plugin(tmp_path, "-m", *bare("output=[sometimes]", "seed=0,1,2,3", "output_dir=sweep"))
 
     assert status == 1
     folders = {p.name: p for p in (tmp_path / "sweep").iterdir() if p.is_dir()}

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from bare import BARE
+from bare import BARE, bare
 from PIL import Image
 
 from strands_diffusers import Observation, rollout
@@ -46,7 +46,7 @@ def test_a_sweep_warns_of_the_job_that_it_concerns_and_its_page_says_so(kitchen,
     out = tmp_path / "sweep"
 
     status, err = command(
-        capfd, "-m", *BARE, f"observation=sample:push_left,{kitchen}", "prompt=push", f"output_dir={out}"
+        capfd, "-m", *bare(f"observation=sample:push_left,{kitchen}", "prompt=push", f"output_dir={out}")
     )
 
     assert status == 0

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from observing import indexes, one_line, request, striped
 
+from strands_diffusers import records
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.observations.resolve import absolute_address, read_observation
 from strands_diffusers.observations.runs import RunSource
@@ -11,7 +12,8 @@ from strands_diffusers.outputs.action import ActionSerializer
 from strands_diffusers.outputs.image import ImageSerializer
 from strands_diffusers.outputs.video import VideoSerializer
 from strands_diffusers.results import ActionSpace, Rollout
-from strands_diffusers.runner import manifest
+from strands_diffusers.runner.lost import write_failure
+from strands_diffusers.runner.run import sample_record
 
 PUSHT = request("policy", 17, 10.0, "pusht")
 
@@ -35,14 +37,9 @@ def finish(directory, *rollouts, serializers=(VideoSerializer, ActionSerializer)
         folder = directory if result.sample is None else directory / f"sample_{result.sample:02d}"
         folder.mkdir(parents=True, exist_ok=True)
         artifacts += [artifact for cls in serializers for artifact in cls().save(result, folder)]
-    entries = [manifest.rollout_entry(result) for result in rollouts]
-    record = {
-        "schema_version": manifest.SCHEMA_VERSION,
-        "rollout": entries[0],
-        "samples": entries if len(entries) > 1 else [],
-        "artifacts": [manifest.artifact_entry(artifact, directory) for artifact in artifacts],
-    }
-    manifest.write_json(directory / manifest.MANIFEST, record)
+    samples = tuple(sample_record(result, {}) for result in rollouts)
+    files = tuple(records.file_entry(artifact, directory) for artifact in artifacts)
+    records.write(records.Record(directory, hash="a" * 16, samples=samples, artifacts=files))
     return directory
 
 
@@ -128,7 +125,7 @@ def test_folders_that_are_no_finished_run_say_why(tmp_path):
     for index in (0, 1):
         finish(tmp_path / "sweep" / str(index), rollout())
     failed = tmp_path / "failed"
-    manifest.write_failure(failed, RuntimeError("CUDA out of\nmemory"), "denoise")
+    write_failure(failed, RuntimeError("CUDA out of\nmemory"), "denoise")
     damaged = finish(tmp_path / "damaged", rollout())
     (damaged / "manifest.json").write_text('{"artifacts": [')
     foreign = finish(tmp_path / "foreign", rollout())
@@ -138,7 +135,7 @@ def test_folders_that_are_no_finished_run_say_why(tmp_path):
         "empty": "holds no manifest.json",
         "sweep": r"inside it are 0, 1\. Type run:.*sweep/0\.",
         "failed": "failed and left no rollout: RuntimeError: CUDA out of memory",
-        "damaged": "its manifest.json is damaged",
+        "damaged": "manifest.json cannot be read",
         "foreign": "lists no artifacts",
         "damaged/video.mp4": "is a file",
     }.items():
@@ -152,10 +149,10 @@ def test_files_that_changed_or_vanished_since_are_refused(tmp_path):
     film = (directory / "video.mp4").read_bytes()
 
     (directory / "video.mp4").write_bytes(film + b"\0")
-    with pytest.raises(ObservationError, match="has changed since the run finished"):
+    with pytest.raises(ObservationError, match="has changed since the job finished"):
         read(directory)
     (directory / "video.mp4").unlink()
-    with pytest.raises(ObservationError, match="is gone since the run finished"):
+    with pytest.raises(ObservationError, match="is gone since the job finished"):
         read(directory)
 
 
@@ -168,7 +165,7 @@ def test_a_manifest_cannot_point_outside_its_folder(tmp_path):
             entry["path"] = "../video.mp4"
     (directory / "manifest.json").write_text(json.dumps(record))
 
-    with pytest.raises(ObservationError, match="outside the run's folder"):
+    with pytest.raises(ObservationError, match="outside of the job's folder"):
         read(directory)
 
 

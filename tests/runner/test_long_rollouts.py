@@ -7,7 +7,7 @@ import pytest
 
 from strands_diffusers.config import compose
 from strands_diffusers.errors import OutputError
-from strands_diffusers.runner import job, sweep
+from strands_diffusers.runner import chunks, job, sweep
 from strands_diffusers.runner.control import Control
 from strands_diffusers.runner.run import run_job
 
@@ -27,7 +27,7 @@ def run(overrides, directory, stop_before=None):
     begun = []
 
     def progress(what, done, total):
-        if what == "denoise" and done == total:
+        if what == "denoise" and done:
             begun.append(what)
             if len(begun) == stop_before:
                 raise KeyboardInterrupt
@@ -85,7 +85,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(chunks.np, "savez", full)
 
     with pytest.raises(OutputError, match=r"cannot keep chunk 0 .*No space left on device\. Free some space"):
         run((*LONG, "visualizer=[]"), tmp_path)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bare import BARE
+from bare import bare
 from plugin_site import install
 
 from strands_diffusers import records
@@ -23,7 +23,7 @@ def command(tmp_path, monkeypatch, capfd):
 
     def run(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as caught:
-            main(["-m", *BARE, *arguments])
+            main(["-m", *bare(*arguments)])
         return int(caught.value.code or 0), capfd.readouterr().err
 
     return run
@@ -63,7 +63,7 @@ def test_a_changed_job_runs_beside_the_old_one_and_says_in_what_it_differs(comma
     names = complete(sweep)
     assert names == ["0", "1"]
     assert hashes(sweep)["0/action.json"] == before["0/action.json"]
-    assert "sampler.flow_shift 1.0 -> 4.0" in err
+    assert "sampler.flow_shift 1 -> 4" in err
 
 
 def test_a_job_whose_file_is_gone_runs_again(command, tmp_path):
@@ -105,26 +105,27 @@ def test_a_time_limit_ends_a_job_with_its_stage(command, tmp_path):
     assert "exceeded" in records.read(tmp_path / "sweep" / "0").error
 
 
-def test_a_folder_that_cannot_be_written_to_stops_the_sweep_with_what_was_done(command, tmp_path):
+def test_a_job_whose_folder_is_taken_fails_alone_and_resumes(command, tmp_path):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "1").write_text("not a folder")
 
     status, err = command("seed=0,1,2", "output_dir=sweep")
 
     assert status == 1
-    assert "the sweep stopped, the next job's folder cannot be written to: File exists" in err
-    assert "sweep: 1 done, 2 not begun" in err
-    assert "the same command with resume=sweep" in err
+    assert "job 1 failed at check" in err
+    assert "sweep/1 is a file" in err
+    assert (tmp_path / "sweep" / "1").read_text() == "not a folder"
+    assert complete(tmp_path / "sweep") == ["0", "2"]
 
     (tmp_path / "sweep" / "1").unlink()
     status, err = command("seed=0,1,2", "resume=sweep")
     assert status == 0
-    assert "sweep: 2 done, 1 skipped" in err
+    assert "sweep: 1 done, 2 skipped" in err
 
 
 def start(tmp_path: Path, *arguments: str, **env: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "strands_diffusers", "-m", *BARE, *arguments],
+        [sys.executable, "-m", "strands_diffusers", "-m", *bare(*arguments)],
         cwd=tmp_path, env={**install(tmp_path), **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

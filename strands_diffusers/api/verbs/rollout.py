@@ -24,38 +24,36 @@ def rollout(request: Request) -> Reply:
     if not request.access.is_open:
         _check(request, overrides)
     from strands_diffusers.config import compose
-    from strands_diffusers.runner import job, sweep
+    from strands_diffusers.runner import job, run, sweep
 
     sweep.prepare()
     config = compose.compose(overrides)
     directory = (
         Path(config.output_dir).absolute() if config.output_dir else artifacts_folder() / f"rollout_{files.stamp()}"
     )
-    result = job.run_job(job.check(config), request.access.writable(directory, "output_dir"), overrides=overrides)
-    record = result.manifest
-    paths = [str(result.directory / entry["path"]) for entry in record["artifacts"]]
+    result = run.run_job(job.check(config), request.access.writable(directory, "output_dir"), overrides=overrides)
+    record = result.record
+    paths = [str(record.directory / entry.path) for entry in record.artifacts]
     data: dict[str, Any] = {
-        "directory": str(result.directory),
-        "mode": record["rollout"]["mode"],
-        "domain": record["rollout"]["domain"],
-        "seed": record["seed"],
-        "engine": record["engine"],
-        "metrics": record["metrics"],
-        "seconds": record["seconds"],
+        "directory": str(record.directory),
+        "mode": record.mode,
+        "domain": record.samples[0].domain,
+        "seed": record.seed,
+        "engine": record.engine,
+        "metrics": record.metrics,
+        "seconds": record.seconds,
     }
     for kind in ("video", "sound", "action", "image"):
         value = getattr(result.rollouts[0], kind)
         if value is not None:
             writer = Writer(save=False, fps=result.rollouts[0].fps, sampling_rate=result.rollouts[0].sampling_rate)
             entry = writer.media(Content(kind, value))[0]
-            first = next(
-                (path for path, each in zip(paths, record["artifacts"], strict=True) if each["type"] == kind), None
-            )
+            first = next((path for path, each in zip(paths, record.artifacts, strict=True) if each.type == kind), None)
             data[kind] = entry | ({"path": first} if first else {})
     lines = [
-        f"{data['mode']} rollout in {result.directory}",
+        f"{data['mode']} rollout in {record.directory}",
         *(f"  {path}" for path in paths),
-        *(f"warning: {note}" for note in record["notes"]),
+        *(f"warning: {note}" for note in record.notes),
         *result.notes,
         preview(data),
     ]
