@@ -136,7 +136,7 @@ def test_folders_that_are_no_finished_run_say_why(tmp_path):
         "sweep": r"inside it are 0, 1\. Type run:.*sweep/0\.",
         "failed": "failed and left no rollout: RuntimeError: CUDA out of memory",
         "damaged": "manifest.json cannot be read",
-        "foreign": "lists no artifacts",
+        "foreign": "schema version None",
         "damaged/video.mp4": "is a file",
     }.items():
         with pytest.raises(ObservationError, match=words) as error:

@@ -34,7 +34,7 @@ def test_action_sensitivity_of_the_embedded_model(command, tmp_path):
     assert status == 0, err
     [verdict] = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["verdicts"]
     assert verdict["numbers"]["pairs"] == {"seeds": 1, "mirrored": 2}
-    assert verdict["numbers"]["parted_times_seed_noise"]["mirrored"] > 1, "two steps are enough to see where it goes"
+    assert verdict["numbers"]["times_seed_noise"]["mirrored"] > 1, "two steps are enough to see where it goes"
     assert f"action_sensitivity: {verdict['verdict']}" in " ".join(err.split())
     assert "the model" in (tmp_path / "sweep" / "index.html").read_text()
     given, true = (records.read(tmp_path / "sweep" / name).samples[0] for name in "10")
