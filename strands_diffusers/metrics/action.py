@@ -45,10 +45,11 @@ def _measures() -> dict[str, Measure]:
     table = model | _PER_BODY | _PIXELS
     for name, measure in tuple(table.items()):
         table[f"{name}_no_motion"] = replace(
-            measure, meaning=f"`{name}` of standing still: zero motion, grippers held."
+            measure, meaning=f"`{name}` of standing still: zero motion, grippers held.", baseline=True
         )
     for name, measure in model.items():
-        table[f"{name}_mean_action"] = replace(measure, meaning=f"`{name}` of the truth's own mean, the best constant.")
+        meaning = f"`{name}` of the true actions' own mean, the best constant."
+        table[f"{name}_mean_action"] = replace(measure, meaning=meaning, baseline=True)
     for name, measure in _PER_BODY.items():
         for body in BODIES:
             table[f"{name}_{body}"] = replace(measure, meaning=f"`{name}` of the {body.replace('_', ' ')} alone.")

@@ -35,23 +35,23 @@ def psnr(total_squared_error: float, count: int) -> float:
     return float(10.0 * np.log10(_PEAK**2 * count / max(total_squared_error, 1.0)))
 
 
-def ssim(films: Sequence[np.ndarray], truth_FHWC: np.ndarray) -> list[float]:
-    """Return the structural similarity of each film to the true one, -1 to 1: mean over frames, channels and windows.
+def ssim(videos: Sequence[np.ndarray], truth_FHWC: np.ndarray) -> list[float]:
+    """Return the structural similarity of each video to the true one, -1 to 1: mean over frames, channels and windows.
 
     Gaussian window of 11x11 pixels and 1.5 standard deviation, K1 = 0.01, K2 = 0.03, peak 255, population covariance,
     only windows that lie inside the frame: what scikit-image computes with `gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=255, channel_axis=-1`, to 6 digits.
 
-    Shapes: uint8 `[F, H, W, C]`, H and W at least 11; a film `[1, H, W, C]` stands for that frame repeated.
+    Shapes: uint8 `[F, H, W, C]`, H and W at least 11; a video `[1, H, W, C]` stands for that frame repeated.
     Source: Wang, Bovik, Sheikh, Simoncelli 2004, "Image quality assessment: from error visibility to structural
         similarity".
     """
-    stills = {index: _moments(film[0]) for index, film in enumerate(films) if len(film) == 1}
-    totals = np.zeros(len(films))
+    stills = {index: _moments(video[0]) for index, video in enumerate(videos) if len(video) == 1}
+    totals = np.zeros(len(videos))
     for t, frame_HWC in enumerate(truth_FHWC):
         truth = _moments(frame_HWC)
-        for index, film in enumerate(films):
-            totals[index] += _similarity(stills[index] if index in stills else _moments(film[t]), truth)
+        for index, video in enumerate(videos):
+            totals[index] += _similarity(stills[index] if index in stills else _moments(video[t]), truth)
     return [float(total / len(truth_FHWC)) for total in totals]
 
 

@@ -1,4 +1,4 @@
-"""How close the film of a rollout is to what really happened."""
+"""How close the video of a rollout is to the observed one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Rollout
 
 SCORED_MODES = ("policy", "forward_dynamics")
-"""Modes whose film is a prediction. That of inverse dynamics is a round trip of its input: never scored."""
+"""Modes whose video is a prediction. That of inverse dynamics is a round trip of its input: never scored."""
 
 
 MOVING = 16
@@ -23,28 +23,28 @@ MOVING = 16
 
 
 class VideoMetric(Metric):
-    """PSNR and SSIM against the observed future, on all and on moving pixels, beside a still film.
+    """PSNR and SSIM against the observed frames, on all and on moving pixels, beside a still video.
 
-    Frame 0 is left out: the model was given it. The frames that both films have are compared, in 8-bit RGB, at the
+    Frame 0 is left out: the model was given it. The frames that both videos have are compared, in 8-bit RGB, at the
     size of the rollout (the reference went through the pipeline's own frame transform). The baseline repeats the first
     observed frame. Face blurring, where the guardrail did it, counts as error.
 
-    Raises: `OutputError` when the reference has another frame size than the film.
+    Raises: `OutputError` when the reference has another frame size than the video.
     Source: SSIM of Wang et al. 2004; the official examples hold 14 dB PSNR for a pass.
     """
 
     name = "video"
     output_types = ("video",)
     measures: ClassVar[Mapping[str, Measure]] = {
-        "psnr": Measure("dB", "higher", "Peak signal-to-noise ratio of the film, over all frames but the first."),
+        "psnr": Measure("dB", "higher", "Peak signal-to-noise ratio of the video, over all frames but the first."),
         "psnr_repeat_first_frame": Measure(
-            "dB", "higher", "The same for a film that repeats the first observed frame."
+            "dB", "higher", "The same for a video that repeats the first observed frame.", True
         ),
-        "psnr_moving": Measure("dB", "higher", "PSNR on the pixels that moved in the true future alone."),
-        "psnr_moving_repeat_first_frame": Measure("dB", "higher", "The same for the repeated first frame."),
+        "psnr_moving": Measure("dB", "higher", "PSNR on the pixels alone that move in the observed frames."),
+        "psnr_moving_repeat_first_frame": Measure("dB", "higher", "The same for the repeated first frame.", True),
         "ssim": Measure("", "higher", "Structural similarity, 1 for identical frames; mean of the RGB channels."),
-        "ssim_repeat_first_frame": Measure("", "higher", "The same for the repeated first frame."),
-        "moving_share": Measure("", "neither", "Share of pixels that moved in the true future, 0 to 1."),
+        "ssim_repeat_first_frame": Measure("", "higher", "The same for the repeated first frame.", True),
+        "moving_share": Measure("", "neither", "Share of pixels that move in the observed frames, 0 to 1."),
         "frames": Measure("frames", "neither", "How many frames were compared."),
     }
 
@@ -53,7 +53,7 @@ class VideoMetric(Metric):
         """What counts as a moving pixel."""
 
         moving_threshold: int = MOVING
-        """A pixel moved where a colour of the true future is more than this off the first frame [levels, 0-254]."""
+        """A pixel moves where a colour of an observed frame is more than this off the first one [levels, 0-254]."""
 
         def __post_init__(self) -> None:
             if not 0 <= self.moving_threshold <= 254:
@@ -63,35 +63,35 @@ class VideoMetric(Metric):
                 )
 
     def compute(self, rollout: Rollout) -> dict[str, float]:
-        """Return the measures; nothing without a true future, and nothing for a film that is no prediction."""
+        """Return the measures; nothing without observed frames, and nothing for a video that is no prediction."""
         if rollout.mode not in SCORED_MODES or rollout.video is None or rollout.reference_video is None:
             return {}
-        film_FHWC, truth_FHWC = rollout.video, rollout.reference_video
-        if film_FHWC.shape[1:] != truth_FHWC.shape[1:]:
+        video_FHWC, truth_FHWC = rollout.video, rollout.reference_video
+        if video_FHWC.shape[1:] != truth_FHWC.shape[1:]:
             raise OutputError(
-                f"the reference video has frames of {_size(truth_FHWC)}, the rollout of {_size(film_FHWC)}: "
+                f"the reference video has frames of {_size(truth_FHWC)}, the rollout of {_size(video_FHWC)}: "
                 "the reference must go through the pipeline's own frame transform."
             )
-        count = min(len(film_FHWC), len(truth_FHWC)) - 1
+        count = min(len(video_FHWC), len(truth_FHWC)) - 1
         if count < 1:
             return {}
         still_HWC = truth_FHWC[0]
-        film_FHWC, truth_FHWC = film_FHWC[1 : count + 1], truth_FHWC[1 : count + 1]
-        values = self._psnr(film_FHWC, truth_FHWC, still_HWC) | {"frames": float(count)}
+        video_FHWC, truth_FHWC = video_FHWC[1 : count + 1], truth_FHWC[1 : count + 1]
+        values = self._psnr(video_FHWC, truth_FHWC, still_HWC) | {"frames": float(count)}
         if min(still_HWC.shape[:2]) >= similarity.WINDOW:
-            film, still = similarity.ssim([film_FHWC, still_HWC[None]], truth_FHWC)
-            values |= {"ssim": film, "ssim_repeat_first_frame": still}
+            own, still = similarity.ssim([video_FHWC, still_HWC[None]], truth_FHWC)
+            values |= {"ssim": own, "ssim_repeat_first_frame": still}
         return values
 
-    def _psnr(self, film_FHWC: np.ndarray, truth_FHWC: np.ndarray, still_HWC: np.ndarray) -> dict[str, float]:
+    def _psnr(self, video_FHWC: np.ndarray, truth_FHWC: np.ndarray, still_HWC: np.ndarray) -> dict[str, float]:
         threshold = self.config.moving_threshold**2
-        totals = np.zeros(4, dtype=np.int64)  # film and still film, on all and on moving pixels
+        totals = np.zeros(4, dtype=np.int64)  # video and still video, on all and on moving pixels
         moving = 0
-        for film_HWC, truth_HWC in zip(film_FHWC, truth_FHWC, strict=True):
-            film, still = similarity.squared_error(film_HWC, truth_HWC), similarity.squared_error(still_HWC, truth_HWC)
+        for frame_HWC, truth_HWC in zip(video_FHWC, truth_FHWC, strict=True):
+            own, still = similarity.squared_error(frame_HWC, truth_HWC), similarity.squared_error(still_HWC, truth_HWC)
             moved_HW = still.max(axis=0) > threshold
-            film_HW, still_HW = film.sum(axis=0), still.sum(axis=0)
-            totals += film_HW.sum(), still_HW.sum(), film_HW[moved_HW].sum(), still_HW[moved_HW].sum()
+            error_HW, still_HW = own.sum(axis=0), still.sum(axis=0)
+            totals += error_HW.sum(), still_HW.sum(), error_HW[moved_HW].sum(), still_HW[moved_HW].sum()
             moving += int(moved_HW.sum())
         channels = truth_FHWC.shape[-1]
         values = {

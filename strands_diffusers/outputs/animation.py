@@ -1,4 +1,4 @@
-"""The film of a rollout beside its action curves: `animation.mp4`."""
+"""The video of a rollout beside its action curves: `animation.mp4`."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
 
 CRF = 18
-"""Quality of the film: curves stay crisp, and the world video's own quality is `video.mp4`'s part."""
+"""x264's rate factor: curves stay crisp. The rollout's own quality is that of `video.mp4`."""
 
 _LOOK = Look(font=13.0, line=2.4, margin=62.0, header=28.0, gap=12.0, rail=28.0, legends=False)
 _EDGE, _TOP, _FOOT = 24, 92, 40
-"""Margins of the film [px]: around it, above for the title, below for the frame's number and the axis label."""
+"""Margins of the frames [px]: around it, above for the title, below for the frame's number and the axis label."""
 
 _PALE = 0.68
-"""How far the future fades into the panel: 0 not at all, 1 wholly."""
+"""How far steps to come fade into the panel: 0 not at all, 1 wholly."""
 
 _DOT, _RIM = 5.0, 7.0
 """Radii of the dots that ride on the curves, and of their white rims [px]."""
 
 
 class AnimationVisualizer(Visualizer):
-    """Film the world video beside the action curves, with a playhead over them, to `animation.mp4`.
+    """Write the video beside the action curves, with a playhead over them, to `animation.mp4`.
 
     Shapes: video `[F, H, W, 3]`, actions `[K, T, D]` as in `timeseries`. Frame f stands between row f - 1, which led to
         it, and row f, which leads on. What differs from F = K*T + 1 is shown as it is: the shorter one holds its end.
-        Without a video the curves alone are filmed.
-    Units: `rollout.fps` [Hz], the film's own rate.
+        Without a video the curves stand alone.
+    Units: `rollout.fps` [Hz], the rate of the file too.
     Raises: `OutputError` for a wrong shape, NaN or inf, a missing rate, or a file that cannot be written.
     """
 
@@ -45,18 +45,18 @@ class AnimationVisualizer(Visualizer):
     output_types = ("rollout",)
 
     def draw(self, rollout: Rollout, directory: Path) -> list[Artifact]:
-        """Film `animation.mp4`; nothing where the rollout holds no action."""
+        """Write `animation.mp4`; nothing where the rollout holds no action."""
         action_KTD = shown_action(rollout)
         if action_KTD is None:
             return []
         fps = check_rate("fps of the rollout", rollout.fps)
-        stage = Stage.of(rollout, action_KTD)
+        layout = Layout.of(rollout, action_KTD)
         path = directory / "animation.mp4"
-        return [Artifact(path, self.name, write_mp4(path, stage.frames(fps), fps, crf=CRF))]
+        return [Artifact(path, self.name, write_mp4(path, layout.frames(fps), fps, crf=CRF))]
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class Layout:
     """Everything that does not change from frame to frame, drawn once."""
 
     full_HWC: np.ndarray
@@ -68,13 +68,13 @@ class Stage:
     drawn: list[Drawn]
     video_FHWC: np.ndarray | None
     video_box: tuple[int, int, int, int]
-    """Left, top, width and height [px] of the world video."""
+    """Left, top, width and height [px] of the video."""
 
     steps: int
 
     @classmethod
-    def of(cls, rollout: Rollout, action_KTD: np.ndarray) -> Stage:
-        """Lay out and draw the stage for a rollout."""
+    def of(cls, rollout: Rollout, action_KTD: np.ndarray) -> Layout:
+        """Place and draw what does not change."""
         rows = panel_rows(rollout)
         single = all(len(row) == 1 for row in rows)
         video_FHWC = None if rollout.video is None else check_frames("video", rollout.video)
@@ -103,7 +103,7 @@ class Stage:
         return cls(full_HWC, _faded(full_HWC, drawn), drawn, video_FHWC, (_EDGE, top, width, height), steps)
 
     def frames(self, fps: float) -> Iterator[np.ndarray]:
-        """Yield the film's frames, uint8 `[H, W, 3]`."""
+        """Yield the frames, uint8 `[H, W, 3]`."""
         count = max(self.steps + 1, 0 if self.video_FHWC is None else len(self.video_FHWC))
         panels = [_Plot.of(drawn, len(self.full_HWC)) for drawn in self.drawn]
         left, top, width, height = self.video_box
@@ -131,8 +131,8 @@ def _faded(full_HWC: np.ndarray, drawn: list[Drawn]) -> np.ndarray:
     pale_HWC = full_HWC.copy()
     for item in drawn:
         box = _pixels(item, len(full_HWC))
-        part = pale_HWC[box]
-        part[...] = (part * (1 - _PALE) + style.rgb(style.PANEL) * _PALE).astype(np.uint8)
+        patch = pale_HWC[box]
+        patch[...] = (patch * (1 - _PALE) + style.rgb(style.PANEL) * _PALE).astype(np.uint8)
     return pale_HWC
 
 

@@ -1,4 +1,4 @@
-"""The film of what was observed beside what the model made of it: `comparison.mp4`."""
+"""The observed video beside the one that the model made: `comparison.mp4`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CRF = 20
-"""Quality of the film; the rollout's own is `video.mp4`'s part."""
+"""x264's rate factor. The rollout's own quality is that of `video.mp4`."""
 
 FULL_SCALE = 128
 """Mean absolute difference of a pixel's three channels, of 255, that has the brightest colour."""
 
 _EDGE, _GAP, _TOP, _FOOT = 24, 12, 126, 44
-"""Margins of the film [px]: around it, between the panels, above for title and labels, below for the numbers."""
+"""Margins of the frames [px]: around it, between the panels, above for title and labels, below for the numbers."""
 
 
 class ComparisonVisualizer(Visualizer):
-    """Film observed, rollout and their absolute difference side by side to `comparison.mp4`.
+    """Write observed, rollout and their absolute difference side by side to `comparison.mp4`.
 
     Shapes: `rollout.reference_video` `[F', H, W, 3]` (the observation through the pipeline's own frame transform) and
-        `rollout.video` `[F, H, W, 3]`; the film has the frames that both have, and its title says so where F' < F.
+        `rollout.video` `[F, H, W, 3]`; the file has the frames that both have, and its title says so where F' < F.
     Units: the difference is the mean over the channels, 0 to 255, drawn dark to bright over 0 to 128; below it the
         frame's PSNR [dB]. In inverse dynamics the video is a VAE round trip of the input and labelled a reconstruction.
     Raises: `OutputError` for another size, shape or dtype, a missing rate, or a file that cannot be written.
@@ -44,7 +44,7 @@ class ComparisonVisualizer(Visualizer):
     output_types = ("video",)
 
     def draw(self, rollout: Rollout, directory: Path) -> list[Artifact]:
-        """Film `comparison.mp4`; nothing where there is no reference video."""
+        """Write `comparison.mp4`; nothing where there is no reference video."""
         if rollout.video is None or rollout.reference_video is None:
             return []
         video_FHWC = check_frames("video", rollout.video)
@@ -63,15 +63,15 @@ class ComparisonVisualizer(Visualizer):
 def comparison_frames(
     rollout: Rollout, reference_FHWC: np.ndarray, video_FHWC: np.ndarray, fps: float
 ) -> Iterator[np.ndarray]:
-    """Yield the film's frames, uint8 `[H, W, 3]`."""
+    """Yield the frames, uint8 `[H, W, 3]`."""
     count = min(len(reference_FHWC), len(video_FHWC))
     width, height = panel_size(*video_FHWC.shape[1:3])
     lefts = [_EDGE + index * (width + _GAP) for index in range(3)]
-    stage_HWC = style.rendered(comparison_figure(rollout, lefts, width, height, count, len(video_FHWC)))
+    still_HWC = style.rendered(comparison_figure(rollout, lefts, width, height, count, len(video_FHWC)))
     foot = _TOP + height + 12
     for frame in range(count):
         heat_HWC, psnr_db = difference(reference_FHWC[frame], video_FHWC[frame])
-        canvas_HWC = stage_HWC.copy()
+        canvas_HWC = still_HWC.copy()
         pictures = (reference_FHWC[frame], video_FHWC[frame], heat_HWC)
         for left, picture_HWC in zip(lefts, pictures, strict=True):
             canvas_HWC[_TOP : _TOP + height, left : left + width] = style.scaled(picture_HWC, width, height)

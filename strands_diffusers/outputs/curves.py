@@ -1,6 +1,6 @@
 """Draw the curves of an action chunk: the panels of `panels.py` on the canvas of `style.py`.
 
-The `timeseries` picture is this with a title; the `animation` film is this with a playhead over it.
+The `timeseries` picture is this with a title; the `animation` video is this with a playhead over it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHARES = {"translation": 0.9, "rot6d": 1.2, "fingertip": 1.45, "gripper": 0.75}
 """Relative widths of panels that stand side by side, by what their legends need."""
 
 MAX_BARS = 6
-"""More columns than this have no bars of their nominal ranges beside their panel: they could not be told apart."""
+"""More columns than this have no bars of their nominal ranges beside their panel: nobody could tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def draw_curves(
     for row, weight in zip(rows, weights, strict=True):
         shares = [_SHARES.get(panel.kind, 1.0) for panel in row]
         x = left
-        for panel, part in zip(row, shares, strict=True):
-            cell = width * part / sum(shares)
+        for panel, share_of_row in zip(row, shares, strict=True):
+            cell = width * share_of_row / sum(shares)
             x, inner = x + look.margin, cell - look.margin - look.rail
             axes = style.add_axes(figure, x, top + look.header, inner, weight * share)
             _draw_panel(axes, panel, chunk, look, labelled=row is rows[-1])

@@ -51,7 +51,7 @@ def _remove(path: Path) -> None:
 def check_frames(name: str, frames_FHWC: Any) -> np.ndarray:
     """Return `frames_FHWC` where it is uint8 `[F, H, W, 3]` with F, H, W >= 1.
 
-    Raises: `OutputError` otherwise: a film or picture is never guessed to be in another layout or range.
+    Raises: `OutputError` otherwise: a video or picture is never guessed to be in another layout or range.
     """
     if not isinstance(frames_FHWC, np.ndarray) or frames_FHWC.dtype != np.uint8:
         raise OutputError(

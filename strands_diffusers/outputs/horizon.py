@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_CURVES = 8
-"""More could not be told apart."""
+"""Nobody could tell more apart."""
 
 _WIDTH, _HEIGHT = 1600, 720
 _LEFT, _TOP, _RIGHT, _BOTTOM = 110, 116, 470, 90

@@ -1,4 +1,4 @@
-"""The samples of one job side by side: how far the model's answers to one question lie apart. Drawn by `timeseries`.
+"""The samples of one job side by side: how far they lie apart. Drawn by `timeseries`.
 
 S = K*T steps, N samples.
 """

@@ -1,7 +1,7 @@
-"""One look for every picture and film: palette, fonts, figures laid out in pixels.
+"""One look for every picture and video: palette, fonts, figures laid out in pixels.
 
 Figures are built with matplotlib's objects alone (no pyplot, no global state), one per picture, so that several threads
-may draw at once. Positions and sizes are pixels from the top left corner, as in the films beside which they stand.
+may draw at once. Positions and sizes are pixels from the top left corner, as in the videos beside which they stand.
 matplotlib and Pillow are imported inside the functions: this module is part of every plugin's start-up.
 """
 
@@ -223,10 +223,8 @@ def _characters() -> frozenset[int]:
     return frozenset(FT2Font(str(_font_file())).get_charmap())
 
 
-def draw_label(
-    frame_HWC: np.ndarray, x: int, y: int, text: str, size: int, *, colour: str = INK, bold: bool = False
-) -> None:
-    """Write `text` into a film's frame in place, its top left corner at (x, y) [px]; for labels that change."""
+def draw_label(frame_HWC: np.ndarray, x: int, y: int, text: str, size: int) -> None:
+    """Write `text` into a frame in place, its top left corner at (x, y) [px]; for labels that change."""
     from PIL import Image, ImageDraw
 
     font = label_font(size)

@@ -1,4 +1,4 @@
-"""The serializer of films: `video.mp4`."""
+"""The serializer of videos: `video.mp4`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from strands_diffusers.results import Artifact, Rollout
 
 
 class VideoSerializer(Serializer):
-    """Write the world video to `video.mp4`: H.264, yuv420p, at the model's own size and rate, with its sound.
+    """Write the video to `video.mp4`: H.264, yuv420p, at the model's own size and rate, with its sound.
 
-    Shapes: `rollout.video` uint8 `[F, H, W, 3]` RGB. An odd H or W is padded by one, said aloud (`film.write_mp4`).
+    Shapes: `rollout.video` uint8 `[F, H, W, 3]` RGB. An odd H or W is padded by one, with a warning (`video_file.write_mp4`).
     Units: `rollout.fps` [Hz].
-    Sound: where the rollout has sound it becomes an AAC stream of the film; the exact samples are `sound.wav`'s part.
+    Sound: where the rollout has sound it becomes an AAC stream of the file; the exact samples are in `sound.wav`.
     Raises: `OutputError` for another shape or dtype, a missing rate, or a file that cannot be written.
     """
 
@@ -26,7 +26,7 @@ class VideoSerializer(Serializer):
 
     @dataclass
     class Config(SerializerConfig):
-        """How the film is encoded."""
+        """How the video is encoded."""
 
         crf: int = 12
         """x264's constant rate factor, 1 (near lossless, large) to 51 (poor, small)."""
@@ -35,7 +35,7 @@ class VideoSerializer(Serializer):
         """x264's preset, ultrafast to veryslow: slower makes smaller files of the same quality."""
 
         sound: bool = True
-        """Whether the film carries the rollout's sound, where there is one."""
+        """Whether the file carries the rollout's sound, where there is one."""
 
         def __post_init__(self) -> None:
             if not 1 <= self.crf <= 51:

@@ -1,4 +1,4 @@
-"""The one encoder of films: frames in, an H.264 mp4 that plays in a browser out.
+"""The one encoder of video files: frames in, an H.264 mp4 that plays in a browser out.
 
 Through the ffmpeg binary that imageio-ffmpeg ships, as one process fed by a pipe, so that frames may be composed while
 others are encoded. Colours are converted with the BT.601 matrix and tagged so: readers that honour the tag (browsers)
@@ -42,7 +42,7 @@ class Preset(str, Enum):
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """The sound of a film: float32 `[N, C]`, nominally -1 to 1, at `sampling_rate` [Hz]."""
+    """The sound of a video: float32 `[N, C]`, nominally -1 to 1, at `sampling_rate` [Hz]."""
 
     samples_NC: np.ndarray
     sampling_rate: int
@@ -67,19 +67,19 @@ def write_mp4(
 ) -> dict[str, object]:
     """Encode `frames` to `path` (H.264, yuv420p, moov atom first) and return the facts for an `Artifact`.
 
-    Shapes: frames are uint8 `[H, W, 3]` RGB, all of one size, which the film keeps; an array `[F, H, W, 3]` will do.
+    Shapes: frames are uint8 `[H, W, 3]` RGB, all of one size, which the file keeps; an array `[F, H, W, 3]` will do.
         Where H or W is odd, which 4:2:0 cannot hold, the last row or column is repeated once, a warning says so and
-        the facts hold `padded: [rows, columns]`: no world model makes such a size, and a plugin's film is not lost.
+        the facts hold `padded: [rows, columns]`: no world model makes such a size, but a plugin may.
     Units: `fps` [Hz]. `crf` is x264's constant rate factor, 1 (near lossless) to 51.
     Sound: `track` becomes an AAC stream (lossy: `sound.wav` is exact). Neither stream is cut to the other's length.
     Raises: `OutputError` for wrong frames, no frame at all, or a file that cannot be written; nothing of it stays.
     """
-    fps = check_rate("fps of a film", fps)
+    fps = check_rate("fps of a video", fps)
     stream = iter(frames)
     first = next(stream, None)
     if first is None:
         raise OutputError(f"{path.name} has no frames.")
-    height, width = check_frames("a film's frames", first[None]).shape[1:3]
+    height, width = check_frames("a video's frames", first[None]).shape[1:3]
     pad_rows, pad_columns = height % 2, width % 2
     checked = _same_size(itertools.chain([first], stream), (height, width, 3))
     if pad_rows or pad_columns:
@@ -116,18 +116,18 @@ def _same_size(frames: Iterable[np.ndarray], shape: tuple[int, int, int]) -> Ite
     for index, frame in enumerate(frames):
         if frame.shape != shape or frame.dtype != np.uint8:
             raise OutputError(
-                f"frame {index} of a film is {frame.dtype} {frame.shape}; the first one is uint8 {shape}."
+                f"frame {index} of a video is {frame.dtype} {frame.shape}; the first one is uint8 {shape}."
             )
         yield frame
 
 
 @contextmanager
 def _sound_input(track: Track | None, folder: Path) -> Iterator[list[str]]:
-    """Yield ffmpeg's arguments for the sound, kept in a file beside the film meanwhile: ffmpeg has but one stdin."""
+    """Yield ffmpeg's arguments for the sound, kept in a file beside the video meanwhile: ffmpeg has but one stdin."""
     if track is None:
         yield []
         return
-    with tempfile.TemporaryDirectory(prefix=".film-", dir=folder) as name:
+    with tempfile.TemporaryDirectory(prefix=".video-", dir=folder) as name:
         raw = Path(name) / "sound.f32"
         raw.write_bytes(np.ascontiguousarray(track.samples_NC, "<f4").tobytes())
         channels = track.samples_NC.shape[1]
@@ -157,7 +157,7 @@ def _encode(
             for frame in frames:
                 process.stdin.write(np.ascontiguousarray(frame).data)
                 count += 1
-        except BrokenPipeError:  # ffmpeg has gone: its own words say why
+        except BrokenPipeError:  # ffmpeg ended: its own message says why
             pass
         except BaseException:
             process.kill()
@@ -165,16 +165,16 @@ def _encode(
         finally:
             with suppress(BrokenPipeError):
                 process.stdin.close()
-        said = process.stderr.read().decode(errors="replace")
+        log_text = process.stderr.read().decode(errors="replace")
     if process.returncode:
-        raise OutputError(f"cannot write {path}: {_reason(said)}.")
+        raise OutputError(f"cannot write {path}: {_reason(log_text)}.")
     return count
 
 
-def _reason(said: str) -> str:
-    """Ffmpeg's own words, or ours for the reasons that have a remedy."""
+def _reason(log_text: str) -> str:
+    """Ffmpeg's own message, or ours for the reasons that have a remedy."""
     for number in REMEDIED:
-        if os.strerror(number) in said:
+        if os.strerror(number) in log_text:
             return why(OSError(number, ""))
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return f"ffmpeg says: {lines[-1].rstrip('.')}" if lines else "ffmpeg ended without a word"
+    lines = [line.strip() for line in log_text.splitlines() if line.strip()]
+    return f"ffmpeg says: {lines[-1].rstrip('.')}" if lines else "ffmpeg ended and gave no reason"

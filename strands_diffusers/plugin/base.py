@@ -108,6 +108,9 @@ class Measure:
     meaning: str
     """One sentence."""
 
+    baseline: bool = False
+    """Whether it is the score of a trivial answer, which a rollout's own score is compared with: no result itself."""
+
 
 class Metric(_RolloutReader):
     """Measures a rollout, with the trivial baseline beside each score."""

@@ -1,25 +1,34 @@
-"""The numbers of the page: metrics with their directions, and what an evaluation left in `sweep.json`."""
+"""The numbers of the page: metrics with their directions, metrics against what was swept, verdicts, tables, panels."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.plugin.base import Measure
+from strands_diffusers.errors import StrandsDiffusersError, one_line
+from strands_diffusers.evaluation import Row, against, interval
+from strands_diffusers.evaluation.tables import SEED_KEYS
+from strands_diffusers.plugin import guard
+from strands_diffusers.plugin.base import Measure, Panel, Table
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.report.axes import flat, text
-from strands_diffusers.report.entries import address
-from strands_diffusers.report.folder import Job
+from strands_diffusers.records import Axis, Metrics, Record, flat
+from strands_diffusers.report.addresses import address
+from strands_diffusers.report.curves import rounded
+from strands_diffusers.report.sweeps import FOLDER, SWEEP
 
 Json = dict[str, Any]
 
+MAX_VALUES = 24
+"""A key with more values than this is not drawn: its marks could not be told apart."""
 
-def metrics_of(job: Job) -> Mapping[str, Mapping[str, float]]:
-    """What was measured: `{metric: {value name: value}}`."""
-    record = job.manifest or job.row
-    return record.get("metrics") or {}
+PANEL_LIMIT_S = 60.0
+"""How long a plugin's panel may take [s]."""
 
 
-def metric_columns(jobs: Sequence[Job]) -> list[Json]:
+def metric_columns(measured: Iterable[Metrics]) -> list[Json]:
     """Return the measured values in the order in which their metrics declare them.
 
     `of` is the place of the value that a value is a variant of (a baseline, one body): that whose name it begins with.
@@ -27,8 +36,8 @@ def metric_columns(jobs: Sequence[Job]) -> list[Json]:
     any more has no direction: nothing of it is called best.
     """
     found: dict[tuple[str, str], None] = {}
-    for job in jobs:
-        found |= dict.fromkeys((metric, value) for metric, values in metrics_of(job).items() for value in values)
+    for metrics in measured:
+        found |= dict.fromkeys((metric, value) for metric, values in metrics.items() for value in values)
     declared: dict[tuple[str, str], Measure] = {
         (name, value): measure
         for name, metric in plugins().classes("metric").items()
@@ -39,8 +48,7 @@ def metric_columns(jobs: Sequence[Job]) -> list[Json]:
     unknown = Measure("", "neither", "The plugin that measured this is not installed where this page was made.")
     columns = []
     for key in keys:
-        measure = declared.get(key, unknown)
-        of = _main(key, keys)
+        measure, of = declared.get(key, unknown), _main(key, keys)
         columns.append(
             {
                 "metric": key[0],
@@ -49,6 +57,7 @@ def metric_columns(jobs: Sequence[Job]) -> list[Json]:
                 "better": measure.better,
                 "meaning": measure.meaning,
                 "of": of,
+                "baseline": measure.baseline,
                 "main": of is None and (measure.better != "neither" or measure is unknown),
             }
         )
@@ -62,51 +71,168 @@ def _main(key: tuple[str, str], keys: Sequence[tuple[str, str]]) -> int | None:
     return keys.index(min(starts, key=lambda other: len(other[1]))) if starts else None
 
 
-def verdicts(sweep: Mapping[str, Any], notes: list[str]) -> list[Json]:
-    """Return `sweep.json`'s `verdicts`: `[{name, verdict, numbers: {name: value}}]`, one line each for people."""
+def by_key(records: Sequence[Record], axes: Sequence[Axis], columns: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """Return each score against each swept key, `[{axis, metric, over, paired, points}]`.
+
+    `metric` is a place in `columns`; a point is `{at, mean, low, high, n, baselines}` with `at` the place of the key's
+    value. Means are over rollouts that every value of the key has, seeds averaged first; without such rollouts there
+    are no points, and the page draws the single jobs alone. Where nothing but seeds was swept, the axis is None and the
+    one point is over all seeds.
+    """
+    scores = [index for index, column in enumerate(columns) if column["main"] and column["better"] != "neither"]
+    keys = [(place, axis) for place, axis in enumerate(axes) if axis.key not in SEED_KEYS]
+    if not keys and axes:
+        return [chart for index in scores if (chart := _over_seeds(records, columns[index], index))]
+    charts = []
+    for place, axis in keys:
+        if len(axis.values) > MAX_VALUES:
+            continue
+        rows: dict[tuple[str, str], list[Row]] = {}
+        for row in _against(records, axis.key):
+            rows.setdefault((row.metric, row.value), []).append(row)
+        for index in scores:
+            some = rows.get((columns[index]["metric"], columns[index]["value"]), [])
+            points = [_point(axis.values.index(next(iter(row.group.values()))), row) for row in some]
+            charts.append({"axis": place, "metric": index, "over": some[0].over if some else "", "points": points})
+    return charts
+
+
+def _against(records: Sequence[Record], key: str) -> list[Row]:
+    """The rows against a key, paired within each folder where the folders share rollouts, else over all of them."""
+    if rows := against(records, key):
+        return rows
+    whole = [replace(r, overrides=tuple(o for o in r.overrides if not o.startswith(f"{FOLDER}="))) for r in records]
+    return against(whole, key)
+
+
+def _point(at: int, row: Row) -> Json:
+    low, high = row.interval or (None, None)
+    return {
+        "at": at,
+        "mean": rounded(row.mean),
+        "low": None if low is None else rounded(low),
+        "high": None if high is None else rounded(high),
+        "n": row.count,
+        "baselines": [[name, rounded(_mean(map(_mean, of.values())))] for name, of in row.baselines.items()],
+    }
+
+
+def _over_seeds(records: Sequence[Record], column: Mapping[str, Any], index: int) -> Json | None:
+    """One score over all rollouts of a sweep over seeds."""
+    values = [
+        number
+        for record in records
+        for sample in record.samples
+        if (number := sample.metrics.get(column["metric"], {}).get(column["value"])) is not None and number == number
+    ]
+    if len(values) < 2:
+        return None
+    low, high = interval(values) or (None, None)
+    ends = {"low": None if low is None else rounded(low), "high": None if high is None else rounded(high)}
+    point = {"at": 0, "mean": rounded(_mean(values)), **ends, "n": len(values), "baselines": []}
+    return {"axis": None, "metric": index, "over": "seeds", "points": [point]}
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
+
+
+def verdicts(sweep: Mapping[str, Any], prose: Callable[[str], str], notes: list[str]) -> list[Json]:
+    """Return `sweep.json`'s `verdicts`: `[{name, verdict, holds, numbers: [[label, value]]}]`."""
     found = []
-    for item in sweep.get("verdicts") or ():
+    for item in _list(sweep, "verdicts"):
         try:
-            numbers = [[key, value] for key, value in flat(item["numbers"]).items()]
-            found.append({"name": str(item["name"]), "verdict": str(item["verdict"]), "numbers": numbers})
+            numbers = [[_words(key), prose(value)] for key, value in flat(item["numbers"]).items()]
+            holds = None if item.get("holds") is None else item["holds"] is True
+            text = {"name": str(item["name"]), "verdict": prose(str(item["verdict"]))}
+            found.append({**text, "holds": holds, "numbers": numbers})
         except (KeyError, TypeError, AttributeError):
-            notes.append("sweep.json holds a verdict that is not {name, verdict, numbers}: left out.")
+            notes.append(f"{SWEEP} holds a verdict that is not {{name, verdict, numbers}}: left out.")
     return found
+
+
+def _words(key: str) -> str:
+    """`policy.video_moving_levels` as `policy: video moving levels`."""
+    return re.sub(r"\.", ": ", key).replace("_", " ")
 
 
 def tables(sweep: Mapping[str, Any], notes: list[str]) -> list[Json]:
-    """Return `sweep.json`'s `tables`: `[{name, columns: [text], rows: [[value]], note}]`, `note` optional."""
+    """Return `sweep.json`'s `tables`, `[{name, columns: [text], rows: [[value]], note}]`, `note` optional.
+
+    Those against one swept key are left out: the page computes and draws them itself.
+    """
     found = []
-    for item in sweep.get("tables") or ():
+    for item in _list(sweep, "tables"):
         try:
-            columns = [str(column) for column in item["columns"]]
-            rows = [[_cell(value) for value in row] for row in item["rows"]]
-            found.append(
-                {"name": str(item["name"]), "columns": columns, "rows": rows, "note": str(item.get("note") or "")}
-            )
+            if not str(item["name"]).startswith("by "):
+                found.append(_table(str(item["name"]), item["columns"], item["rows"], str(item.get("note") or "")))
         except (KeyError, TypeError, AttributeError):
-            notes.append("sweep.json holds a table that is not {name, columns, rows}: left out.")
+            notes.append(f"{SWEEP} holds a table that is not {{name, columns, rows}}: left out.")
     return found
+
+
+def _table(name: str, columns: Sequence[Any], rows: Sequence[Sequence[Any]], note: str) -> Json:
+    if isinstance(columns, str) or any(isinstance(row, str) for row in rows):
+        raise TypeError("a row is a list of cells")
+    return {
+        "name": name,
+        "columns": [str(column) for column in columns],
+        "rows": [[_cell(value) for value in row] for row in rows],
+        "note": note,
+    }
+
+
+def _cell(value: Any) -> Any:
+    """A finite number stays one; anything else becomes text, nothing an empty cell."""
+    if value is None:
+        return ""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
+        return value
+    return flat({"": value}).popitem()[1] if not isinstance(value, float) else str(value)
 
 
 def pictures(sweep: Mapping[str, Any], directory: Path, notes: list[str]) -> list[Json]:
     """Return `sweep.json`'s `pictures` of the whole, `[{name, path}]` with paths inside `directory`, as `{name, href}`."""
     found = []
-    for item in sweep.get("pictures") or ():
+    for item in _list(sweep, "pictures"):
         try:
             path = directory / item["path"]
             inside = path.resolve().is_relative_to(directory.resolve())
             if inside and path.is_file():
                 found.append({"name": str(item["name"]), "href": address(path, directory)})
             else:
-                notes.append(f"{item['path']}, a picture that sweep.json names, is not in its folder: left out.")
-        except (KeyError, TypeError):
-            notes.append("sweep.json holds a picture that is not {name, path}: left out.")
+                notes.append(f"{item['path']}, a picture that {SWEEP} names, is not in its folder: left out.")
+        except (KeyError, TypeError, ValueError, OSError):
+            notes.append(f"{SWEEP} holds a picture that is not {{name, path}}: left out.")
     return found
 
 
-def _cell(value: Any) -> Any:
-    """A number stays one; anything else becomes text, nothing an empty cell."""
-    if value is None:
-        return ""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else text(value)
+def panels(directory: Path, records: Sequence[Record], notes: list[str]) -> list[Json]:
+    """Return what plugins show of the records: `[{title, table}]` or `[{title, html}]`. One that fails is named."""
+    found = []
+    for entry in plugins().registrations:
+        if entry.group != "panel":
+            continue
+        panel: type[Panel] = entry.value
+        what = f"panel {entry.name}"
+        try:
+            content = guard.run(
+                entry.plugin, what, lambda panel=panel: panel().content(directory, records), PANEL_LIMIT_S
+            )  # type: ignore[misc]
+            if isinstance(content, Table):
+                found.append({"title": panel.title, "table": _table("", content.columns, content.rows, content.note)})
+            elif isinstance(content, str):
+                found.append({"title": panel.title, "html": content})
+            elif content is not None:
+                notes.append(f"{what} of plugin {entry.plugin} gave a {type(content).__name__}, not a Table or HTML.")
+        except (StrandsDiffusersError, TypeError, AttributeError) as error:
+            notes.append(
+                one_line(error, 300) if isinstance(error, guard.PluginFault) else f"{what}: {one_line(error, 300)}"
+            )
+    return found
+
+
+def _list(sweep: Mapping[str, Any], key: str) -> list[Any]:
+    value = sweep.get(key)
+    return value if isinstance(value, list) else []

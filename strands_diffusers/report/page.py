@@ -5,42 +5,48 @@ import hashlib
 import html
 import importlib.resources
 import json
-import uuid
+import os.path
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.errors import OutputError
-from strands_diffusers.outputs.files import why
+from strands_diffusers.errors import ReportError
+from strands_diffusers.records import write_text
 from strands_diffusers.report.content import content
-from strands_diffusers.report.folder import read_folder
+from strands_diffusers.report.sweeps import read_jobs
 
-PAGE = "index.html"
+PAGE, COMPARISON = "index.html", "comparison.html"
 
-_SCRIPTS = ("dom", "clock", "curves", "gallery", "table", "detail", "controls", "main")
+_SCRIPTS = ("dom", "clock", "curves", "gallery", "table", "charts", "detail", "controls", "main")
 """The files of the program in the order in which they use each other; they share one scope."""
 
 
-def write_report(directory: Path) -> Path:
-    """Write `index.html` into `directory`, a sweep's folder with its jobs or the folder of one job; return its path.
+def write_report(*directories: Path) -> Path:
+    """Write the page of a sweep's folder, or of one job's, beside its jobs, and return its path: `index.html`.
 
-    The page reads nothing but the films and pictures of the jobs, by relative addresses: the folder can be moved,
-    archived and opened anywhere. It holds what their records say (`manifest.json`, `failure.json`, `sweep.json`), their
-    action curves rounded for drawing, and never the jobs' whole configs. Written beside and renamed.
+    Of several folders one page compares their jobs: `comparison.html`, in the folder that holds them all. The page
+    reads nothing but the videos and pictures of the jobs, by relative addresses: the folder can be moved, archived and
+    opened anywhere. It holds what the records say, without the author's absolute paths, and action curves rounded for
+    drawing. Written beside and renamed.
 
-    Raises: `ReportError` for a folder that holds no finished or failed job; `OutputError` where it cannot be written.
+    Raises: `ReportError` for a folder that holds no finished or failed job, or folders without a common one;
+        `OutputError` where the page cannot be written.
     """
-    folder = read_folder(directory)
-    path = folder.directory / PAGE
-    partial = path.with_name(f".{PAGE}.{uuid.uuid4().hex[:8]}")
+    folders = [Path(directory).absolute() for directory in directories]
+    start = folders[0] if len(folders) == 1 else _common_folder(folders)
+    page = render(content(read_jobs(folders, start)))
+    return write_text(start / (PAGE if len(folders) == 1 else COMPARISON), page)
+
+
+def _common_folder(folders: Sequence[Path]) -> Path:
     try:
-        try:
-            partial.write_text(render(content(folder)), encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {why(error)}.") from error
-    return path
+        start = Path(os.path.commonpath(folders))
+    except ValueError:
+        start = Path(folders[0].anchor)
+    if start == Path(start.anchor):
+        names = " and ".join(map(str, folders))
+        raise ReportError(f"{names} share no folder that their page could stand in. Move them into one.")
+    return start
 
 
 def render(data: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from rollouts import moving_frames, rollout_of
 
 from strands_diffusers.errors import OutputError
 from strands_diffusers.outputs import style
-from strands_diffusers.outputs.animation import AnimationVisualizer, Stage
+from strands_diffusers.outputs.animation import AnimationVisualizer, Layout
 from strands_diffusers.outputs.comparison import ComparisonVisualizer, comparison_figure, comparison_frames, difference
 from strands_diffusers.outputs.panels import shown_action
 from strands_diffusers.outputs.timeseries import TimeseriesVisualizer
@@ -24,8 +24,8 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((a.astype(np.float64) - b) ** 2)))
 
 
-def stage_of(rollout: Rollout) -> tuple[Stage, list[np.ndarray]]:
-    stage = Stage.of(rollout, shown_action(rollout))
+def stage_of(rollout: Rollout) -> tuple[Layout, list[np.ndarray]]:
+    stage = Layout.of(rollout, shown_action(rollout))
     return stage, list(stage.frames(rollout.fps))
 
 
@@ -34,7 +34,7 @@ def test_the_animation_shows_every_frame_of_the_video_at_its_rate(bridge, tmp_pa
     [artifact] = AnimationVisualizer().draw(rollout, tmp_path)
 
     stored_FHWC = decode(artifact.path)
-    left, top, width, height = Stage.of(rollout, shown_action(rollout)).video_box
+    left, top, width, height = Layout.of(rollout, shown_action(rollout)).video_box
     assert len(stored_FHWC) == 17
     assert (width, height) == (640, 480)
     assert artifact.details["shape"] == list(stored_FHWC.shape)
@@ -100,7 +100,7 @@ def test_a_video_that_is_longer_than_its_actions_is_shown_to_its_end(bridge):
 @pytest.mark.parametrize("domain", ["hand_pose", "agibot", "galbot", "av"])
 def test_no_title_of_a_panel_is_cut_in_the_film(domain):
     rollout = rollout_of(domain, video=moving_frames(17, 240, 320))
-    figure = Stage.of(rollout, shown_action(rollout)).drawn[0].axes.figure
+    figure = Layout.of(rollout, shown_action(rollout)).drawn[0].axes.figure
     width, height = style.size_of(figure)
 
     assert not any("…" in text.get_text() for text in figure.findobj(Text))

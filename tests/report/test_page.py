@@ -7,12 +7,14 @@ import time
 import pytest
 from PIL import Image
 
+from strands_diffusers import records
+from strands_diffusers.records import Problem
 from strands_diffusers.report import write_report
 
 from . import browser
-from .conftest import QUOTES, SCRIPT, copy_job, fail_job
+from .conftest import QUOTES, SCRIPT, copy_job, fail_job, rewrite, with_samples
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 TAB, ENTER, ESCAPE, SPACE = "\ue004", "\ue007", "\ue00c", " "
 LEFT, UP, RIGHT, DOWN = "\ue012", "\ue013", "\ue014", "\ue015"
@@ -161,10 +163,7 @@ def test_filters_by_override_and_status_narrow_gallery_and_table(page, sweep, re
 
 def test_columns_sort_both_ways_mark_the_best_and_order_the_gallery(page, sweep):
     directory = sweep(24)
-    psnr = {
-        str(n): json.loads((directory / str(n) / "manifest.json").read_text())["metrics"]["video"]["psnr"]
-        for n in range(24)
-    }
+    psnr = {str(n): records.read(directory / str(n)).metrics["video"]["psnr"] for n in range(24)}
     best_first = sorted(psnr, key=psnr.get, reverse=True)
     page.open(write_report(directory))
     page.choose("#group", "-1")
@@ -230,7 +229,7 @@ def test_a_job_s_sheet_has_its_curves_numbers_files_and_what_differs(page, sweep
     page.open(write_report(directory))
     page.click(".open", 1)
 
-    assert page.texts("#detail .panel figcaption > span:first-child") == ["target position px"]
+    assert page.texts("#detail .panel figcaption > span:first-child") == ["target position px · dashed: observed"]
     assert page.texts("#detail .legend b") == ["x", "y"]
     assert page.all("#detail .panel polyline")
     links = page.run("[...document.querySelectorAll('#detail .files a')].map((link) => link.getAttribute('href'))")
@@ -290,7 +289,7 @@ def test_markup_and_quotes_in_a_prompt_a_path_or_an_error_do_nothing(width, page
         page.until("!document.querySelector('#detail').open")
 
     assert page.run("document.querySelectorAll('script').length") == 2
-    assert page.all("img[src=x], #gallery b, #gallery i i, #failed i") == []
+    assert page.all("img[src=x], #gallery .card b, #gallery i i, #failed i") == []
     assert page.complaints() == []
     assert any(QUOTES in text for text in page.texts("#failed p"))
     assert page.run("document.title") == "sweep <b>&"
@@ -324,24 +323,22 @@ def test_the_page_of_one_job_is_its_sheet(page, job):
 
 def test_verdicts_and_tables_of_an_evaluation_stand_on_the_page(page, sweep):
     directory = sweep(3)
-    record = {
-        "schema_version": 1,
-        "jobs": [],
-        "verdicts": [{"name": "seed_spread", "verdict": "Seeds agree.", "numbers": {"spread_px": 12.25}}],
-        "tables": [{"name": "psnr", "columns": ["mode", "mean"], "rows": [["policy", 21.5]]}],
-    }
-    (directory / "sweep.json").write_text(json.dumps(record))
+    verdict = {"name": "seed_spread", "verdict": "Seeds agree.", "holds": True, "numbers": {"spread_px": 12.25}}
+    tables = [{"name": "psnr", "columns": ["mode", "mean"], "rows": [["policy", 21.5]]}]
+    (directory / "sweep.json").write_text(json.dumps({"schema_version": 2, "verdicts": [verdict], "tables": tables}))
 
     page.open(write_report(directory))
 
-    assert page.one(".verdict").text.splitlines() == ["seed spread", "Seeds agree.", "spread px", "12.25"]
+    assert page.one(".verdict").text.splitlines() == ["seed spreadpasses", "Seeds agree.", "The numbers"]
+    page.click(".verdict summary")
+    assert page.one(".numbers").text.split() == ["spread", "px", "12.25"]
     assert page.one("#tables tbody").text.split() == ["policy", "21.5"]
 
 
 def test_a_picture_of_the_whole_sweep_stands_below_its_tables(page, sweep):
     directory = sweep(3)
     Image.new("RGB", (1600, 720), "white").save(directory / "horizon.png")
-    record = {"schema_version": 1, "jobs": [], "pictures": [{"name": "error along the horizon", "path": "horizon.png"}]}
+    record = {"schema_version": 2, "jobs": [], "pictures": [{"name": "error along the horizon", "path": "horizon.png"}]}
     (directory / "sweep.json").write_text(json.dumps(record))
 
     page.open(write_report(directory))
@@ -359,3 +356,115 @@ def test_the_actions_that_drove_a_film_are_drawn_below_it_and_called_given(page,
 
     assert page.texts(".panel figcaption small") == [" px · given"]
     assert page.texts(".legend b") == ["x", "y"]
+
+
+def test_a_link_opens_a_job_and_the_page_names_the_job_that_is_open(page, sweep, driver):
+    path = write_report(sweep(3))
+    page.open(path)
+    driver.get(f"{path.as_uri()}#job=2")
+
+    page.until("document.querySelector('#detail').open")
+    assert page.one("#detail .top .number").text == "2"
+    page.press(LEFT)
+    assert page.run("location.hash") == "#job=1"
+    page.press(ESCAPE)
+    page.until("!document.querySelector('#detail').open")
+    assert page.run("location.hash") == ""
+
+
+def test_a_sheet_holds_one_line_that_makes_the_job_again(page, sweep):
+    page.open(write_report(sweep(3)))
+    page.click("#gallery .open", 1)
+
+    assert page.one("#detail .command code").text == "strands-diffusers seed=1 tracker=none"
+    page.click("#detail .command button")
+    page.until("['Copied', 'Selected'].includes(document.querySelector('#detail .command button').textContent)")
+    assert page.all("#detail .observed img")
+
+
+def test_each_sample_shows_its_own_score_and_the_table_says_that_its_numbers_are_means(page, job):
+    sweep = job.parent / "sweep"
+    copy_job(job, sweep / "0", 0)
+    copy_job(job, sweep / "1", 1)
+    own = records.read(sweep / "0").metrics["video"]["psnr"]
+    with_samples(sweep / "0", 2)
+
+    page.open(write_report(sweep))
+
+    shown = [float(text.split()[0]) for text in page.texts("#gallery .card[data-job='0'] .metric")]
+    assert shown == pytest.approx([own, 2 * own], rel=1e-3)
+    assert "each number is the mean over the samples of its job" in page.one("#table .heading").text
+    assert {row[0]: row[1] for row in page.column("metric:0")}["0"] == pytest.approx(1.5 * own)
+    page.click("#gallery .card[data-job='0'] .open", 1)
+    assert f"mean of 2 samples {1.5 * own:.4g}" in page.all("#detail .measured")[0].text
+
+
+def test_best_is_marked_within_a_prompt_and_never_across_prompts(page, real_job, tmp_path):
+    for number, prompt in enumerate(("left", "left", "right", "right", "up")):
+        copy_job(real_job, tmp_path / "sweep" / str(number), number, prompt)
+
+    page.open(write_report(tmp_path / "sweep"))
+
+    column = page.column("metric:0")
+    best = [job for job, _, mark in column if mark]
+    assert sorted(best) == sorted(max(pair, key=lambda row: row[1])[0] for pair in (column[:2], column[2:4]))
+    assert "best of one prompt, observation and condition" in page.one("#table .heading").text
+    assert not page.all("#charts td.best")
+
+
+def test_a_job_with_problems_is_named_on_its_card_and_at_the_top(page, sweep):
+    directory = sweep(3)
+    rewrite(directory / "1", problems=(Problem("metric jerk", "ValueError: no"),))
+
+    page.open(write_report(directory))
+
+    assert "1 done with problems" in page.one("#head").text
+    assert "metric jerk: ValueError: no" in page.one("#problems").text
+    assert "metric jerk: ValueError: no" in page.one("#gallery .card[data-job='1'] .reason").text
+
+
+def test_scores_are_drawn_against_the_swept_key_for_the_chosen_metric(page, sweep):
+    page.open(write_report(sweep(24)))
+
+    assert len(page.all("#charts circle.dot")) == 24
+    assert len(page.all("#charts path.interval")) == 2
+    first = page.texts("#charts tbody td")
+    page.choose("#score", page.run("document.querySelector('#score').options[1].value"))
+    page.until("document.querySelectorAll('#charts rect.mean').length === 2")
+    assert page.texts("#charts tbody td") != first
+    page.click("#charts circle.dot", 5)
+    assert page.run("document.querySelector('#detail').open")
+
+
+def test_short_videos_play_at_half_speed_until_another_is_chosen(page, sweep):
+    page.open(write_report(sweep(3)))
+
+    assert page.run("document.querySelector('#speed').value") == "0.5"
+    page.choose("#speed", "2")
+    page.click("#controls [data-value=comparison]")
+    assert page.run("document.querySelector('#speed').value") == "2"
+
+
+def test_the_observed_actions_are_dashed_below_the_video_and_in_the_sheet(page, sweep):
+    page.open(write_report(sweep(3)))
+    page.until("document.querySelectorAll('.strip polyline.truth').length === 6")
+
+    assert "observed" in page.one("#gallery > .key").text
+    page.click("#gallery .open", 0)
+    assert len(page.all("#detail .panel polyline.truth")) == 2
+
+
+def test_html_of_a_plugin_is_shown_and_runs_nothing(page, sweep, monkeypatch):
+    from strands_diffusers.report import content
+
+    html = "<h3 id='mine'>Mine</h3><script>parent.document.title = 'owned'</script><img src=x onerror='parent.document.title=1'>"
+    monkeypatch.setattr(content, "panels", lambda *_: [{"title": "Mine", "html": html}])
+    path = write_report(sweep(3))
+
+    page.open(path)
+    page.run("document.querySelector('iframe').scrollIntoView()")
+    page.until("Boolean(document.querySelector('iframe').contentDocument?.querySelector('#mine'))")
+
+    time.sleep(0.2)
+    assert page.run("document.title") == "sweep_3"
+    assert page.run("document.querySelector('iframe').getBoundingClientRect().height") < 200

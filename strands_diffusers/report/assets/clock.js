@@ -1,14 +1,15 @@
-// The one clock that every film and every playhead follows.
+// The one clock that every video and every playhead follows.
 //
-// A film plays by itself; each animation frame compares it with the clock and nudges its rate, or seeks where it is far
-// off. The clock in turn waits for films that do not keep up: a machine that is too slow for all of them shows them
-// slower and still in step. Only films near the window exist: the others have no element and no decoder.
+// A video plays by itself; each animation frame compares it with the clock and nudges its rate, or seeks where it is far
+// off. The clock in turn waits for videos that do not keep up: a machine that is too slow for all of them shows them
+// slower and still in step. Only videos near the window exist: the others have no element and no decoder.
 
-const HOLD = 0.8; // seconds that the last frame stays before all films start again
-const PATIENCE = 1500; // milliseconds that the clock waits for a film that does not move at all
+const HOLD = 1.2; // seconds that the last frame stays before all videos start again
+const SHORT = 3; // videos shorter than this [s] play at half speed unless another is chosen
+const PATIENCE = 1500; // milliseconds that the clock waits for a video that does not move at all
 
 const clock = {time: 0, duration: 0, fps: 10, playing: false, speed: 1};
-const films = new Map(); // video element -> {seconds, fps, at: where it was, since: when it came there}
+const players = new Map(); // video element -> {seconds, fps, at: where it was, since: when it came there}
 const heads = new Set(); // functions that place a playhead
 let pending = 0;
 let before = 0;
@@ -19,14 +20,14 @@ function schedule() {
 
 function tick(now) {
   pending = 0;
-  const active = activeFilms();
+  const active = activePlayers();
   if (clock.playing) {
     const passed = before ? Math.min((now - before) / 1000, 0.25) : 0; // a tab that was hidden goes on where it was
-    clock.time = Math.max(clock.time, Math.min(clock.time + passed * clock.speed, ...active.map((film) => reach(film, now))));
+    clock.time = Math.max(clock.time, Math.min(clock.time + passed * clock.speed, ...active.map((player) => reach(player, now))));
     if (clock.time >= clock.duration + HOLD * clock.speed) clock.time = 0;
   }
   before = clock.playing ? now : 0;
-  for (const film of active) follow(film);
+  for (const player of active) follow(player);
   for (const head of heads) head(shownTime());
   showClock();
   if (clock.playing && clock.duration) schedule();
@@ -34,20 +35,20 @@ function tick(now) {
 
 const shownTime = () => Math.min(clock.time, clock.duration);
 
-// The films that are to be seen: those behind an open sheet stand still.
-function activeFilms() {
+// The videos that are to be seen: those behind an open sheet stand still.
+function activePlayers() {
   const sheet = place('detail').open;
-  const seen = [...films].map(([video, facts]) => ({video, facts})).filter(({video}) => !sheet || place('detail').contains(video));
-  if (sheet) for (const video of films.keys()) if (!place('detail').contains(video) && !video.paused) video.pause();
+  const seen = [...players].map(([video, facts]) => ({video, facts})).filter(({video}) => !sheet || place('detail').contains(video));
+  if (sheet) for (const video of players.keys()) if (!place('detail').contains(video) && !video.paused) video.pause();
   return seen;
 }
 
-// The last moment of a film that is worth showing: the middle of its last frame.
+// The last moment of a video that is worth showing: the middle of its last frame.
 function lastOf(video, {seconds, fps}) {
   return Math.max((Number.isFinite(video.duration) ? video.duration : seconds) - 0.5 / fps, 0);
 }
 
-// How far the clock may go before a film: a frame ahead of it, or anywhere if it has ended or does not move at all.
+// How far the clock may go before a video: a frame ahead of it, or anywhere if it has ended or does not move at all.
 function reach({video, facts}, now) {
   if (facts.at !== video.currentTime || video.paused) Object.assign(facts, {at: video.currentTime, since: now});
   const ended = video.currentTime >= lastOf(video, facts) - 0.5 / facts.fps;
@@ -97,12 +98,16 @@ function step(frames) {
 function setSpan(seconds, fps) {
   clock.duration = seconds;
   clock.fps = fps || 10;
+  if (!chosenSpeed) {
+    clock.speed = seconds && seconds < SHORT ? 0.5 : 1;
+    place('speed').value = clock.speed;
+  }
   if (clock.time > seconds) clock.time = seconds;
   place('bar').hidden = !seconds;
   schedule();
 }
 
-// Put a film or a picture into its frame.
+// Put a video or a picture into its frame.
 function show(frame, file) {
   empty(frame);
   if (!file) return;
@@ -115,14 +120,14 @@ function show(frame, file) {
   for (const event of ['loadedmetadata', 'loadeddata', 'seeked']) video.addEventListener(event, schedule);
   video.addEventListener('error', () => video.isConnected && missing(frame, file));
   video.src = file.href;
-  films.set(video, {seconds: file.seconds || 0, fps: file.fps || 10, at: -1, since: 0});
+  players.set(video, {seconds: file.seconds || 0, fps: file.fps || 10, at: -1, since: 0});
   frame.append(video);
   schedule();
 }
 
 function empty(frame) {
   for (const video of frame.querySelectorAll('video')) {
-    films.delete(video);
+    players.delete(video);
     video.pause();
     video.removeAttribute('src'); // lets go of the file and the decoder
     video.load();
@@ -142,18 +147,19 @@ const near = new IntersectionObserver((entries) => {
 // ------------------------------------------------------------------------------------------- the bar at the bottom
 
 let showClock = () => {};
+let chosenSpeed = false;
 
 function buildBar() {
   const button = el('button.play', {type: 'button', click: () => play(!clock.playing), title: 'Play or pause (space)'});
   const scrub = el('input.scrub', {type: 'range', min: 0, step: 'any', value: 0, 'aria-label': 'Position'});
   const text = el('output.time', {});
-  const speed = el('select', {'aria-label': 'Speed', title: 'Speed', change: () => { clock.speed = Number(speed.value); schedule(); }},
+  const speed = el('select', {'aria-label': 'Speed', title: 'Speed', id: 'speed', change: () => { chosenSpeed = true; clock.speed = Number(speed.value); schedule(); }},
     [[0.1, '0.1×'], [0.25, '¼×'], [0.5, '½×'], [1, '1×'], [2, '2×'], [4, '4×']].map(([value, name]) => el('option', {value, selected: value === 1}, name)));
   let resume = false;
   scrub.addEventListener('pointerdown', () => { resume = clock.playing; play(false); });
   scrub.addEventListener('pointerup', () => { if (resume) play(true); resume = false; });
   scrub.addEventListener('input', () => seek(Number(scrub.value)));
-  place('bar').append(el('div.inner', {role: 'group', 'aria-label': 'All films'}, button,
+  place('bar').append(el('div.inner', {role: 'group', 'aria-label': 'All videos'}, button,
     el('button.step', {type: 'button', title: 'One frame back (,)', 'aria-label': 'One frame back', click: () => step(-1)}, '‹'),
     scrub,
     el('button.step', {type: 'button', title: 'One frame on (.)', 'aria-label': 'One frame on', click: () => step(1)}, '›'),

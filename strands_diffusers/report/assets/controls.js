@@ -1,34 +1,56 @@
 // The head of the page, what went wrong, and the controls.
 
 function drawHead() {
-  const count = (status) => jobs.filter((job) => job.status === status).length;
-  const there = ['done', 'skipped', 'failed'].filter(count);
+  const count = (status) => jobs.filter((job) => stateOf(job) === status).length;
+  const there = STATUSES.filter(count);
   const parts = there.map((status) => el('span.status', {'data-status': status}, `${count(status)} ${status}`));
   const prompts = new Set(jobs.map((job) => job.prompt).filter(Boolean));
+  const sources = new Set(jobs.map((job) => job.source).filter(Boolean));
+  const seen = sources.size === 1 && jobs.length > 1 ? jobs.find((job) => job.observed) : null;
   place('head').replaceChildren(
-    el('div.line', {}, el('span.brand', {}, 'strands_diffusers'), el('button.plain.theme', {type: 'button', click: switchTheme, 'aria-label': 'Dark mode', title: 'Dark or light (d)'}, '◐')),
+    el('div.line', {}, el('span.brand', {}, 'strands_diffusers'), el('nav', {'aria-label': 'Parts of the page', id: 'nav'}), el('button.plain.theme', {type: 'button', click: switchTheme, 'aria-label': 'Dark mode', title: 'Dark or light (d)'}, '◐')),
     el('h1', {}, DATA.title),
+    seen ? observedOf(seen) : '',
     prompts.size === 1 ? el('blockquote', {}, [...prompts][0]) : '',
-    el('p.facts', {}, el('span', {}, DATA.settings.join(' · ')), el('span', {}, there.length > 1 ? [`${jobs.length} jobs: `, parts.flatMap((part, index) => (index ? [', ', part] : [part]))] : [plural(jobs.length, 'job'), ' ', el('span.status', {'data-status': there[0]}, there[0])],
+    el('p.facts', {}, el('span', {}, DATA.summary.join(' · ')), el('span', {}, there.length > 1 ? [`${jobs.length} jobs: `, parts.flatMap((part, index) => (index ? [', ', part] : [part]))] : [plural(jobs.length, 'job'), ' ', el('span.status', {'data-status': there[0]}, there[0])],
       isNumber(DATA.elapsed) ? ` in ${duration(DATA.elapsed)}` : '', DATA.started ? ` · ${DATA.started.slice(0, 16).replace('T', ' ')}` : '')),
     DATA.shared.length && jobs.length > 1 ? el('p.shared', {}, DATA.shared.map(([key, value]) => el('code', {}, `${key}=${value}`))) : '',
     DATA.notes.length ? el('ul.notes', {}, DATA.notes.map((note) => el('li', {}, note))) : '');
 }
 
+// Ways down a long page.
+function drawNav() {
+  const parts = [['gallery', 'Videos'], ['charts', 'Scores'], ['table', 'Jobs'], ['tables', 'Tables']].filter(([id]) => !place(id).hidden);
+  place('nav').replaceChildren(...(jobs.length > 1 && parts.length > 1 ? parts.map(([id, name]) => el('a', {href: `#${id}`}, name)) : []));
+}
+
+// What went wrong: jobs that failed, and jobs whose rollout stands although something beside it failed.
 function drawFailed() {
   const failed = jobs.filter((job) => job.status === 'failed');
-  place('failed').hidden = !failed.length;
-  if (!failed.length) return;
-  const rows = failed.map((job) => el('li', {}, el('button.plain', {type: 'button', click: () => openDetail(job, null)}, job.number),
-    el('div', {}, el('p', {}, job.error || 'No reason was recorded.'),
-      el('small', {}, DATA.axes.map((axis, index) => `${axis.label} ${clip(axis.names[job.axes[index]], 80)}`).join(' · '), job.stage ? ` · in stage ${job.stage} ` : ' ',
-        job.links.map((file) => el('a', {href: file.href}, file.name))))));
-  place('failed').replaceChildren(el('details', {open: failed.length <= 8}, el('summary', {}, el('h2', {}, `${plural(failed.length, 'job')} failed`)), el('ol', {}, rows)));
+  trouble('failed', failed, `${plural(failed.length, 'job')} failed`, (job) => [job.error || 'No reason was recorded.']);
+  const troubled = jobs.filter((job) => job.status === 'done' && job.problems.length);
+  trouble('problems', troubled, `${plural(troubled.length, 'job')} done with problems`, (job) => job.problems);
+}
+
+function trouble(id, list, title, lines) {
+  place(id).hidden = !list.length;
+  if (!list.length) return;
+  const where = (job) => DATA.axes.map((axis, index) => `${axis.label} ${clip(axis.values[job.axes[index]], 80)}`).join(' · ');
+  const rows = list.map((job) => el('li', {}, el('button.plain', {type: 'button', click: () => openDetail(job, job.samples[0] || null)}, job.number),
+    el('div', {}, lines(job).map((line) => el('p', {}, line)),
+      el('small', {}, where(job), job.stage ? ` · in stage ${job.stage} ` : ' ', job.status === 'failed' ? job.links.map((file) => el('a', {href: file.href}, file.name)) : ''))));
+  place(id).replaceChildren(el('details', {open: list.length <= 8}, el('summary', {}, el('h2', {}, title)), el('ol', {}, rows)));
+}
+
+// The first frame that was observed, with its address and task.
+function observedOf(job) {
+  return el('figure.observed', {}, el('a', {href: job.observed.href, title: 'Open the first frame'}, el('img', {src: job.observed.href, alt: `First frame of ${job.source || 'the observation'}`, decoding: 'async'})),
+    el('figcaption', {}, el('small', {}, 'observed'), el('code', {}, job.source || 'from Python'), job.task && job.task !== job.prompt ? el('q', {}, job.task) : ''));
 }
 
 function drawControls() {
   const parts = [];
-  if (types.length > 1 && cards.length > 1) parts.push(labelled('show', choice('Show', types.map((type) => [type, words(type)]), view.show, (type) => { view.show = type; update(); })));
+  if (types.length > 1 && cards.length > 1) parts.push(labelled('show', choice('Show', types.map((type) => [type, typeName(type)]), view.show, (type) => { view.show = type; update(); })));
   if (cards.length > 1) {
     if (DATA.axes.length) {
       const group = el('select', {'aria-label': 'Group by', id: 'group', change: () => { view.group = Number(group.value); update(); }},
@@ -54,13 +76,13 @@ function orderControl() {
 
 function filterMenus() {
   const menus = [];
-  const statuses = ['done', 'skipped', 'failed'].filter((status) => jobs.some((job) => job.status === status));
+  const statuses = STATUSES.filter((status) => jobs.some((job) => stateOf(job) === status));
   if (statuses.length > 1) {
-    menus.push(filterMenu('status', statuses.map((status) => [status, status, jobs.filter((job) => job.status === status).length]),
+    menus.push(filterMenu('status', statuses.map((status) => [status, status, jobs.filter((job) => stateOf(job) === status).length]),
       (status) => view.status.has(status), (status, on) => (on ? view.status.add(status) : view.status.delete(status))));
   }
   DATA.axes.forEach((axis, index) => {
-    menus.push(filterMenu(axis.label, axis.names.map((name, value) => [value, name, jobs.filter((job) => job.axes[index] === value).length]),
+    menus.push(filterMenu(axis.label, axis.values.map((name, value) => [value, name, jobs.filter((job) => job.axes[index] === value).length]),
       (value) => !view.hidden[index].has(value), (value, on) => (on ? view.hidden[index].delete(value) : view.hidden[index].add(value))));
   });
   return menus;
@@ -82,7 +104,7 @@ function filterMenu(label, options, has, set) {
 }
 
 function clearFilters() {
-  view.status = new Set(['done', 'skipped', 'failed']);
+  view.status = new Set(STATUSES);
   for (const hidden of view.hidden) hidden.clear();
   update();
 }
@@ -93,6 +115,7 @@ function drawAbout() {
   if (DATA.differences.length) {
     parts.push(section(`What differs between the jobs: ${plural(DATA.differences.length, 'config key')}`, list(DATA.differences.map(({key, values}) => [key, valuesOf(values)])), false));
   }
+  if (DATA.settings.length && cards.length > 1) parts.push(section(jobs.length > 1 ? 'How all of them were made' : 'How it was made', list(DATA.settings), false));
   if (DATA.facts.length && cards.length > 1) parts.push(section(jobs.length > 1 ? 'How all of them were run' : 'How it was run', list(DATA.facts), false));
   place('about').replaceChildren(...parts);
 }
@@ -105,7 +128,7 @@ function valuesOf(values) {
 function drawFoot() {
   const keys = [['space', 'play'], ['← →', 'frames, or cards'], ['↑ ↓', 'cards'], ['enter', 'open'], [', .', 'one frame'], ['d', 'dark']];
   place('foot').replaceChildren(el('p.keys', {}, keys.map(([key, what]) => el('span', {}, el('kbd', {}, key), ` ${what}`))),
-    el('p', {}, `${DATA.folder} · ${DATA.made.slice(0, 16).replace('T', ' ')}`));
+    el('p', {}, `${DATA.title} · page made ${DATA.made.slice(0, 16).replace('T', ' ')}`));
 }
 
 // ------------------------------------------------------------------------------------------------------- theme

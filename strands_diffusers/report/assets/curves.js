@@ -1,4 +1,4 @@
-// Action curves: a strip below each film, panels in a job's sheet, values wherever one points.
+// Action curves: a strip below each video, panels in a job's sheet, values wherever one points.
 // Step s leads from frame s to frame s + 1, so its point stands at s + 1/2 and the playhead at time * fps.
 
 const PICKED = new Set(['rot6d', 'fingertip']); // too many lines for a strip, where a domain has others
@@ -7,26 +7,47 @@ function stepsOf(curves) {
   return curves.values[0].length;
 }
 
-// [{panel, curve, values}] in the order in which the layout stores them.
+// [{panel, curve, values, truth}] in the order in which the layout stores them.
 function linesOf(curves) {
+  const truths = curves.truth === null ? [] : DATA.truths[curves.truth];
   let row = 0;
-  return DATA.layouts[curves.layout].panels.flatMap((panel) => panel.curves.map((curve) => ({panel, curve, row, values: curves.values[row++]})));
+  return DATA.layouts[curves.layout].panels.flatMap((panel) => panel.curves.map((curve) => ({panel, curve, row, truth: truths[row], values: curves.values[row++]})));
 }
 
-function strip(take) {
-  const all = linesOf(take.curves);
+// The lines of a strip: those that a person reads at a glance.
+function stripLines(curves) {
+  const all = linesOf(curves);
   const some = all.filter(({panel}) => !PICKED.has(panel.kind));
-  const lines = some.length ? some : all;
-  const steps = stepsOf(take.curves);
+  return some.length ? some : all;
+}
+
+// What the colours and dashes of the strips mean, once above the gallery.
+function stripLegend(samples) {
+  const drawn = samples.filter((sample) => sample && sample.curves);
+  const kinds = [...new Set(drawn.map((sample) => sample.curves.layout))];
+  if (!drawn.length || kinds.length > 2) return '';
+  const words_ = kinds.map((kind) => {
+    const {curves} = drawn.find((sample) => sample.curves.layout === kind);
+    const lines = stripLines(curves);
+    return el('span.legend', {}, el('small', {}, `${[...new Set(lines.map(({panel}) => panel.title))].join(', ')}:`), lines.map(({curve}) => el('b', {'--c': curve.colour}, curve.label)));
+  });
+  const dashes = drawn.some((sample) => sample.curves.truth !== null) ? el('span', {}, svg('svg.dash', {width: 26, height: 8, 'aria-hidden': 'true'}, svg('line', {x1: 0, x2: 26, y1: 4, y2: 4})), ' observed') : '';
+  return el('p.key', {}, words_, dashes);
+}
+
+function strip(sample) {
+  const lines = stripLines(sample.curves);
+  const steps = stepsOf(sample.curves);
   const level = ({curve}, value) => ((value - curve.low) / (curve.high - curve.low || 1)) * 2 - 1; // back to model space
   const levels = lines.map((line) => line.values.map((value) => level(line, value)));
-  const reach = Math.max(1, ...levels.flat().map(Math.abs));
+  const truths = lines.map((line) => (line.truth || []).map((value) => level(line, value)));
+  const reach = Math.max(1, ...[...levels, ...truths].flat().map(Math.abs));
   const y = (value) => 20 - (18 * value) / reach;
   const drawing = svg('svg', {viewBox: `0 0 ${steps} 40`, preserveAspectRatio: 'none', 'aria-hidden': 'true'},
     (reach > 1 ? [-1, 0, 1] : [0]).map((value) => svg('line.grid', {x1: 0, x2: steps, y1: y(value), y2: y(value)})),
-    lines.map((line, index) => svg('polyline', {'--c': line.curve.colour, points: levels[index].map((value, s) => `${s + 0.5},${y(value).toFixed(2)}`).join(' ')})));
+    [[truths, 'polyline.truth'], [levels, 'polyline']].flatMap(([rows, tag]) => lines.map((line, index) => svg(tag, {'--c': line.curve.colour, points: rows[index].map((value, s) => `${s + 0.5},${y(value).toFixed(2)}`).join(' ')}))));
   const head = el('i.head');
-  return {drawing, head, move: mover(head, take.fps, steps)};
+  return {drawing, head, move: mover(head, sample.fps, steps)};
 }
 
 // A function that places a playhead at a time.
@@ -43,21 +64,21 @@ function stepAt(event, element, steps) {
 const reading = (value) => number(Number(value.toPrecision(3)));
 
 // The values of one step, panel by panel.
-function showTip(take, step, element, x) {
+function showTip(sample, step, element, x) {
   const rows = [];
-  for (const {panel, curve, values} of linesOf(take.curves)) {
+  for (const {panel, curve, values, truth} of linesOf(sample.curves)) {
     let row = rows.at(-1);
     if (!row || row.panel !== panel) rows.push((row = {panel, cells: []}));
-    row.cells.push(el('span', {'--c': curve.colour}, el('b', {}, curve.label), ` ${reading(values[step])}`));
+    row.cells.push(el('span', {'--c': curve.colour}, el('b', {}, curve.label), ` ${reading(values[step])}`, truth ? el('small', {}, ` (${reading(truth[step])})`) : ''));
   }
   const tip = place('tip');
-  tip.replaceChildren(el('p.when', {}, `step ${step} `, take.curves.given ? 'given ' : '', take.fps ? el('small', {}, `${((step + 0.5) / take.fps).toFixed(2)}\u202fs`) : ''),
+  tip.replaceChildren(el('p.when', {}, `step ${step} `, sample.curves.given ? 'given ' : '', sample.fps ? el('small', {}, `${((step + 0.5) / sample.fps).toFixed(2)}\u202fs`) : ''),
     ...rows.map(({panel, cells}) => el('p', {}, el('small', {}, `${panel.title} · ${panel.unit}`), el('span.cells', {}, cells))));
   tip.hidden = false;
   const box = element.getBoundingClientRect();
   const width = tip.offsetWidth;
   tip.style.left = `${Math.max(8, Math.min(x - width / 2, document.documentElement.clientWidth - width - 8))}px`;
-  const below = box.bottom + 8; // beside the film, not over it, where there is room
+  const below = box.bottom + 8; // beside the video, not over it, where there is room
   tip.style.top = `${below + tip.offsetHeight < place('bar').getBoundingClientRect().top ? below : box.top - tip.offsetHeight - 8}px`;
 }
 
@@ -67,22 +88,22 @@ function hideTip() {
 
 // ------------------------------------------------------------------------------------------------ large panels
 
-function panels(take, width) {
-  const steps = stepsOf(take.curves);
-  const chunk = DATA.layouts[take.curves.layout].chunk;
-  const beyond = new Set(take.curves.beyond.map(([row, s]) => `${row},${s}`));
+function panels(sample, width) {
+  const steps = stepsOf(sample.curves);
+  const chunk = DATA.layouts[sample.curves.layout].chunk;
+  const beyond = new Set(sample.curves.beyond.map(([row, s]) => `${row},${s}`));
   const groups = new Map();
-  for (const line of linesOf(take.curves)) {
+  for (const line of linesOf(sample.curves)) {
     if (!groups.has(line.panel)) groups.set(line.panel, []);
     groups.get(line.panel).push(line);
   }
-  return [...groups].map(([panel, lines]) => drawPanel(panel, lines, {take, steps, chunk, beyond, width}));
+  return [...groups].map(([panel, lines]) => drawPanel(panel, lines, {sample, steps, chunk, beyond, width}));
 }
 
-function drawPanel(panel, lines, {take, steps, chunk, beyond, width}) {
+function drawPanel(panel, lines, {sample, steps, chunk, beyond, width}) {
   const height = lines.length > 1 ? 150 : 96;
   const left = 52;
-  const values = lines.flatMap((line) => [...line.values, line.curve.low, line.curve.high]);
+  const values = lines.flatMap((line) => [...line.values, ...(line.truth || []), line.curve.low, line.curve.high]);
   let [low, high] = [Math.min(...values), Math.max(...values)];
   const margin = 0.06 * (high - low) || 0.5;
   [low, high] = [low - margin, high + margin];
@@ -96,6 +117,7 @@ function drawPanel(panel, lines, {take, steps, chunk, beyond, width}) {
       svg('line.grid', {x1: left, x2: width - 6, y1: y(value), y2: y(value)}),
       svg('text', {x: left - 8, y: y(value) + 4, 'text-anchor': 'end'}, number(value))]),
     Array.from({length: Math.ceil(steps / chunk) - 1}, (_, k) => svg('line.border', {x1: x((k + 1) * chunk), x2: x((k + 1) * chunk), y1: 6, y2: height - 6})),
+    lines.map(({curve, truth}) => svg('polyline.truth', {'--c': curve.colour, points: (truth || []).map((value, s) => `${x(s + 0.5).toFixed(1)},${y(value).toFixed(1)}`).join(' ')})),
     lines.map(({curve, values: own, row}) => svg('g', {'--c': curve.colour},
       svg('polyline', {points: own.map((value, s) => `${x(s + 0.5).toFixed(1)},${y(value).toFixed(1)}`).join(' ')}),
       own.map((value, s) => (beyond.has(`${row},${s}`) ? svg('circle.beyond', {cx: x(s + 0.5), cy: y(value), r: 4}) : '')))));
@@ -106,8 +128,8 @@ function drawPanel(panel, lines, {take, steps, chunk, beyond, width}) {
   const read = (s) => numbers.forEach((cell, index) => { cell.textContent = ` ${reading(lines[index].values[s])}`; });
   let pointed = null;
   const move = (time) => {
-    const at = pointed ?? Math.min(Math.floor(time * take.fps), steps - 1);
-    const point = pointed === null ? Math.min(time * take.fps, steps) : pointed + 0.5;
+    const at = pointed ?? Math.min(Math.floor(time * sample.fps), steps - 1);
+    const point = pointed === null ? Math.min(time * sample.fps, steps) : pointed + 0.5;
     head.setAttribute('x1', x(point));
     head.setAttribute('x2', x(point));
     read(at);
@@ -118,8 +140,8 @@ function drawPanel(panel, lines, {take, steps, chunk, beyond, width}) {
     move(0);
   });
   drawing.addEventListener('pointerleave', () => { pointed = null; move(shownTime()); });
-  drawing.addEventListener('click', () => { if (pointed !== null && take.fps) { play(false); seek(pointed / take.fps); } });
-  const node = el('figure.panel', {}, el('figcaption', {}, el('span', {}, panel.title, el('small', {}, ` ${panel.unit}${take.curves.given ? ' · given' : ''}`)),
+  drawing.addEventListener('click', () => { if (pointed !== null && sample.fps) { play(false); seek(pointed / sample.fps); } });
+  const node = el('figure.panel', {}, el('figcaption', {}, el('span', {}, panel.title, el('small', {}, ` ${panel.unit}${sample.curves.given ? ' · given' : lines.some(({truth}) => truth) ? ' · dashed: observed' : ''}`)),
     el('span.legend', {}, readings.map((reading, index) => el('span', {}, reading, numbers[index])))), drawing);
   return {node, move};
 }

@@ -30,7 +30,7 @@ document.addEventListener('keydown', (event) => {
   else if (target.matches('input[type=range]')) done = false;
   else if (detail && (key === 'ArrowLeft' || key === 'ArrowRight')) {
     const next = neighbours()[key === 'ArrowLeft' ? 0 : 1];
-    if (next) drawDetail(next.job, next.take);
+    if (next) drawDetail(next.job, next.sample);
   }
   else if (!detail && target.matches('.open') && /^(Arrow|Home$|End$)/.test(key)) moveFocus(target, key);
   else if (!detail && target.matches('body') && (key === 'ArrowLeft' || key === 'ArrowRight')) step(key === 'ArrowLeft' ? -1 : 1);
@@ -55,6 +55,10 @@ drawTables();
 drawAbout();
 drawFoot();
 drawControls();
+drawCharts();
 update();
+drawNav();
 if (cards.length === 1) drawOnly(cards[0]);
+addEventListener('hashchange', openHash);
+openHash();
 if (!matchMedia('(prefers-reduced-motion: reduce)').matches) play(true);

@@ -5,27 +5,30 @@ function drawTable(shown) {
   section.hidden = jobs.length < 2;
   if (section.hidden) return;
   const columns = [...view.columns].sort((a, b) => a - b);
-  const best = new Map(columns.map((index) => [index, bestOf(index, shown)]));
+  const best = new Map(columns.map((index) => [index, bestOf(index, shown.map((job) => [job, job.metrics[index]]))]));
   const heads = [
     head('number', 'job'),
-    ...(new Set(jobs.map((job) => job.status)).size > 1 ? [head('status', 'status')] : []),
+    ...(new Set(jobs.map(stateOf)).size > 1 ? [head('status', 'status')] : []),
     ...DATA.axes.map((axis, index) => head(`axis:${index}`, axis.label, axis.key)),
     ...columns.map((index) => metricHead(index)),
     head('seconds', el('span', {}, 'time'), 'Wall time of the job', 'num'),
   ];
   const rows = sorted(shown).map((job) => el('tr', {'data-job': job.number, 'data-status': job.status},
-    el('th', {scope: 'row'}, el('button.plain', {type: 'button', click: () => openDetail(job, job.takes[0] || null)}, job.number)),
-    heads.length > 1 && heads[1].dataset.key === 'status' ? el('td.status', {}, job.status) : '',
-    DATA.axes.map((axis, index) => el('td.value', {title: axis.values[job.axes[index]]}, axis.names[job.axes[index]])),
+    el('th', {scope: 'row'}, el('button.plain', {type: 'button', click: () => openDetail(job, job.samples[0] || null)}, job.number)),
+    heads.length > 1 && heads[1].dataset.key === 'status' ? el('td.status', {title: job.problems.join('\n')}, stateOf(job)) : '',
+    DATA.axes.map((axis, index) => el('td.value', {title: axis.values[job.axes[index]]}, axis.values[job.axes[index]])),
     columns.map((index) => metricCell(index, job, best.get(index))),
     el('td.num', {}, duration(job.seconds))));
   section.replaceChildren(
-    el('div.heading', {}, el('h2', {}, 'Jobs'), el('small', {}, legend(columns)), columnMenu()),
+    el('div.heading', {}, el('h2', {}, 'Jobs'), el('small', {}, legend(columns, shown)), columnMenu()),
     el('div.scroll', {tabindex: '0', role: 'region', 'aria-label': 'Table of jobs'}, el('table', {}, el('thead', {}, el('tr', {}, heads)), el('tbody', {}, rows))));
 }
 
-function legend(columns) {
-  return columns.some((index) => arrow(DATA.metrics[index].better)) ? '● best of the jobs shown' : '';
+function legend(columns, shown) {
+  const parts = [];
+  if (columns.some((index) => arrow(DATA.metrics[index].better))) parts.push(contexts(shown) > 1 ? '● best of one prompt, observation and condition' : '● best of the jobs shown');
+  if (shown.some((job) => job.samples.length > 1)) parts.push('each number is the mean over the samples of its job');
+  return parts.join(' · ');
 }
 
 function head(key, label, title, kind) {
@@ -45,7 +48,7 @@ function metricHead(index) {
 function metricCell(index, job, best) {
   const value = job.metrics[index];
   if (!isNumber(value)) return el('td.num', {}, '');
-  const mark = value === best;
+  const mark = best(job, value);
   return el(mark ? 'td.num.best' : 'td.num', {title: String(value)}, mark ? el('span.mark', {'aria-label': 'best'}, '●') : '', number(value));
 }
 
@@ -71,20 +74,30 @@ function columnMenu() {
   return menu('Columns', body, 'Which metrics the table shows');
 }
 
-// Tables, pictures and verdicts of sweep.json.
+// Tables, pictures and verdicts of sweep.json, and what plugins show.
 function drawTables() {
-  place('tables').hidden = !DATA.tables.length && !DATA.pictures.length;
-  const body = (rows) => el('tbody', {}, rows.map((row) => el('tr', {}, row.map((value) => (isNumber(value) ? el('td.num', {title: String(value)}, number(value)) : el('td', {}, value))))));
-  place('tables').replaceChildren(...DATA.tables.map(({name, columns, rows, note}) => el('div', {},
-    el('div.heading', {}, el('h2', {}, words(name)), note ? el('small', {}, note) : ''),
-    el('div.scroll', {tabindex: '0', role: 'region', 'aria-label': name}, el('table', {},
-      el('thead', {}, el('tr', {}, columns.map((column, index) => el(rows.some((row) => isNumber(row[index])) ? 'th.num' : 'th', {scope: 'col'}, words(column))))),
-      body(rows))))),
-  ...DATA.pictures.map(({name, href}) => el('div', {},
-    el('div.heading', {}, el('h2', {}, words(name))),
-    el('a.picture', {href, title: 'Open the picture'}, el('img', {src: href, alt: name, loading: 'lazy'})))));
+  place('tables').hidden = !DATA.tables.length && !DATA.pictures.length && !DATA.panels.length;
+  place('tables').replaceChildren(...DATA.tables.map((table) => block(words(table.name), table.note, plainTable(table))),
+    ...DATA.pictures.map(({name, href}) => block(words(name), '', el('a.picture', {href, title: 'Open the picture'}, el('img', {src: href, alt: name, loading: 'lazy'})))),
+    ...DATA.panels.map(({title, table, html}) => block(title, table ? table.note : '', table ? plainTable(table) : foreign(title, html))));
   place('verdicts').hidden = !DATA.verdicts.length;
-  place('verdicts').replaceChildren(...DATA.verdicts.map(({name, verdict, numbers}) => el('div.verdict', {},
-    el('h2', {}, words(name)), el('p', {}, verdict),
-    el('dl', {}, numbers.map(([key, value]) => el('div', {}, el('dt', {}, words(key)), el('dd', {}, Number.isNaN(Number(value)) ? value : number(Number(value)))))))));
+  place('verdicts').replaceChildren(...DATA.verdicts.map(({name, verdict, holds, numbers}) => el('div.verdict', {'data-holds': String(holds)},
+    el('h2', {}, words(name), holds === null ? '' : el('span.holds', {}, holds ? 'passes' : 'does not pass')), el('p', {}, verdict),
+    numbers.length ? section('The numbers', el('dl.numbers', {}, numbers.map(([key, value]) => el('div', {}, el('dt', {}, key), el('dd', {}, value.trim() === '' || Number.isNaN(Number(value)) ? value : number(Number(value)))))), false) : '')));
+}
+
+const block = (title, note, content) => el('div', {}, el('div.heading', {}, el('h2', {}, title), note ? el('small', {}, note) : ''), content);
+
+function plainTable({name, columns, rows}) {
+  const cell = (value) => (isNumber(value) ? el('td.num', {title: String(value)}, number(value)) : el('td', {}, value));
+  const heads = columns.map((column, index) => el(rows.some((row) => isNumber(row[index])) ? 'th.num' : 'th', {scope: 'col'}, words(column)));
+  return el('div.scroll', {tabindex: '0', role: 'region', 'aria-label': name || 'Table'}, el('table', {}, el('thead', {}, el('tr', {}, heads)), el('tbody', {}, rows.map((row) => el('tr', {}, row.map(cell))))));
+}
+
+// HTML of a plugin, in a frame of its own in which no script runs and nothing is fetched.
+function foreign(title, html) {
+  const policy = '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'; img-src data:"><style>:root{color-scheme:light dark}body{font:15px/1.45 sans-serif;margin:0}</style>';
+  const frame = el('iframe', {title, sandbox: 'allow-same-origin', srcdoc: policy + html});
+  frame.addEventListener('load', () => { frame.style.height = `${Math.min(frame.contentDocument.documentElement.scrollHeight + 4, 2000)}px`; });
+  return frame;
 }
