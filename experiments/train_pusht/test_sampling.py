@@ -117,3 +117,66 @@ def test_nothing_is_carried_where_there_are_too_few(tmp_path: Path) -> None:
     few = carry(examples, (examples.batch.latent_BCTHW, examples.batch.action_BAD), 1)
     assert few is not None
     assert len((examples + few).modes) == 65
+
+
+def add_practice(work: Path, windows: int) -> None:
+    rng = np.random.default_rng(1)
+    np.savez(
+        work / "latents" / "practice_0000.npz",
+        latent=rng.standard_normal((windows, LATENT_DIM, 5, 6, 6)).astype("f2"),
+        action=rng.standard_normal((windows, 16, 2)).astype("f4"),
+        task=np.full(windows, 3),
+        step=np.zeros(windows, int),
+        in_the_way=np.zeros(windows, bool),
+        noise=rng.standard_normal((windows, LATENT_DIM, 5, 6, 6)).astype("f2"),
+        action_noise=rng.standard_normal((windows, 16, 2)).astype("f4"),
+    )
+
+
+def test_practice_begins_in_the_noise_that_its_actions_were_made_from_and_is_carried(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=4, moving_windows=4)
+    add_practice(work, 3)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    sampler = Sampler(TransformerConfig(practice=0.5), work, "shard_", captions, [0, 0])
+    drawn = sampler.draw(400, MODES.index("policy"))
+    assert float(drawn.decided.float().mean()) == pytest.approx(0.5, abs=0.08)
+    own = drawn[drawn.decided]
+    assert (own.batch.sigma_B == PURE).all()
+    assert (own.batch.prompt_B > 1).all()  # never without a prompt
+    windows = sampler.windows
+    which = [int(np.flatnonzero([torch.equal(clean, w.float()) for w in windows.latent[8:]])[0]) for clean in own.clean]
+    torch.testing.assert_close(own.targets[1], windows.action_noise[which] - windows.action[8:][which])
+    torch.testing.assert_close(own.targets[0], windows.noise[which].float() - own.clean)
+    carried = carry(drawn, (drawn.targets[0], drawn.targets[1]), 20)
+    assert carried is not None
+    assert carried.decided.all()
+
+
+def test_a_window_of_a_chain_may_begin_at_the_model_s_own_frame_and_ends_at_the_true_one(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=0, moving_windows=4)
+    (work / "chains").mkdir()
+    first = np.full((2, LATENT_DIM, 6, 6), 7, "f2")
+    np.savez(work / "chains" / "shard_0000.npz", row=np.array([1, 3]), first=first)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    sampler = Sampler(TransformerConfig(own_first=0.5, still=1), work, "shard_", captions, [0, 0])
+    true = sampler.windows.latent[:, :, 1:].float()
+    for mode, share in (("forward_dynamics", 0.25), ("inverse_dynamics", 0.0)):
+        drawn = sampler.draw(800, MODES.index(mode))
+        own = (drawn.batch.latent_BCTHW[:, :, 0] == 7).flatten(1).all(1)
+        assert float(own.float().mean()) == pytest.approx(share, abs=0.05), mode
+        assert not drawn.batch.noisy_frame_BT[own, 0].any()
+        for later in drawn.clean[own][:20, :, 1:]:
+            assert any(torch.equal(later, true[row]) for row in (1, 3))
+
+
+def test_of_a_short_chunk_nothing_later_is_asked_or_seen(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=4, moving_windows=4)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    config = TransformerConfig(mode_weights=(0.3, 0.3, 0.4, 0, 0), chunk_weights=(0.2, 0.3, 0.5))
+    batch = Sampler(config, work, "shard_", captions, [0, 0]).draw(600).batch
+    for chunk, share in ((16, 0.2), (8, 0.3), (4, 0.5)):
+        rows = batch.chunk_B == chunk
+        assert float(rows.float().mean()) == pytest.approx(share, abs=0.07)
+        assert not batch.noisy_action_BA[rows, chunk:].any()
+        assert not batch.noisy_frame_BT[rows, chunk // 4 + 1 :].any()
+        assert batch.noisy_frame_BT[rows, 1 : chunk // 4 + 1].any(0).all()
