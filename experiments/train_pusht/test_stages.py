@@ -80,7 +80,7 @@ def test_practice_holds_what_the_simulator_does_under_the_policy_s_own_actions(w
 @pytest.mark.timeout(300)
 def test_training_on_all_of_it_goes_on_where_it_was(work: Path) -> None:
     config = transformer.TransformerConfig(
-        steps=2, cooldown=1, batch=16, carried=4, init=MODEL, compile=False, muon_lr=1e-4, adam_lr=1e-5
+        steps=2, cooldown=1, batch=16, carried=4, shape=2, init=MODEL, compile=False, muon_lr=1e-4, adam_lr=1e-5
     )
     transformer.run(config, work, Ranks())
     before = torch.load(work / "transformer_cooled.pt", weights_only=False)

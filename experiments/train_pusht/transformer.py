@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from .latents import channel_root
+from .latents import channel_root, load_vae, scale_of
 from .model import FPS, Batch, build, positions, predict, trained_parameters
 from .optim import Optimizer, Schedule, Training
 from .parallel import Progress, Ranks
 from .prompts import CHUNKS, Captions, build_tokenizer
 from .sampling import FORWARD, MODES, POLICY, Examples, Mixture, Pair, Sampler, carry, euler
+from .shape import ShapeLoss
 
 assert FPS == 10.0
 
@@ -40,6 +41,13 @@ class TransformerConfig(Mixture):
 
     action_weight: float = 0.3
     """Weight of the actions' loss beside the video's, each in units of its usual size (`Levels`)."""
+
+    shape: int = 0
+    """Of a process' samples, how many per step are decoded for a loss on the T's silhouette (module `shape`). Each costs as
+    much as two samples."""
+
+    shape_weight: float = 0.3
+    """Weight of that loss."""
 
     muon_lr: float = 0.02
     """Learning rate of the matrices in the layers."""
@@ -197,6 +205,10 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
         "transformer", config.steps - first_step, ranks, every_s=config.report_s, log=work / "transformer.log"
     )
     _compile_in_turn(network, sampler, model, config.batch, ranks)
+    shape_loss = None
+    if config.shape:
+        scale = (x.to(ranks.device) for x in scale_of(work))
+        shape_loss = ShapeLoss(load_vae(work, ranks.device, config.init), *scale, count=config.shape)
     frame_levels, action_levels = Levels(ranks.device), Levels(ranks.device)
     carried: Examples | None = None
     recent, saved, begin = [], time.monotonic(), time.monotonic()
@@ -216,7 +228,11 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
         act = action_levels.relative(action_error, examples.modes, examples.batch.sigma_B)
         carried = carry(examples, predicted, config.carried)
         optimizer.zero_grad()
-        (vision + config.action_weight * act).backward()
+        loss = vision + config.action_weight * act
+        if shape_loss:
+            with torch.autocast(ranks.device, dtype=torch.bfloat16):
+                loss = loss + config.shape_weight * shape_loss(examples, predicted[0], usual)
+        loss.backward()
         ranks.mean_gradients(optimizer.parameters)
         training.advance()
         recent.append((float(error.detach().mean()), float(action_error.detach().mean())))
