@@ -1,7 +1,7 @@
 """What the action numbers mean: model space <-> physical units, rot6d <-> SO(3), deltas -> SE(3) paths. Pure numpy."""
 
 from strands_diffusers.actions.check import check_actions
-from strands_diffusers.actions.fit import Fit, write_statistics
+from strands_diffusers.actions.fit import Fit, statistics_record
 from strands_diffusers.actions.perturb import PERTURBATIONS, no_motion, perturbed
 from strands_diffusers.actions.poses import deltas, geodesic, integrate, matrix_to_rot6d, rot6d_to_matrix
 from strands_diffusers.actions.statistics import Statistics, builtin_statistics, load_statistics
@@ -11,6 +11,7 @@ from strands_diffusers.actions.units import (
     paths,
     physical_record,
     pixel_path,
+    range_note,
     space_of,
     still_row,
     to_model,
@@ -35,10 +36,11 @@ __all__ = [
     "perturbed",
     "physical_record",
     "pixel_path",
+    "range_note",
     "rot6d_to_matrix",
     "space_of",
+    "statistics_record",
     "still_row",
     "to_model",
     "to_physical",
-    "write_statistics",
 ]

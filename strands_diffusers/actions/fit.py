@@ -9,9 +9,6 @@ normal, sorted, skewed, heavy-tailed, two-valued and drifting: ranks off by at m
 Letters: N rows, D columns.
 """
 
-import json
-import uuid
-from pathlib import Path
 from typing import Any
 
 from strands_diffusers import domains
@@ -116,13 +113,9 @@ def _folded(values: Array, weights: Array, fresh: Array) -> tuple[Array, Array]:
     return np.add.reduceat(values * weights, starts) / total, total
 
 
-def write_statistics(path: Path, statistics: Statistics, **facts: Any) -> None:
-    """Write a file that `load_statistics` reads, whole or not at all; `facts` stand beside the numbers."""
+def statistics_record(statistics: Statistics, **facts: Any) -> dict[str, Any]:
+    """Return what a file that `load_statistics` reads holds, JSON-ready; `facts` stand beside the numbers."""
     known = domains.get(statistics.domain)
     record: dict[str, Any] = {"domains": [known.name], "source": statistics.source, **facts}
     record["columns"] = [column.name for column in known.columns]
-    record |= {name: value.tolist() for name in ARRAYS if (value := getattr(statistics, name)) is not None}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    return record | {name: value.tolist() for name in ARRAYS if (value := getattr(statistics, name)) is not None}

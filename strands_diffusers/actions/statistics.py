@@ -6,7 +6,6 @@ A file is JSON: `domains` (diffusers' names that it serves), `source`, optionall
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from strands_diffusers import domains
 from strands_diffusers.actions.poses import Array
 from strands_diffusers.errors import DomainError, near_miss
+from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "statistics"
@@ -129,10 +129,7 @@ def _read(path: Path, _changed_ns: int, name: str, domain: str) -> Statistics:
 
 
 def _content(path: Path, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DomainError(f"statistics {name!r} cannot be read as JSON: {error}.") from error
+    content = read_json(path, f"statistics {name!r}", DomainError)
     if not isinstance(content, dict):
         raise DomainError(
             f"statistics {name!r} must be a JSON object with domains, q01, q99; it is a {type(content).__name__}."

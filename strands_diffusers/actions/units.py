@@ -115,6 +115,17 @@ def out_of_range_share(action: ArrayLike) -> float:
     return float((np.abs(values) > 1.0).mean()) if values.size else 0.0
 
 
+def range_note(action: ArrayLike, domain: str) -> str | None:
+    """Say where most values lie beyond [-1, 1], as those of other units or another domain do; None where they do not."""
+    share = out_of_range_share(action)
+    if share <= 0.5:
+        return None
+    return (
+        f"{100 * share:.0f} % of the values lie beyond -1 to 1, where model space of domain "
+        f"{domains.short_name(domain)} holds nearly all of them: they are of another domain, or in other units"
+    )
+
+
 def physical_record(rollout: Rollout) -> dict[str, Any]:
     """Return what `action_physical.json` holds: named columns with units, decoded values, absolute paths, the source.
 

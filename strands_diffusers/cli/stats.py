@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strands_diffusers.errors import ActionError, ConfigError
+from strands_diffusers.errors import ActionError, ConfigError, OutputError
 
 if TYPE_CHECKING:
     from strands_diffusers.actions import Statistics
@@ -35,7 +35,9 @@ def stats(arguments: list[str]) -> int:
     parser.add_argument("--fps", type=float, help="rate of the actions [Hz], where the dataset does not say")
     parser.add_argument("--force", action="store_true", help="write over an earlier preset of that name")
     options = parser.parse_args(arguments)
-    from strands_diffusers import actions, domains
+    if options.fps is not None and not 0 < options.fps < 1e6:
+        raise ConfigError(f"--fps {options.fps:g} is not a rate above 0 Hz. Type --fps 10, for example.")
+    from strands_diffusers import actions, domains, records
     from strands_diffusers.observations.resolve import read_action_rows
     from strands_diffusers.plugin.manager import plugins
 
@@ -54,8 +56,11 @@ def stats(arguments: list[str]) -> int:
     fps = _rate(rates - {None})
     statistics = fit.statistics(domain.name, ", ".join(options.dataset))
     quantiles = "exact" if fit.exact else "estimated: ranks within 0.01 percentage points"
-    actions.write_statistics(statistics_file, statistics, rows=fit.rows, fps=fps, quantiles=quantiles)
-    _write_preset(preset, statistics_file, domain, fps, shlex.join(["strands-diffusers", "stats", *arguments]))
+    _make_folders(statistics_file.parent, preset.parent)
+    record = actions.statistics_record(statistics, rows=fit.rows, fps=fps, quantiles=quantiles)
+    records.write_json(statistics_file, record)
+    command = " ".join(shlex.join(["strands-diffusers", "stats", *arguments]).split())
+    records.write_text(preset, _preset(statistics_file, domain, fps, command))
     _write(f"{fit.rows:,} rows in domain {domain.short}; quantiles {quantiles}")
     _table(domain, statistics)
     if fps is None:
@@ -92,16 +97,25 @@ def _rate(rates: set[float | None]) -> float | None:
     return next(iter(rates), None)
 
 
-def _write_preset(path: Path, statistics: Path, domain: Domain, fps: float | None, command: str) -> None:
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {folder}: {error.strerror}. Choose another folder with --out."
+            ) from error
+
+
+def _preset(statistics: Path, domain: Domain, fps: float | None, command: str) -> str:
     """A YAML preset on top of the built-in domain, by absolute path, so that it works from any folder."""
     from omegaconf import OmegaConf
 
     values: dict[str, object] = {"statistics": str(statistics)}
     if fps is not None and fps != domain.fps:
         values["fps"] = fps
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"# {command}", "defaults:", f"  - {domain.short}", "  - _self_", "", OmegaConf.to_yaml(values)]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    return "\n".join(lines)
 
 
 def _table(domain: Domain, statistics: Statistics) -> None:

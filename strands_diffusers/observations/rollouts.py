@@ -78,9 +78,9 @@ def _rollout(
         sampling_rate=sample.sampling_rate,
         space=sample.space,
         observation=observation,
-        given_action=_chunks(record, sample.given_action),
+        given_action=recorded_chunks(record, sample.given_action),
         reference_video=reference_FHWC,
-        reference_action=_chunks(record, sample.reference_action),
+        reference_action=recorded_chunks(record, sample.reference_action),
         sample=sample.index,
         seconds=sample.seconds,
         details=sample.details,
@@ -90,12 +90,18 @@ def _rollout(
 def _video(record: Record, files: Sequence[FileEntry], type_: str) -> np.ndarray | None:
     """Frames `[F, H, W, 3]` of a type's mp4, without the row or column that an odd size was padded by."""
     entry = next((entry for entry in files if entry.type == type_ and entry.path.endswith(".mp4")), None)
-    if entry is None:
-        return None
-    frames_FHWC = read_clip(checked_file(record, entry)).frames_FHWC
-    rows, columns = entry.details.get("padded", (0, 0))
+    return None if entry is None else unpadded(read_clip(checked_file(record, entry)).frames_FHWC, entry)
+
+
+def unpadded(frames_FHWC: np.ndarray, entry: FileEntry) -> np.ndarray:
+    """Frames of a job's video without the row or column that an odd size was padded by."""
+    padded = entry.details.get("padded") or (0, 0)
+    if not isinstance(padded, list | tuple) or len(padded) != 2 or not {*padded} <= {0, 1}:
+        raise ObservationError(
+            f"{entry.path}: its record says that it was padded by {padded!r}, not by a row or column."
+        )
     height, width = frames_FHWC.shape[1:3]
-    return frames_FHWC[:, : height - rows, : width - columns]
+    return frames_FHWC[:, : height - padded[0], : width - padded[1]]
 
 
 def _action(record: Record, sample: SampleRecord, files: Sequence[FileEntry]) -> np.ndarray | None:
@@ -106,13 +112,16 @@ def _action(record: Record, sample: SampleRecord, files: Sequence[FileEntry]) ->
     return read_actions(checked_file(record, entry)).reshape(tuple(shape or ()))
 
 
-def _chunks(record: Record, rows: Sequence[Any] | None) -> np.ndarray | None:
-    """Nested lists `[K][T][D]` of the record as an array."""
+def recorded_chunks(record: Record, rows: Sequence[Any] | None) -> np.ndarray | None:
+    """Nested lists `[K][T][D]` of the record as a finite float32 array. Raises: `ObservationError`."""
     if rows is None:
         return None
-    chunks_KTD = np.array(rows, np.float32)
-    if chunks_KTD.ndim != 3:
-        raise ValueError(f"actions of shape {chunks_KTD.shape}, not [K, T, D]")
+    try:
+        chunks_KTD = np.array(rows, np.float32)
+    except (ValueError, TypeError, OverflowError):
+        chunks_KTD = np.empty(0, np.float32)
+    if chunks_KTD.ndim != 3 or not np.isfinite(chunks_KTD).all():
+        raise ObservationError(f"{record.directory} records actions that are no table [K][T][D] of finite numbers.")
     return chunks_KTD
 
 

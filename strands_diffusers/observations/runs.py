@@ -13,11 +13,11 @@ from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.address import Address, exists, split_address
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
-from strands_diffusers.observations.rollouts import checked_file
+from strands_diffusers.observations.rollouts import checked_file, recorded_chunks, unpadded
 from strands_diffusers.observations.window import check_domain, usable_frames
 from strands_diffusers.plugin.base import Source
 from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.records import MANIFEST, Record, SampleRecord
+from strands_diffusers.records import MANIFEST, FileEntry, Record, SampleRecord
 from strands_diffusers.results import Observation, ObservationRequest
 
 OPTIONS = ("sample", "start")
@@ -108,10 +108,8 @@ def _sample(record: Record, parsed: Address) -> SampleRecord:
     return record.samples[index]
 
 
-def _of_type(record: Record, sample: SampleRecord, type_: str, suffixes: Sequence[str]) -> list[Path]:
-    """The sample's files of a type, each as it was written."""
-    entries = [e for e in record.files_of(sample) if e.type == type_ and Path(e.path).suffix.lower() in suffixes]
-    return [checked_file(record, entry) for entry in entries]
+def _of_type(record: Record, sample: SampleRecord, type_: str, suffixes: Sequence[str]) -> list[FileEntry]:
+    return [e for e in record.files_of(sample) if e.type == type_ and Path(e.path).suffix.lower() in suffixes]
 
 
 def _frames(
@@ -119,25 +117,25 @@ def _frames(
 ) -> tuple[np.ndarray | None, float | None, bool]:
     """Frames of the run's video, or its single image; with their rate and whether they are evenly spaced."""
     if videos := _of_type(record, sample, "video", CLIP_SUFFIXES):
-        clip = read_clip(videos[0], start, request.num_frames)
-        return clip.frames_FHWC, clip.fps, clip.even
+        clip = read_clip(checked_file(record, videos[0]), start, request.num_frames)
+        return unpadded(clip.frames_FHWC, videos[0]), clip.fps, clip.even
     if images := _of_type(record, sample, "image", IMAGE_SUFFIXES):
         if start or len(images) > 1:
-            listed = ", ".join(str(path) for path in images[:4])
+            listed = ", ".join(str(record.directory / entry.path) for entry in images[:4])
             raise ObservationError(
                 f"run:{record.directory} holds images, not a video. Type one of them as the observation: {listed}."
             )
-        return read_image(images[0])[None], None, True
+        return read_image(checked_file(record, images[0]))[None], None, True
     return None, None, True
 
 
 def _actions(record: Record, sample: SampleRecord, start: int, request: ObservationRequest) -> np.ndarray | None:
     """Return the actions behind the run's video: its own, or those that a forward-dynamics run was given."""
-    own = [path for path in _of_type(record, sample, "action", (".json",)) if path.name == "action.json"]
+    own = [entry for entry in _of_type(record, sample, "action", (".json",)) if Path(entry.path).name == "action.json"]
     if own:
-        rows_TD = read_actions(own[0])
-    elif sample.given_action:
-        rows_TD = np.concatenate(np.asarray(sample.given_action, np.float32))
+        rows_TD = read_actions(checked_file(record, own[0]))
+    elif (given_KTD := recorded_chunks(record, sample.given_action)) is not None:
+        rows_TD = np.concatenate(given_KTD)
     else:
         return None
     end = None if request.num_frames is None or request.num_frames < 2 else start + request.num_frames - 1

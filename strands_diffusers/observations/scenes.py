@@ -1,8 +1,8 @@
 """Whether a frame can be of the scene that a model was trained on.
 
-A model of one narrow world continues anything it is shown, and its film of a kitchen is nonsense that looks like one. No
-check can be sure, so each asks only what every frame of its scene has, whatever its size and compression: what it misses
-is said nowhere, and a true scene is never doubted.
+A model of one narrow world continues anything it is shown, and its video of a kitchen is nonsense that looks like one.
+No check can be sure, so each asks only what every frame of its scene has, whatever its size and compression: some wrong
+frames pass, and no frame of the true scene is ever refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOOKS = {Scene.pusht: Look("PushT: a white table from above, a blue pusher, a gr
 """Every scene that a model can name in `model.scene`."""
 
 
-def doubt(scene: Scene, frame_HWC: np.ndarray) -> str | None:
+def mismatch(scene: Scene, frame_HWC: np.ndarray) -> str | None:
     """The scene in words where the frame, uint8 `[H, W, 3]`, cannot be of it; None where it may be."""
     look = LOOKS[scene]
     return None if look.fits(frame_HWC) else look.words

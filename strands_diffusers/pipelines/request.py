@@ -93,18 +93,19 @@ def make_request(config: RunConfig, observation: Observation) -> Request:
 
 
 def _with_notes(config: RunConfig, request: Request) -> Request:
-    """Add a note where the first frame does not look like the scene that the model was trained on."""
-    frames, scene = request.frames_FHWC, config.model.scene
-    words = None if frames is None or scene is None else scenes.doubt(scene, frames[0])
-    if words is None:
-        return request
-    source = request.observation.source
+    """Add notes where the first frame or the actions do not look like what the model was trained on."""
+    notes, source = list(request.notes), request.observation.source
     what = f"observation {source}" if source else "the observation"
-    note = (
-        f"{what} does not look like what model={config.model.name} was trained on ({words}): "
-        "its future will mean little. Use observation=sample:push_left, or another model=."
-    )
-    return replace(request, notes=(*request.notes, note))
+    frames, scene = request.frames_FHWC, config.model.scene
+    if frames is not None and scene is not None and (words := scenes.mismatch(scene, frames[0])):
+        notes.append(
+            f"{what} does not look like what model={config.model.name} was trained on ({words}): "
+            "its video will mean little. Use observation=sample:push_left, or another model=."
+        )
+    own_KTD = request.reference_action_KTD if request.given_action_KTD is None else request.given_action_KTD
+    if own_KTD is not None and request.space and (words := actions.range_note(own_KTD, request.space.domain)):
+        notes.append(f"the actions of {what}: {words}. Use domain=NAME for theirs (strands-diffusers domains).")
+    return replace(request, notes=tuple(notes))
 
 
 def _action_request(config: RunConfig, mode: str, prompt: str, observation: Observation) -> Request:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from strands_diffusers.actions import builtin_statistics, load_statistics
 from strands_diffusers.actions.statistics import FOLDER
@@ -103,7 +105,7 @@ def test_a_wrong_file_is_refused_with_what_is_wrong(changes: dict[str, Any], mes
         load_statistics(bridge_file(tmp_path, **changes), BRIDGE)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read as JSON"), ("[1]", "must be a JSON object")])
+@pytest.mark.parametrize(("text", "message"), [("{", "is truncated or not JSON"), ("[1]", "must be a JSON object")])
 def test_a_file_that_is_no_json_object_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.json"
     path.write_text(text)
@@ -120,3 +122,39 @@ def test_a_normalisation_that_the_file_cannot_serve_is_refused_with_those_it_can
 def test_an_unknown_normalisation_gets_a_near_miss() -> None:
     with pytest.raises(DomainError, match=r"Did you mean 'quantile'\?"):
         load_statistics(BRIDGE, "bridge").scale_and_offset("quantiles")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[" * 100_000, "is nested too deep"),
+        (b'{"domains": ["bridge"], "q01": [' + b"9" * 400 + b"]}", "an integer of 400 digits"),
+        (b'{"domains": ["bridge"], "q01": "\\ud800"}', "half of a character"),
+        (b"\xff\xfe", "is truncated or not JSON"),
+    ],
+)
+def test_json_that_nobody_can_use_is_refused_in_one_line(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_bytes(content)
+
+    with pytest.raises(DomainError, match=words) as error:
+        load_statistics(str(tmp_path / "mine.json"), BRIDGE)
+    assert "\n" not in str(error.value)
+
+
+ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.floats(), max_size=11)
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(st.sampled_from(["domains", "q01", "q99", "min", "max", "mean", "std", "columns", "source"]), ODD)
+def test_any_value_in_a_file_of_statistics_is_used_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: Any
+) -> None:
+    content = json.loads((FOLDER / f"{BRIDGE}.json").read_text()) | {key: value}
+    path = tmp_path_factory.mktemp("drawn") / "mine.json"
+    path.write_text(json.dumps(content))
+    try:
+        arrays, refusal = load_statistics(str(path), BRIDGE).scale_and_offset("quantile"), ""
+    except DomainError as error:
+        arrays, refusal = (), str(error)
+    assert "\n" not in refusal
+    assert all(np.isfinite(array).all() for array in arrays)

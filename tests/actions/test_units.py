@@ -248,3 +248,12 @@ def test_the_record_of_forward_dynamics_holds_the_given_actions_in_pixels_for_th
 def test_there_is_no_record_of_a_rollout_without_actions() -> None:
     with pytest.raises(ActionError, match="holds no actions"):
         actions.physical_record(Rollout("text"))
+
+
+def test_actions_of_another_domain_are_pointed_out_by_their_range(data: Path) -> None:
+    bridge = np.float32(json.loads((data / "cosmos3_nano/cosmos_action_chunk.json").read_text()))
+
+    assert actions.range_note(bridge, "bridge") is None
+    assert actions.range_note(bridge * 20, "bridge") is not None
+    pixels = np.array([[[3.2, 250.0], [0.5, 251.0]]])
+    assert actions.range_note(pixels, "pusht").startswith("75 % of the values lie beyond -1 to 1, where model space of")

@@ -6,11 +6,19 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 from strands_diffusers import ActionSpace, actions
 from strands_diffusers.cli.stats import stats
 from strands_diffusers.config import compose
-from strands_diffusers.errors import ActionError, ConfigError, DomainError, MissingPackageError, ObservationError
+from strands_diffusers.errors import (
+    ActionError,
+    ConfigError,
+    DomainError,
+    MissingPackageError,
+    ObservationError,
+    OutputError,
+)
 from strands_diffusers.observations.files import FileSource
 from strands_diffusers.observations.resolve import read_action_rows
 
@@ -144,6 +152,9 @@ def test_real_umi_actions_in_metres_give_back_numbers_of_their_own_kind(data, tm
         ),
         ([".", "--domain", "bridge", "--name", "My Robot"], ConfigError, r"--name My Robot must be of a-z"),
         ([".", "--domain", "bridge"], ObservationError, "holds no action files"),
+        (["x", "--domain", "bridge", "--fps", "nan"], ConfigError, "--fps nan is not a rate above 0 Hz"),
+        (["x", "--domain", "bridge", "--fps", "-5"], ConfigError, "--fps -5 is not a rate above 0 Hz"),
+        (["x", "--domain", "bridge", "--fps", "inf"], ConfigError, "--fps inf is not a rate"),
         (["sample:push_left", "--domain", "pusht"], ObservationError, "source 'sample' has no dataset of actions"),
     ],
 )
@@ -163,6 +174,21 @@ def test_an_earlier_preset_is_kept_unless_forced(arm, tmp_path):
     with pytest.raises(ConfigError, match=r"my_bridge\.yaml exists\. Type --force"):
         stats(arguments)
     assert stats([*arguments, "--force"]) == 0
+
+
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(arm, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+
+    with pytest.raises(OutputError, match=r"cannot write to .*taken/statistics: Not a directory\. Choose another"):
+        stats([str(arm[0]), "--domain", "bridge", "--out", str(tmp_path / "taken")])
+
+
+def test_a_name_of_two_lines_stays_a_comment(arm, tmp_path):
+    folder = arm[0].rename(tmp_path / "a\nfps: 99")
+
+    stats([str(folder), "--domain", "bridge", "--out", str(tmp_path / "out")])
+
+    assert "fps" not in yaml.safe_load((tmp_path / "out/domain/my_bridge.yaml").read_text())
 
 
 def test_a_lerobot_dataset_names_the_plugin_that_reads_it(tmp_path):

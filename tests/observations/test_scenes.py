@@ -1,4 +1,4 @@
-"""A true scene is never doubted, whatever was done to its file; a photograph of something else is."""
+"""A true scene is never refused, whatever was done to its file; a photograph of something else is."""
 
 import os
 from pathlib import Path
@@ -23,8 +23,8 @@ def frames_of(name: str) -> np.ndarray:
     return SampleSource().read(name, ObservationRequest()).frames
 
 
-def doubted(frames) -> list[int]:
-    return [i for i, frame in enumerate(frames) if scenes.doubt(Scene.pusht, frame)]
+def mismatched(frames) -> list[int]:
+    return [i for i, frame in enumerate(frames) if scenes.mismatch(Scene.pusht, frame)]
 
 
 def as_jpeg(frame: np.ndarray, path: Path, quality: int) -> np.ndarray:
@@ -50,19 +50,19 @@ def test_the_embedded_model_names_its_scene_and_others_name_none():
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_no_frame_of_a_sample_is_doubted_in_any_size_or_file(name, tmp_path):
+def test_no_frame_of_a_sample_is_refused_in_any_size_or_file(name, tmp_path):
     frames = frames_of(name)
 
-    assert doubted(frames) == []
+    assert mismatched(frames) == []
     for size in (64, 224, 512):
-        assert doubted(np.asarray(Image.fromarray(frame).resize((size, size))) for frame in frames[::8]) == []
+        assert mismatched(np.asarray(Image.fromarray(frame).resize((size, size))) for frame in frames[::8]) == []
     for quality in (75, 30):
-        assert doubted(as_jpeg(frame, tmp_path / "f.jpg", quality) for frame in frames[::8]) == []
+        assert mismatched(as_jpeg(frame, tmp_path / "f.jpg", quality) for frame in frames[::8]) == []
     for crf in (18, 35):
-        assert doubted(as_film(frames, tmp_path / "f.mp4", crf)) == []
+        assert mismatched(as_film(frames, tmp_path / "f.mp4", crf)) == []
 
 
-def test_plain_pages_and_noise_and_a_sunny_scene_are_doubted():
+def test_plain_pages_and_noise_and_a_sunny_scene_are_refused():
     white = np.full((96, 96, 3), 255, np.uint8)
     text, logo = white.copy(), white.copy()
     text[::8, 10:80] = 20
@@ -70,11 +70,11 @@ def test_plain_pages_and_noise_and_a_sunny_scene_are_doubted():
     logo[50:60, 30:50] = (230, 120, 20)
     noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
 
-    assert doubted([white, text, logo, noise, np.zeros_like(white)]) == [0, 1, 2, 3, 4]
+    assert mismatched([white, text, logo, noise, np.zeros_like(white)]) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.skipif(not DATA, reason="STRANDS_DIFFUSERS_TEST_DATA is not set: no photographs to look at")
-def test_photographs_of_kitchens_hands_and_streets_are_doubted():
+def test_photographs_of_kitchens_hands_and_streets_are_refused():
     folder = Path(DATA or "")
     pictures = [
         np.asarray(Image.open(folder / "nvidia_cosmos" / name).convert("RGB")) for name in ("umi.png", "av_0.jpg")
@@ -83,4 +83,4 @@ def test_photographs_of_kitchens_hands_and_streets_are_doubted():
     pictures += [read_clip(film, num_frames=1).frames_FHWC[0] for film in kitchens]
 
     assert len(pictures) == 5
-    assert doubted(pictures) == [0, 1, 2, 3, 4]
+    assert mismatched(pictures) == [0, 1, 2, 3, 4]
