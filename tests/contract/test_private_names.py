@@ -43,6 +43,8 @@ PRIVATE = {
     "gym_pusht": {
         "gym_pusht.envs.pusht:PushTEnv._block_shapes": ("plugins/pusht",),
         "gym_pusht.envs.pusht:PushTEnv._get_coverage": ("plugins/pusht",),
+        "gym_pusht.envs.pusht:PushTEnv._render": ("plugins/pusht",),
+        "gym_pusht.envs.pusht:PushTEnv._setup": ("plugins/pusht",),
     },
     "wandb_workspaces": {
         "wandb_workspaces.workspaces:Workspace._to_model": ("experiments/wandb_workspace",),
@@ -78,7 +80,11 @@ def used(path):
     """Private names of others in a source file: imported, or read off something that is not our own instance."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    own |= {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith("strands_diffusers"):
             private = any(part.startswith("_") and part != "__future__" for part in node.module.split("."))
