@@ -5,7 +5,6 @@ Array suffixes: K chunks, T steps, D action width.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,8 @@ import numpy as np
 
 from strands_diffusers.api.access import Access
 from strands_diffusers.errors import ActionError, ObservationError
-from strands_diffusers.observations.action_files import ACTION_SUFFIXES, read_actions
+from strands_diffusers.jsonfile import read_json
+from strands_diffusers.observations.action_files import ACTION_SUFFIXES, only_chunk, read_chunks
 from strands_diffusers.pipelines.contents import numbers
 
 
@@ -25,41 +25,18 @@ def action_array(value: Any, name: str, access: Access) -> np.ndarray:
     Raises: `ActionError` for values that are ragged, empty, not numbers, NaN or infinite.
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise ActionError(
-                f"{name} is a string that is not JSON ({error}). Write nested lists [[...], ...]."
-            ) from error
+        value = read_json(value, f"{name}, a string,", ActionError)
     if isinstance(value, str | Path):
         path = local_file(value, name, access)
         if path.suffix.lower() not in ACTION_SUFFIXES:
             raise ActionError(f"{name}: {path.name} is not an action file; it may end in {', '.join(ACTION_SUFFIXES)}.")
-        return _chunks_of(path, name)
+        return read_chunks(path, f"{name}={path.name}")
     if isinstance(value, Mapping):
-        if "data" not in value:
-            raise ActionError(f"{name} is an object without 'data'; give the action entry of a run, or nested lists.")
-        return action_array(value["data"], f"{name}.data", access)
+        return action_array(value["data"] if "data" in value else only_chunk(value, name), name, access)
     if isinstance(value, list | tuple) and value and all(hasattr(item, "detach") for item in value):
         value = [numbers(item) for item in value]
     array = _finite(numbers(value) if hasattr(value, "detach") else value, name)
     return array[None] if array.ndim == 1 else array
-
-
-def _chunks_of(path: Path, name: str) -> np.ndarray:
-    """The file's chunks [K, T, D]; `read_actions` checks its values and lays them one after the other."""
-    rows_TD = read_actions(path, f"{name}={path.name}")
-    shape = _nesting(path)
-    return rows_TD.reshape(shape) if len(shape) == 3 else rows_TD
-
-
-def _nesting(path: Path) -> tuple[int, ...]:
-    if path.suffix.lower() == ".npy":
-        return tuple(np.load(path, mmap_mode="r").shape)
-    if path.suffix.lower() == ".json":
-        value = json.loads(path.read_text())
-        return tuple(np.shape(value["data"] if isinstance(value, dict) else value))
-    return ()
 
 
 def _finite(value: Any, name: str) -> np.ndarray:

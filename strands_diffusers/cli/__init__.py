@@ -43,11 +43,13 @@ def _dispatch(arguments: list[str]) -> int:
     if word in verbs.VERBS:
         return verbs.VERBS[word](arguments[1:])
     if "=" not in word and not word.startswith("-"):
+        from strands_diffusers.plugin import guard
         from strands_diffusers.plugin.manager import plugins
 
         commands = plugins().commands
         if word in commands:
-            return commands[word].run(arguments[1:])
+            owner = next(r.plugin for r in plugins().registrations if r.group == "command" and r.name == word)
+            return guard.command(owner, word, commands[word].run, arguments[1:])
         if word:
             known = [*verbs.VERBS, *commands]
             raise ConfigError(

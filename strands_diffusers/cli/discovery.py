@@ -1,10 +1,10 @@
 """`wfm`, `pipelines`, `info` and `visualize`: what diffusers has, and what an action chunk looks like."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from strands_diffusers import errors
+from strands_diffusers.cli.terminal import columns, parser, write
 
 
 def wfm(arguments: list[str]) -> int:
@@ -25,49 +25,49 @@ def pipelines(arguments: list[str]) -> int:
 
 def info(arguments: list[str]) -> int:
     """One pipeline, or any other public name of diffusers: parameters with defaults, components, outputs."""
-    import argparse
-
     from strands_diffusers.pipelines import catalog
 
-    parser = argparse.ArgumentParser(prog="strands-diffusers info", description=info.__doc__)
-    parser.add_argument("name", help="Cosmos3OmniPipeline, UniPCMultistepScheduler, utils.export_to_video, ...")
-    parser.add_argument("--json", action="store_true", help="everything, as JSON")
-    options = parser.parse_args(arguments)
+    options_of = parser("info", info.__doc__)
+    options_of.add_argument("name", help="Cosmos3OmniPipeline, UniPCMultistepScheduler, utils.export_to_video, ...")
+    options_of.add_argument("--json", action="store_true", help="everything, as JSON")
+    options = options_of.parse_args(arguments)
     is_pipeline = options.name in catalog.pipelines()
     found = catalog.pipeline_info(options.name) if is_pipeline else catalog.describe_name(options.name)
     if options.json:
         import json
 
-        _write(json.dumps(found, indent=2))
+        write(json.dumps(found, indent=2))
         return 0
-    _write(f"{found['name']}  ({found['module']})")
+    write(f"{found['name']}  ({found['module']})")
     if is_pipeline:
-        _write(f"takes {', '.join(found['inputs']) or 'noise'}; gives {', '.join(found['outputs']) or 'no media'}")
-    _write(found["doc"].split("\n\n")[0])
+        write(f"takes {', '.join(found['inputs']) or 'noise'}; gives {', '.join(found['outputs']) or 'no media'}")
+    write(found["doc"].split("\n\n")[0])
     for title, key in (("call", "call_params"), ("constructor", "init_params"), ("parameters", "params")):
         if found.get(key):
-            _write(f"\n{title}")
-            _table((f"  {name}", spec["annotation"] or "", f"= {spec['default']}") for name, spec in found[key].items())
+            write(f"\n{title}")
+            write(
+                columns(
+                    (f"  {name}", spec["annotation"] or "", f"= {spec['default']}") for name, spec in found[key].items()
+                )
+            )
     for title, key in (("components", "components"), ("output", "output_fields")):
         if found.get(key):
-            _write(f"\n{title}")
-            _table((f"  {name}", kind or "") for name, kind in found[key].items())
+            write(f"\n{title}")
+            write(columns((f"  {name}", kind or "") for name, kind in found[key].items()))
     return 0
 
 
 def visualize(arguments: list[str]) -> int:
     """Draw an action chunk: timeseries.png, trajectory.png and animation.mp4."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="strands-diffusers visualize", description=visualize.__doc__)
-    parser.add_argument(
+    options_of = parser("visualize", visualize.__doc__)
+    options_of.add_argument(
         "action", help="action file (.json, .npy, .npz); a manifest.json beside it gives domain and fps"
     )
-    parser.add_argument("--domain", help="embodiment, where no manifest names it (bridge_orig_lerobot)")
-    parser.add_argument("--fps", type=float, help="rate of the actions [Hz]")
-    parser.add_argument("--video", help="world video to show beside the curves")
-    parser.add_argument("--prompt", help="the task, for the title")
-    options = parser.parse_args(arguments)
+    options_of.add_argument("--domain", help="embodiment, where no manifest names it (bridge_orig_lerobot)")
+    options_of.add_argument("--fps", type=float, help="rate of the actions [Hz]")
+    options_of.add_argument("--video", help="world video to show beside the curves")
+    options_of.add_argument("--prompt", help="the task, for the title")
+    options = options_of.parse_args(arguments)
     from strands_diffusers.api.tool import use_diffusers
 
     given = {"domain": options.domain, "fps": options.fps, "world_video": options.video, "prompt": options.prompt}
@@ -77,7 +77,7 @@ def visualize(arguments: list[str]) -> int:
         kind = getattr(errors, reply["data"]["error"], errors.StrandsDiffusersError)
         raise kind(reply["content"][0]["text"])
     for path in reply["artifacts"]:
-        _write(path)
+        write(path)
     return 0
 
 
@@ -88,34 +88,19 @@ def _show(found: Iterable[object], as_json: bool) -> int:
     if as_json:
         import json
 
-        _write(json.dumps([{**each._asdict(), "modality": each.modality} for each in rows], indent=2))
+        write(json.dumps([{**each._asdict(), "modality": each.modality} for each in rows], indent=2))
         return 0
     head = ("pipeline", "takes", "gives", "")
     lines = [
         (each.name, ", ".join(each.inputs), ", ".join(each.outputs), "modular" if each.modular else "") for each in rows
     ]
-    _table([head, *lines])
+    write(columns([head, *lines]))
     return 0
 
 
 def _json_flag(verb: str, summary: str | None, arguments: list[str]) -> bool:
     if not arguments:
         return False
-    import argparse
-
-    parser = argparse.ArgumentParser(prog=f"strands-diffusers {verb}", description=summary)
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    return bool(parser.parse_args(arguments).json)
-
-
-def _table(rows: Iterable[tuple[str, ...]]) -> None:
-    """Rows as aligned columns; the last one is free."""
-    listed = list(rows)
-    widths = [max(len(row[i]) for row in listed) for i in range(len(listed[0]) - 1)] if listed else []
-    for row in listed:
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
-        _write("  ".join([*cells, row[-1]]).rstrip())
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    options_of = parser(verb, summary)
+    options_of.add_argument("--json", action="store_true", help="as JSON")
+    return bool(options_of.parse_args(arguments).json)

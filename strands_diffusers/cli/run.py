@@ -96,6 +96,7 @@ def _show(hydra: Any, parser: Any, flags: Any, overrides: list[str]) -> None:
         raise ConfigError("--resolve goes with --cfg or --help.")
     if flags.help:
         hydra.app_help(CONFIG_NAME, parser, _with(flags, overrides))
+        terminal.write(verbs_help())
     elif flags.hydra_help:
         hydra.hydra_help(CONFIG_NAME, parser, _with(flags, overrides))
     elif flags.cfg:
@@ -104,6 +105,16 @@ def _show(hydra: Any, parser: Any, flags: Any, overrides: list[str]) -> None:
         hydra.show_info(flags.info, CONFIG_NAME, overrides)
     else:
         hydra.shell_completion(CONFIG_NAME, overrides)
+
+
+def verbs_help() -> str:
+    """The verbs and what each does, plugins' own behind ours."""
+    from strands_diffusers.cli import verbs
+    from strands_diffusers.plugin.manager import plugins
+
+    rows = [(f"  {name}", (verb.__doc__ or "").split("\n")[0]) for name, verb in verbs.VERBS.items()]
+    rows += [(f"  {name}", command.help) for name, command in plugins().commands.items()]
+    return f"Verbs\n{terminal.columns(rows)}"
 
 
 def _with(flags: Any, overrides: list[str]) -> Any:

@@ -6,12 +6,16 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from strands_diffusers import records
+from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.manager import plugins
+
+if TYPE_CHECKING:
+    import argparse
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -29,6 +33,30 @@ def say(text: str) -> None:
         print(clean(text), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return
+
+
+def write(text: str) -> None:
+    """Print a verb's answer to standard output."""
+    sys.stdout.write(clean(text) + "\n")
+
+
+def columns(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as aligned columns; the last one is free."""
+    listed = [tuple(row) for row in rows]
+    widths = [max(len(row[i]) for row in listed) for i in range(len(listed[0]) - 1)] if listed else []
+    cells = [[*(f"{c:<{w}}" for c, w in zip(row, widths, strict=False)), row[-1]] for row in listed]
+    return "\n".join("  ".join(row).rstrip() for row in cells)
+
+
+def parser(verb: str, summary: str | None) -> argparse.ArgumentParser:
+    """An argument parser for a verb; a wrong argument is a `ConfigError` of one line."""
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise ConfigError(f"{message}. See strands-diffusers {verb} --help.")
+
+    return Parser(prog=f"strands-diffusers {verb}", description=summary)
 
 
 def table(outcome: Any) -> str:

@@ -1,42 +1,18 @@
-"""The plain verbs of the command line. Each takes its arguments and returns an exit status."""
+"""The verbs of the command line, in one table. Each takes its arguments and returns an exit status."""
 
-import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from strands_diffusers.cli import discovery
+from strands_diffusers.cli import discovery, finished
 from strands_diffusers.cli.stats import stats
+from strands_diffusers.cli.terminal import columns, parser, write
 from strands_diffusers.errors import ConfigError
-
-if TYPE_CHECKING:
-    import argparse
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text + "\n")
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns; the last one is free."""
-    if not rows:
-        return ""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    return "\n".join(
-        "  ".join([*(f"{c:<{w}}" for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip() for row in rows
-    )
-
-
-def _parser(verb: str, summary: str) -> "argparse.ArgumentParser":
-    import argparse
-
-    return argparse.ArgumentParser(prog=f"strands-diffusers {verb}", description=summary)
 
 
 def version(arguments: list[str]) -> int:
     """The installed version."""
     import importlib.metadata  # costs as much as the rest of the start
 
-    _write(f"strands-diffusers {importlib.metadata.version('strands-diffusers')}")
+    write(f"strands-diffusers {importlib.metadata.version('strands-diffusers')}")
     return 0
 
 
@@ -48,9 +24,9 @@ def plugins(arguments: list[str]) -> int:
     if arguments[:1] == ["new"]:
         return _new_plugin(arguments[1:])
     hooks = (*manager.HOOKS, *manager.LIFECYCLE)
-    parser = _parser("plugins", plugins.__doc__ or "")
-    parser.add_argument("--hook", help="only this hook")
-    hook = parser.parse_args(arguments).hook
+    options_of = parser("plugins", plugins.__doc__ or "")
+    options_of.add_argument("--hook", help="only this hook")
+    hook = options_of.parse_args(arguments).hook
     if hook is not None and hook not in hooks:
         raise ConfigError(f"{hook!r} is not a hook; the hooks are {', '.join(hooks)}.{near_miss(hook, hooks)}")
     index = manager.plugins()
@@ -58,13 +34,13 @@ def plugins(arguments: list[str]) -> int:
         rows = [(f"  {r.name}", r.plugin, r.summary) for r in index.registrations if r.hook == name]
         if name in manager.LIFECYCLE:
             rows = [(f"  {plugin}", "", "") for plugin in index.called_at(name)]
-        _write(f"{name}\n{_columns(rows) or '  nothing'}")
+        write(f"{name}\n{columns(rows) or '  nothing'}")
     for name, version in index.versions.items():
-        _write(f"version: {name} {version}")
+        write(f"version: {name} {version}")
     for problem in index.problems:
-        _write(f"left out: {problem.plugin}: {problem.message}")
+        write(f"left out: {problem.plugin}: {problem.message}")
     if index.disabled:
-        _write(f"disabled: {', '.join(index.disabled)} ({manager.DISABLE_VARIABLE})")
+        write(f"disabled: {', '.join(index.disabled)} ({manager.DISABLE_VARIABLE})")
     return 0
 
 
@@ -74,13 +50,15 @@ def _new_plugin(arguments: list[str]) -> int:
 
     from strands_diffusers.plugin.scaffold import new
 
-    parser = _parser("plugins new", "Write a new plugin package, which installs and passes its own tests.")
-    parser.add_argument("name", help="a-z, 0-9 and _: the plugin is called NAME, its package strands_diffusers_NAME")
-    parser.add_argument("--into", default=".", metavar="DIR", help="write its folder into DIR instead of here")
-    options = parser.parse_args(arguments)
+    options_of = parser("plugins new", "Write a new plugin package, which installs and passes its own tests.")
+    options_of.add_argument(
+        "name", help="a-z, 0-9 and _: the plugin is called NAME, its package strands_diffusers_NAME"
+    )
+    options_of.add_argument("--into", default=".", metavar="DIR", help="write its folder into DIR instead of here")
+    options = options_of.parse_args(arguments)
     files = new(options.name, Path(options.into).expanduser().absolute())
     root = shlex.quote(str(files[0].parent))
-    _write("\n".join([*map(str, files), f"Install it: pip install -e {root}", f"Test it:    pytest {root}/tests"]))
+    write("\n".join([*map(str, files), f"Install it: pip install -e {root}", f"Test it:    pytest {root}/tests"]))
     return 0
 
 
@@ -88,7 +66,7 @@ def domains(arguments: list[str]) -> int:
     """The embodiments: short name, diffusers' name, width, rate, chunk, view, statistics."""
     from strands_diffusers import domains as facts
 
-    _parser("domains", domains.__doc__ or "").parse_args(arguments)
+    parser("domains", domains.__doc__ or "").parse_args(arguments)
     rows = [("domain", "diffusers", "id", "width", "fps", "chunk", "view", "columns")]
     rows += [
         (
@@ -103,7 +81,7 @@ def domains(arguments: list[str]) -> int:
         )
         for d in facts.all_domains()
     ]
-    _write(_columns(rows))
+    write(columns(rows))
     return 0
 
 
@@ -116,7 +94,7 @@ def _groups(domain: object) -> str:
 
 def doctor(arguments: list[str]) -> int:
     """What is installed, which devices there are, and whether the embedded model is whole."""
-    _parser("doctor", doctor.__doc__ or "").parse_args(arguments)
+    parser("doctor", doctor.__doc__ or "").parse_args(arguments)
     from strands_diffusers.config.compose import compose
     from strands_diffusers.config.store import conf_dir
     from strands_diffusers.errors import StrandsDiffusersError
@@ -137,21 +115,8 @@ def doctor(arguments: list[str]) -> int:
     from strands_diffusers.pipelines import loader
 
     rows.append(("devices", loader.devices()))
-    _write(_columns(rows))
+    write(columns(rows))
     return status
-
-
-def report(arguments: list[str]) -> int:
-    """The page of a sweep or a job, written again: one index.html beside its jobs. Of several folders: one that compares them."""
-    from pathlib import Path
-
-    from strands_diffusers.report import write_report
-
-    parser = _parser("report", report.__doc__ or "")
-    parser.add_argument("directory", nargs="+", help="the folder of a sweep or of a job; several are compared")
-    folders = [Path(given).expanduser().absolute() for given in parser.parse_args(arguments).directory]
-    _write(str(write_report(*folders)))
-    return 0
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
@@ -160,7 +125,9 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "info": discovery.info,
     "visualize": discovery.visualize,
     "stats": stats,
-    "report": report,
+    "report": finished.report,
+    "measure": finished.measure,
+    "redraw": finished.redraw,
     "plugins": plugins,
     "domains": domains,
     "doctor": doctor,

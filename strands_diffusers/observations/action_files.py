@@ -5,12 +5,13 @@ Array suffixes: K chunks, T steps, D action width.
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import ActionError, ObservationError
+from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.media import check_file
 
@@ -31,10 +32,18 @@ def read_actions(path: Path, name: str = "") -> np.ndarray:
     Raises: `ObservationError` for a file that is missing, empty, truncated or of another kind; `ActionError` for
         values that are ragged, empty, not numbers, NaN or infinite. `name` (by default the path) stands in front.
     """
+    chunks = read_chunks(path, name)
+    return chunks.reshape(-1, chunks.shape[-1])
+
+
+def read_chunks(path: Path, name: str = "") -> np.ndarray:
+    """The same as the file nests it: float32 `[T, D]` or `[K, T, D]`. Raises: as `read_actions`."""
     name = name or str(path)
     check_file(path, name)
     if path.suffix.lower() == ".json":
-        value = _from_json(path, name)
+        value = only_chunk(read_json(path, name, ObservationError, max_bytes=20 * MAX_VALUES), name)
+        _check_nesting(value, name)
+        value = np.array(value, np.float64)
     elif path.suffix.lower() in (".npy", ".npz"):
         value = _from_numpy(path, name)
     else:
@@ -44,32 +53,45 @@ def read_actions(path: Path, name: str = "") -> np.ndarray:
     if value.ndim not in (2, 3):
         raise ActionError(f"{name} has shape {list(value.shape)}. {_ACCEPTED}")
     with np.errstate(over="ignore"):  # beyond float32 becomes inf and is refused as such
-        rows_TD = value.reshape(-1, value.shape[-1]).astype(np.float32)
-    if not np.isfinite(rows_TD).all():
-        row, column = np.argwhere(~np.isfinite(rows_TD))[0]
-        raise ActionError(
-            f"{name} holds {rows_TD[row, column]} in row {row}, column {column}. Every action must be a finite number."
-        )
-    return rows_TD
+        chunks = np.array(value, np.float32)
+    if not np.isfinite(chunks).all():
+        row, column = np.argwhere(~np.isfinite(chunks.reshape(-1, chunks.shape[-1])))[0]
+        held = chunks.reshape(-1, chunks.shape[-1])[row, column]
+        raise ActionError(f"{name} holds {held} in row {row}, column {column}. Every action must be a finite number.")
+    return chunks
 
 
-def _from_json(path: Path, name: str) -> np.ndarray:
-    if path.stat().st_size > 20 * MAX_VALUES:
-        raise ObservationError(
-            f"{name} is {path.stat().st_size >> 20} MiB long: too much for an action file. {_ACCEPTED}"
-        )
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except RecursionError as error:
-        raise ObservationError(f"{name} is nested too deep. {_ACCEPTED}") from error
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise ObservationError(f"{name} is truncated or not JSON ({error}). {_ACCEPTED}") from error
-    if isinstance(value, dict):
-        raise ObservationError(
-            f"{name} is a JSON object ({', '.join(map(repr, list(value)[:4]))}), not nested lists. {_ACCEPTED}"
-        )
-    _check_nesting(value, name)
-    return np.array(value, np.float64)
+def only_chunk(value: Any, name: str) -> Any:
+    """Of a JSON object, as other tools write actions, the one entry (at any depth) that holds a chunk; else the value.
+
+    Raises: `ActionError` with the keys where there is none, or several and none of them called `action`.
+    """
+    if not isinstance(value, dict):
+        return value
+    found = dict(_entries(value))
+    for entries in ([key for key in found if {*key.split(".")} & {*_NAMES}], list(found)):
+        if len(entries) == 1:
+            return found[entries[0]]
+    listed = ", ".join(_shown(key) for key in list(found or value)[:8]) or "nothing"
+    what = (
+        f"{len(found)} chunks of actions ({listed}); keep one, or call it 'action'" if found else f"{listed}, no chunk"
+    )
+    raise ActionError(f"{name} is a JSON object that holds {what}. {_ACCEPTED}")
+
+
+_NAMES = ("action", "actions")
+
+
+def _entries(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Entries of an object that look like [T][D] or [K][T][D], each with its dotted key."""
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _entries(item, f"{prefix}{key}.")
+        first = item[0] if isinstance(item, list) and item else None
+        first = first[0] if isinstance(first, list) and first else ""
+        first = first[0] if isinstance(first, list) and first else first
+        if isinstance(first, int | float) and not isinstance(first, bool):
+            yield f"{prefix}{key}", item
 
 
 def _check_nesting(value: Any, name: str) -> None:
@@ -93,18 +115,11 @@ def _check_nesting(value: Any, name: str) -> None:
             for d, number in enumerate(row):
                 if isinstance(number, bool) or not isinstance(number, int | float):
                     raise ActionError(f"{name} holds {_shown(number)} in {where}row {t}, column {d}: not a number.")
-                if not _fits(number):
+                if not math.isfinite(number):
                     raise ActionError(
                         f"{name} holds {_shown(number)} in {where}row {t}, column {d}. "
                         "Every action must be a finite number."
                     )
-
-
-def _fits(number: float) -> bool:
-    try:
-        return math.isfinite(float(number))
-    except OverflowError:  # an integer of hundreds of digits
-        return False
 
 
 def _shown(value: Any) -> str:
@@ -140,7 +155,7 @@ def _from_numpy(path: Path, name: str) -> np.ndarray:
 
 def _only_array(archive: Any, name: str) -> np.ndarray:
     names = list(archive.files)
-    chosen = [n for n in ("action", "actions") if n in names] or (names if len(names) == 1 else [])
+    chosen = [n for n in _NAMES if n in names] or (names if len(names) == 1 else [])
     if not chosen:
         held = ", ".join(names[:8]) or "nothing"
         raise ObservationError(

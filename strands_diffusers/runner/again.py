@@ -43,7 +43,7 @@ def measure(
     """Measure finished jobs again: a job's folder, a sweep's, or several.
 
     `overrides` choose metrics and their options as on the command line (`metric=[video]`); without any, every job's own.
-    A metric that a job has, with equal options and without a problem, is left as it is unless `anew`. `workers`: jobs
+    A metric that this version measured of a job, with equal options and without a problem, is left as it is unless `anew`. `workers`: jobs
     measured side by side in processes; None: one per core.
 
     Raises: `ConfigError` for wrong overrides; `ReportError` for a folder without a finished job.
@@ -144,17 +144,25 @@ def _finished(directory: Path) -> list[Record]:
     return found
 
 
+def _has(record: Record, group: str, name: str, options: Mapping[str, Any]) -> bool:
+    """Whether this version measured or drew it, with these options and without a problem."""
+    events = [e for e in record.history if e.get("what") == "generated" or name in (e.get(group) or ())]
+    return (
+        (record.config.get(group) or {}).get(name) == options
+        and f"{group} {name}" not in {problem.what for problem in record.problems}
+        and bool(events)
+        and events[-1].get("version") == provenance.versions().get("strands-diffusers", "")
+    )
+
+
 def _one(work: tuple[Path, str, dict[str, Any] | None, bool]) -> Again:
     directory, group, options, anew = work
     record = records.read(directory)
     assert record is not None
     try:
         wanted = dict((record.config.get(group) or {}) if options is None else options)
-        before = record.config.get(group) or {}
-        failed = {problem.what for problem in record.problems}
         if not anew:
-            kind = group
-            wanted = {n: o for n, o in wanted.items() if before.get(n) != o or f"{kind} {n}" in failed}
+            wanted = {name: values for name, values in wanted.items() if not _has(record, group, name, values)}
         if not wanted:
             return Again(record, "skipped")
         configs = {name: plugins().find(group, name).Config(**values) for name, values in wanted.items()}

@@ -160,7 +160,7 @@ def test_every_spelling_of_an_action_becomes_the_tensor_that_diffusers_wants(spe
         ("[[1, 2", "not JSON"),
         ([[float("nan")] * 3], "NaN"),
         ([[["a"]]], "not a table"),
-        ({"chunk": [[1.0]]}, "without 'data'"),
+        ({"chunk": [1.0]}, "no chunk"),
         ([[[1.0, 2.0]], [[3.0, 4.0]]], "one chunk"),
         (5.0, "shape"),
     ],

@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from observing import one_line
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from observing import attempt, one_line
 
 from strands_diffusers.errors import ActionError, ObservationError, RequestError
 from strands_diffusers.observations.action_files import read_actions
@@ -48,6 +50,20 @@ def test_real_action_files_are_read(file, shape, data):
     np.testing.assert_array_equal(rows_TD, expected)
 
 
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {"action": ...}, {"actions": ..., "fps": 5}, {"id": 3, "result": {"chunk": ...}}, {"action": {"data": ..., "dim": 10}},
+        {"actions": ..., "observation": {"state": [[1, 2]]}}, {"action": ..., "timestamps": [0.1, 0.2], "task": "push"},
+    ],
+)  # fmt: skip
+def test_the_one_chunk_in_an_object_is_read(wrapped, tmp_path):
+    text = json.dumps(wrapped, default=lambda _: CHUNK_TD.tolist())
+    (tmp_path / "reply.json").write_text(text)
+
+    np.testing.assert_array_equal(read_actions(tmp_path / "reply.json"), CHUNK_TD)
+
+
 def npy(value, **options) -> bytes:
     stream = io.BytesIO()
     np.save(stream, value, **options)
@@ -61,6 +77,9 @@ def npz(**arrays) -> bytes:
 
 
 BAD_VALUES = {
+    "object.json": (b'{"columns": [], "rows": [1]}', "JSON object that holds 'columns', 'rows', no chunk"),
+    "two.json": (b'{"left": [[1]], "right": {"arm": [[2]]}}', "holds 2 chunks of actions .'left', 'right.arm'."),
+    "pair.json": (b'{"action": [[1]], "b": {"action": [[2]]}}', "holds 2 chunks of actions .'action', 'b.action'."),
     "ragged.json": (b"[[1, 2], [1, 2, 3]]", "ragged: row 1 has 3 values, the first has 2"),
     "ragged_chunk.json": (b"[[[1, 2], [3, 4]], [[1, 2]]]", "ragged: chunk 1 has 1 rows, chunk 0 has 2"),
     "ragged_row_in_chunk.json": (b"[[[1, 2], [3, 4]], [[1, 2], [3]]]", "chunk 1, row 1 has 1 values"),
@@ -74,7 +93,6 @@ BAD_VALUES = {
     "nan.json": (b"[[1, 2], [3, NaN]]", "holds nan in row 1, column 1"),
     "inf.json": (b"[[1, -Infinity]]", "holds -inf in row 0, column 1"),
     "huge.json": (b"[[1, 1e300]]", "holds inf in row 0, column 1"),
-    "digits.json": (b"[[1, 1" + b"0" * 400 + b"]]", "finite"),
     "text.json": (b'[["1", 2]]', "holds '1' in row 0, column 0: not a number"),
     "bool.json": (b"[[true, 2]]", "holds True in row 0, column 0: not a number"),
     "null.json": (b"[[null, 2]]", "holds None"),
@@ -102,7 +120,9 @@ BAD_FILES = {
     "empty.npz": (b"", "is empty"),
     "cut.json": (b"[[1, 2], [3", "truncated or not JSON"),
     "binary.json": (b"\xff\xfe\x00", "truncated or not JSON"),
-    "object.json": (b'{"columns": [], "rows": []}', "JSON object .'columns', 'rows'., not nested lists"),
+    "digits.json": (b"[[1, 1" + b"0" * 400 + b"]]", "an integer of 401 digits"),
+    "bottomless.json": (b'{"a":' * 100_000, "nested too deep"),
+    "pointer.json": (b"version https://git-lfs.github.com/spec/v1\noid", "is a pointer of Git LFS"),
     "abyss.json": (b"[" * 100_000, "nested too deep"),
     "cut.npy": (npy(CHUNK_TD)[:-40], "truncated or not a numpy file"),
     "head.npy": (npy(CHUNK_TD)[:20], "truncated or not a numpy file"),
@@ -160,3 +180,51 @@ def test_a_numpy_file_that_declares_more_than_it_holds_takes_no_memory(tmp_path)
 def test_a_missing_action_file_says_so(tmp_path):
     with pytest.raises(ObservationError, match="does not exist"):
         read_actions(tmp_path / "none.json")
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["action", "a", "b.c"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+ROWS = st.integers(1, 3).flatmap(
+    lambda n: st.lists(st.lists(st.floats(width=32), min_size=n, max_size=n), min_size=1, max_size=3)
+)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(ROWS | TREES | ROWS.map(lambda rows: {"note": 1, "reply": {"actions": rows}}))
+def test_any_json_is_actions_or_one_line(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "drawn.json"
+    path.write_text(json.dumps(value))
+
+    rows_TD, refusal = attempt(lambda: read_actions(path, "it"), RequestError)
+
+    if refusal is None:
+        assert rows_TD.dtype == np.float32
+        assert rows_TD.ndim == 2
+        assert np.isfinite(rows_TD).all()
+    else:
+        assert refusal.startswith("it ")
+        assert "\n" not in refusal
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(
+    st.sampled_from([npy(CHUNK_TD), npz(action=CHUNK_TD)]),
+    st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=5)), max_size=3),
+)
+def test_any_damage_to_a_numpy_file_is_harmless_or_one_line(tmp_path_factory, content, damage):
+    content = bytearray(content)
+    for place, noise in damage:
+        at = int(place * len(content))
+        content[at : at + len(noise)] = noise
+    path = tmp_path_factory.getbasetemp() / "drawn.npz"
+    path.write_bytes(content)
+
+    rows_TD, refusal = attempt(lambda: read_actions(path, "it"), RequestError)
+
+    assert np.isfinite(rows_TD).all() if refusal is None else refusal.startswith("it ") and "\n" not in refusal
