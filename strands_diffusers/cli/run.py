@@ -19,6 +19,7 @@ from strands_diffusers.cli.terminal import say
 from strands_diffusers.config import compose, typed
 from strands_diffusers.config.compose import CONFIG_NAME
 from strands_diffusers.config.explain import explain
+from strands_diffusers.config.user_files import check_search_path
 from strands_diffusers.errors import ConfigError, RequestError
 from strands_diffusers.plugin.choices import prepare
 from strands_diffusers.runner import folders, job, resume, summary, sweep
@@ -46,12 +47,15 @@ def run(arguments: Sequence[str]) -> int:
         raise ConfigError(
             "--experimental-rerun is not supported. Repeat a job by its overrides, as its page shows them."
         )
+    if flags.resolve and not (flags.cfg or flags.help):
+        raise ConfigError("--resolve goes with --cfg or --help.")
     overrides = [*flags.overrides, *rest]
     multirun = bool(flags.multirun) or "hydra.mode=MULTIRUN" in overrides
     overrides = [
         *_config_dir(flags, overrides),
         *typed.as_typed([_resumed(o, multirun) for o in overrides], multirun=multirun),
     ]
+    check_search_path(overrides)
     with compose.application() as hydra:
         try:
             if flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
@@ -92,8 +96,6 @@ def _resumed(override: str, multirun: bool) -> str:
 
 
 def _show(hydra: Any, parser: Any, flags: Any, overrides: list[str]) -> None:
-    if flags.resolve and not (flags.cfg or flags.help):
-        raise ConfigError("--resolve goes with --cfg or --help.")
     if flags.help:
         hydra.app_help(CONFIG_NAME, parser, _with(flags, overrides))
         terminal.write(verbs_help())

@@ -64,6 +64,14 @@ def check(config: RunConfig, *, explicit_output: bool = False) -> None:
         )
 
 
+def require_domain(config: RunConfig) -> None:
+    """Refuse an action condition of a custom model whose domain nobody chose: the default is the embedded model's."""
+    if isinstance(config.condition, ActionConditionConfig):
+        raise ConfigError(
+            "model=custom does not say which embodiment its actions are of. Add domain=NAME; strands-diffusers domains lists them."
+        )
+
+
 def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
     cosmos3 = config.model.pipeline == COSMOS3
     gives = tuple(name for name in GIVES[mode] if not (cosmos3 and (mode, name) in NOT_COSMOS3))

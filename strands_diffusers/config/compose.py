@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from strands_diffusers.config import checks, store, typed
 from strands_diffusers.config.explain import explain
 from strands_diffusers.config.schema import RunConfig, Tree
+from strands_diffusers.config.user_files import check_search_path
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.paths import absolute_path
 
@@ -89,6 +90,7 @@ def compose(
         if not isinstance(override, str):
             raise ConfigError(f"an override is a string such as 'seed=1', got {override!r}.")
     wanted = typed.as_typed(overrides)
+    check_search_path(wanted)
     groups, literal = _split_values(values or {})
     with application():
         try:
@@ -244,6 +246,8 @@ def to_run_config(
     if not isinstance(config, RunConfig):
         raise ConfigError("the composed config is not a run: its first default must be `schema`.")
     chosen = {match[1] for o in overrides if (match := re.match(r"[+~]*([a-z_]+)=", o))}
+    if config.model.name == "custom" and not chosen & {"domain", "experiment"}:
+        checks.require_domain(config)
     checks.check(config, explicit_output="output" in chosen)
     config = checks.resolve_defaults(config)
     return _absolute_paths(config, cwd or Path.cwd())

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from strands_diffusers.config.fields import Keep, Mode, Perturb, in_range, require
+from strands_diffusers.config.fields import Keep, Mode, Perturb, in_range, positive, require
+
+MAX_CHUNKS, MAX_FRAMES, MAX_SIDE = 10_000, 100_000, 16_384
+"""Beyond these a request is a slip of the keyboard; what a machine can hold is worked out before the load."""
 
 
 @dataclass
@@ -30,7 +33,7 @@ class ActionConditionConfig(ConditionConfig):
 
     def __post_init__(self) -> None:
         in_range("condition.chunk_size", self.chunk_size, 1, unit="steps")
-        in_range("condition.num_chunks", self.num_chunks, 1)
+        in_range("condition.num_chunks", self.num_chunks, 1, MAX_CHUNKS)
         require(
             self.resolution_tier in (None, 256, 480, 704, 720),
             f"condition.resolution_tier={self.resolution_tier} is not a tier. Use 256, 480, 704, 720 or null.",
@@ -90,12 +93,10 @@ class WorldConditionConfig(ConditionConfig):
     """Prepend the model's system prompt; null: the pipeline's own default."""
 
     def __post_init__(self) -> None:
-        in_range("condition.num_frames", self.num_frames, 1, unit="frames")
-        in_range("condition.height", self.height, 16, unit="pixels")
-        in_range("condition.width", self.width, 16, unit="pixels")
-        require(
-            self.fps is None or self.fps > 0, f"condition.fps must be > 0 Hz, got {self.fps}. Type condition.fps=24."
-        )
+        in_range("condition.num_frames", self.num_frames, 1, MAX_FRAMES, "frames")
+        in_range("condition.height", self.height, 16, MAX_SIDE, "pixels")
+        in_range("condition.width", self.width, 16, MAX_SIDE, "pixels")
+        positive("condition.fps", self.fps, "Hz", 24)
 
 
 @dataclass

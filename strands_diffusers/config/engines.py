@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from strands_diffusers.config.fields import in_range
+
 
 @dataclass
 class EngineConfig:
@@ -14,23 +16,28 @@ class EngineConfig:
 
 
 @dataclass
-class AutoEngineConfig(EngineConfig):
+class ReusingEngineConfig(EngineConfig):
+    """Common to the engines that keep conditioning from one rollout to the next."""
+
+    cache_mb: int = 1024
+    """Memory for reused conditioning [MB], on the model's device; 0: none is kept."""
+
+    def __post_init__(self) -> None:
+        in_range("engine.cache_mb", self.cache_mb, 0, 1_000_000, "MB")
+
+
+@dataclass
+class AutoEngineConfig(ReusingEngineConfig):
     """`exact` where it can hold, else `eager` with one line saying why; the manifest records which ran."""
 
     name: str = "auto"
 
-    cache_mb: int = 1024
-    """Memory for reused conditioning [MB], on the model's device."""
-
 
 @dataclass
-class ExactEngineConfig(EngineConfig):
+class ExactEngineConfig(ReusingEngineConfig):
     """The numbers of diffusers' own call with less work; refused where that cannot hold."""
 
     name: str = "exact"
-
-    cache_mb: int = 1024
-    """Memory for reused conditioning [MB], on the model's device."""
 
 
 @dataclass
@@ -41,23 +48,17 @@ class EagerEngineConfig(EngineConfig):
 
 
 @dataclass
-class CompiledEngineConfig(EngineConfig):
+class CompiledEngineConfig(ReusingEngineConfig):
     """`exact` with regional `torch.compile`: slow first rollout, then faster; rounding may differ. CUDA only."""
 
     name: str = "compiled"
 
-    cache_mb: int = 1024
-    """Memory for reused conditioning [MB], on the model's device."""
-
 
 @dataclass
-class Fp8EngineConfig(EngineConfig):
+class Fp8EngineConfig(ReusingEngineConfig):
     """`exact` with 8-bit matrix products (torchao): less memory and time, not the same numbers. CUDA only."""
 
     name: str = "fp8"
-
-    cache_mb: int = 1024
-    """Memory for reused conditioning [MB], on the model's device."""
 
 
 @dataclass

@@ -24,11 +24,31 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> ConfigError:
             return cause
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     text = "\n".join(str(e) for e in (error, error.__cause__) if e).split("Config search path")[0]
-    for handler in (_grammar, _missing_choice, _unknown_key, _missing_value, _bad_value, _choice_conflict, _not_a_name):
+    for handler in (
+        _interpolation,
+        _grammar,
+        _missing_choice,
+        _unknown_key,
+        _missing_value,
+        _bad_value,
+        _choice_conflict,
+        _not_a_name,
+    ):
         message = handler(text, error, overrides)
         if message:
             return ConfigError(message)
     return ConfigError(one_line(error))
+
+
+def _interpolation(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    if not type(error).__name__.startswith(("Interpolation", "UnsupportedInterpolation")):
+        return ""
+    found = re.search(r"full_key: (\S+)", text)
+    key = found[1] if found else "a value"
+    typed = next((o.partition("=")[2] for o in overrides if o.startswith(f"{key}=")), "")
+    literal = typed.strip("'\"").replace("${", r"\${")
+    remedy = f" For the characters themselves type {shell_line(key, literal)}" if "${" in typed else ""
+    return f"{key}: {one_line(error, 120).split(' full_key')[0]}; ${{...}} stands for another value.{remedy}"
 
 
 def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
@@ -44,13 +64,16 @@ def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
     return f"Hydra cannot read {shown!r}. Quote the value for Hydra and for the shell: {shell_line(key, value.strip())}"
 
 
-_LAUNCHERS = {
+_PACKAGES = {
+    "optuna": "pip install hydra-optuna-sweeper",
+    "ax": "pip install hydra-ax-sweeper",
+    "nevergrad": "pip install hydra-nevergrad-sweeper",
     "pool": "pip install -e plugins/launchers",
     "ray": "pip install -e 'plugins/launchers[ray]'",
     "submitit_slurm": "pip install hydra-submitit-launcher",
     "submitit_local": "pip install hydra-submitit-launcher",
 }
-"""Launchers outside the core, and what installs them."""
+"""Launchers and sweepers outside the core, and what installs them."""
 
 
 def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> str:
@@ -60,8 +83,8 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
         if not match:
             return ""
     group, name = match[1], match[2]
-    if group == "hydra/launcher" and name in _LAUNCHERS:
-        return f"{group}={name} is in a package that is not installed: {_LAUNCHERS[name]}"
+    if group in ("hydra/launcher", "hydra/sweeper") and name in _PACKAGES:
+        return f"{group}={name} is in a package that is not installed: {_PACKAGES[name]}"
     options = [o for o in match[3].split() if o] if match.lastindex == 3 else _choices(group)
     hint = near_miss(name, options)
     if group == "domain" and (known := _domain(name)):
@@ -92,6 +115,8 @@ def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
         key = match[1].split("@")[0]
         return f"{key}= is not a config group. Groups are {', '.join(_GROUPS)}.{near_miss(key, _GROUPS)}"
     key = match[1]
+    if key.startswith("experiment") and (name := next((o for o in overrides if o.startswith("experiment=")), None)):
+        return f"{name}: its file must begin with the line `# @package _global_`, so that its keys are the run's own."
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full and full[1].endswith(key.split(".")[-1]) else key
     known = sorted(set(_keys(schema.RunConfig)) | set(_condition_keys()))
@@ -125,7 +150,8 @@ def _bad_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
     ):
         kind = match[2].split("\n")[0].strip(" '.")
         words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
-        return f"{key}={one_line(ValueError(match[1]), 60)} must be {words.get(kind, kind)}."
+        shown = one_line(ValueError(match[1]), 60) if match[1] else "(nothing)"
+        return f"{key}={shown} must be {words.get(kind, kind)}."
     if "non-nullable" in text or "not Optional" in text or "not supported for non-optional" in text:
         return f"{key} cannot be null."
     return ""

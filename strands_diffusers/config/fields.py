@@ -5,6 +5,9 @@ from enum import Enum
 
 from strands_diffusers.errors import ConfigError
 
+MAX_GUIDANCE = 1000
+"""Far above any guidance that leaves a picture."""
+
 
 class Mode(str, Enum):
     """What the world model is asked for. The first three match `CosmosActionCondition.mode` in diffusers."""
@@ -90,10 +93,25 @@ def require(holds: bool, message: str) -> None:
 
 
 def in_range(name: str, value: float | None, low: float, high: float = math.inf, unit: str = "") -> None:
-    """Refuse a number outside [low, high], NaN included; None passes."""
-    if value is None or low <= value <= high:
+    """Refuse a number outside [low, high], and one that is not finite; None passes."""
+    if value is None or (math.isfinite(value) and low <= value <= high):
         return
-    wanted = f">= {low:g}" if math.isinf(high) else f"from {low:g} to {high:,.0f}"
+    wanted = f">= {low:g}" if math.isinf(high) else f"from {low:g} to {high:,}"
+    example = min(max(low, 1), high)
     raise ConfigError(
-        f"{name} must be {wanted}{f' {unit}' if unit else ''}, got {value}. Type {name}={max(low, 1):g}, for example."
+        f"{name} must be {wanted}{f' {unit}' if unit else ''}, got {value}. Type {name}={example:g}, for example."
     )
+
+
+def positive(name: str, value: float | None, unit: str = "", example: float = 10, instead: str = "") -> None:
+    """Refuse a number that is not above zero and finite; None passes."""
+    if value is None or (math.isfinite(value) and value > 0):
+        return
+    remedy = instead or f"Type {name}={example:g}, for example."
+    raise ConfigError(f"{name} must be > 0{f' {unit}' if unit else ''}, got {value}. {remedy}")
+
+
+def require_text(name: str, text: str | None) -> None:
+    """Refuse characters that no file, shell or tokenizer holds: NUL and lone surrogates."""
+    bad = next((letter for letter in text or "" if letter == "\x00" or "\ud800" <= letter <= "\udfff"), None)
+    require(bad is None, f"{name} holds the character U+{ord(bad or ' '):04X}, which no text can hold. Leave it out.")

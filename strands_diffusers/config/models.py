@@ -4,7 +4,20 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from strands_diffusers.config.fields import Dtype, Gripper, Normalization, Offload, Scene, ViewPoint, in_range, require
+from strands_diffusers.config.conditions import MAX_FRAMES, MAX_SIDE
+from strands_diffusers.config.fields import (
+    MAX_GUIDANCE,
+    Dtype,
+    Gripper,
+    Normalization,
+    Offload,
+    Scene,
+    ViewPoint,
+    in_range,
+    positive,
+    require,
+    require_text,
+)
 
 
 @dataclass
@@ -21,7 +34,7 @@ class LoraConfig:
     """Strength, from 0 (off) to 1 (as trained), more exaggerates."""
 
     def __post_init__(self) -> None:
-        in_range("model.lora.scale", self.scale, 0.0)
+        in_range("model.lora.scale", self.scale, 0, 100)
 
 
 @dataclass
@@ -48,6 +61,16 @@ class Recommended:
 
     fps: float | None = None
     """Frame rate of a text, image or video condition [Hz]."""
+
+    def check(self, prefix: str) -> None:
+        """Refuse values that the options of the same names refuse. `prefix`: `model.recommended.policy`."""
+        in_range(f"{prefix}.num_inference_steps", self.num_inference_steps, 1, 1000, "steps")
+        in_range(f"{prefix}.guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE)
+        positive(f"{prefix}.flow_shift", self.flow_shift, example=5)
+        in_range(f"{prefix}.num_frames", self.num_frames, 1, MAX_FRAMES, "frames")
+        in_range(f"{prefix}.height", self.height, 16, MAX_SIDE, "pixels")
+        in_range(f"{prefix}.width", self.width, 16, MAX_SIDE, "pixels")
+        positive(f"{prefix}.fps", self.fps, "Hz", 24)
 
 
 @dataclass
@@ -115,6 +138,15 @@ class ModelConfig:
             f"model.device={device!r} is not a device. Use auto, cpu, mps, cuda or cuda:N (model.device=cuda:0).",
         )
         require(bool(self.repo.strip()), "model.repo is empty. Use a Hub id, a local folder or asset:cosmos3_pusht.")
+        for name in ("repo", "revision", "variant"):
+            require_text(f"model.{name}", getattr(self, name))
+        for name in ("domains", "chunk_sizes"):
+            require(getattr(self, name) != [], f"model.{name}=[] allows nothing. Use model.{name}=null for no limit.")
+        for size in self.chunk_sizes or ():
+            in_range("model.chunk_sizes", size, 1, unit="steps")
+        positive("model.weights_gb", self.weights_gb, "GB", 33)
+        for condition, values in self.recommended.items():
+            values.check(f"model.recommended.{condition}")
 
 
 @dataclass
@@ -143,5 +175,5 @@ class DomainConfig:
     """Gripper polarity of the physical values that are written; model space is never touched."""
 
     def __post_init__(self) -> None:
-        require(self.fps > 0, f"domain.fps must be > 0 Hz, got {self.fps}. Type domain.fps=10, for example.")
+        positive("domain.fps", self.fps, "Hz")
         in_range("domain.chunk_size", self.chunk_size, 1, unit="steps")

@@ -34,6 +34,7 @@ from strands_diffusers.config.engines import (
     Fp8EngineConfig,
 )
 from strands_diffusers.config.fields import (
+    MAX_GUIDANCE,
     Dtype,
     Gripper,
     Keep,
@@ -44,7 +45,9 @@ from strands_diffusers.config.fields import (
     Scene,
     ViewPoint,
     in_range,
+    positive,
     require,
+    require_text,
 )
 from strands_diffusers.config.models import DomainConfig, LoraConfig, ModelConfig, Recommended
 
@@ -112,11 +115,8 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         in_range("sampler.num_inference_steps", self.num_inference_steps, 1, 1000, "steps")
-        in_range("sampler.guidance_scale", self.guidance_scale, 0.0)
-        require(
-            self.flow_shift is None or self.flow_shift > 0,
-            f"sampler.flow_shift must be > 0, got {self.flow_shift}. Type sampler.flow_shift=5, for example.",
-        )
+        in_range("sampler.guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE)
+        positive("sampler.flow_shift", self.flow_shift, example=5)
         in_range("sampler.num_samples", self.num_samples, 1, 4096)
 
 
@@ -143,10 +143,7 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         in_range("sweep.retries", self.retries, 0, 100)
-        require(
-            self.timeout_s is None or self.timeout_s > 0,
-            f"sweep.timeout_s must be > 0 seconds, got {self.timeout_s}. Use null for no limit.",
-        )
+        positive("sweep.timeout_s", self.timeout_s, "seconds", instead="Use null for no limit.")
         require(
             self.objective is None or (self.objective.startswith("metrics.") and self.objective.count(".") == 2),
             f"sweep.objective={self.objective!r} is not a metric. Use metrics.<name>.<value>, as metrics.video.psnr.",
@@ -235,10 +232,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         in_range("seed", self.seed, 0, 2**63 - 1)
-        require(
-            self.hook_timeout_s is None or self.hook_timeout_s > 0,
-            f"hook_timeout_s must be > 0 seconds, got {self.hook_timeout_s}. Use null for no limit.",
-        )
+        positive("hook_timeout_s", self.hook_timeout_s, "seconds", instead="Use null for no limit.")
+        require(self.output_dir != "", "output_dir is empty. Name a folder, or leave it out (output_dir=null).")
+        for name in ("prompt", "observation", "output_dir", "resume"):
+            require_text(name, getattr(self, name))
         if self.prompt is not None:
             require(
                 bool(self.prompt.strip()),

@@ -173,7 +173,7 @@ class Record:
     @property
     def total_seconds(self) -> float:
         """Wall time of all stages [s]."""
-        return round(sum(v for v in self.seconds.values() if isinstance(v, int | float)), 3)
+        return round(float(sum(v for v in self.seconds.values() if isinstance(v, int | float))), 3)
 
     def files_of(self, sample: SampleRecord) -> list[FileEntry]:
         """The files of one sample; in a job of one, all of them."""
@@ -229,7 +229,7 @@ def read(directory: Path) -> Record | None:
             why = f"it has {size:,} bytes"
         except RecursionError:
             why = "it is nested too deep"
-        except (OSError, ValueError, OverflowError) as error:
+        except (OSError, ValueError, OverflowError, TypeError) as error:
             why = one_line(error, 120)
         return Record(directory, "damaged", error=f"{directory.name}/{name} cannot be read: {why}.")
     return None

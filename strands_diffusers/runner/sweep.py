@@ -91,6 +91,7 @@ class Sweep:
                 assert record is not None
                 record = self._complete(job, record)
                 name = directory.name if job.hash in self._mine else record.name
+                self._mine[job.hash] = record
                 same_as = record.name if record.name != name else None
                 self.progress.ended(Row(name, "done" if same_as else "skipped", overrides, same_as=same_as))
                 return record

@@ -1,0 +1,130 @@
+"""Finished jobs are measured and drawn again from their files; what made a rollout is apart from what is made of it."""
+
+import json
+
+import pytest
+from bare import bare
+
+from strands_diffusers import records, rollout
+from strands_diffusers.cli import main
+from strands_diffusers.errors import ConfigError, ReportError
+from strands_diffusers.pipelines import loader
+from strands_diffusers.runner import again
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(list(arguments))
+        return int(caught.value.code or 0), capfd.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    monkeypatch.setattr(loader, "load", lambda *a: pytest.fail("a model was loaded"))
+
+
+def test_a_changed_metric_or_picture_generates_nothing(command, tmp_path, monkeypatch):
+    wide = ("output=[video,action]", "seed=0,1")
+    assert command("-m", *bare(*wide), "output_dir=sweep")[0] == 0
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("sweep/*/video.mp4")}
+    monkeypatch.setattr(loader, "load", lambda *a: pytest.fail("a model was loaded"))
+
+    more = bare(*wide, "metric=[video,action]", "visualizer=[timeseries]")
+    status, err = command("-m", *more, "resume=sweep")
+
+    assert status == 0, err
+    assert "sweep: 0 done, 2 skipped" in err
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("sweep/*/video.mp4")} == before
+    assert sorted(p.name for p in (tmp_path / "sweep").iterdir() if p.is_dir()) == ["0", "1"]
+    for record in records.jobs(tmp_path / "sweep"):
+        assert record.metrics["video"]["psnr"] > 5
+        assert record.file("timeseries").is_file()
+        assert [event["what"] for event in record.history] == ["generated", "measured", "drawn"]
+        assert record.whole()
+
+
+def test_measure_and_redraw_work_on_a_job_and_are_resumable(command, tmp_path):
+    rollout(*bare("output=[video,action]"), output_dir=tmp_path / "job")
+    rollout(*bare("output=[video,action]", "seed=1"), output_dir=tmp_path / "other")
+
+    status, err = command("measure", "job", "other", "metric=[video]", "--workers", "1")
+    assert status == 0
+    assert "measure: 2 done" in err
+    status, err = command("measure", "job", "other", "metric=[video]", "--workers", "1")
+    assert "measure: 2 skipped" in err
+    status, err = command("redraw", "job", "visualizer=[timeseries]", "--workers", "1")
+    assert status == 0
+    assert (tmp_path / "job" / "timeseries.png").is_file()
+    record = records.read(tmp_path / "job")
+    assert record.history[1] == {**record.history[1], "what": "measured", "metric": ["video"]}
+
+
+def test_measuring_again_from_python_loads_no_model(tmp_path, no_model, monkeypatch):
+    monkeypatch.undo()
+    rollout(*bare("output=[video,action]"), output_dir=tmp_path)
+    monkeypatch.setattr(loader, "load", lambda *a: pytest.fail("a model was loaded"))
+
+    [found] = again.measure([tmp_path], "metric=[action]", workers=1)
+
+    assert (found.status, set(found.record.metrics)) == ("done", {"action"})
+
+
+def test_a_changed_file_is_named_and_the_others_go_on(command, tmp_path):
+    for name in ("a", "b"):
+        rollout(*bare(f"seed={ord(name)}"), output_dir=tmp_path / name)
+    (tmp_path / "a" / "action.json").write_text("[]")
+
+    status, err = command("measure", "a", "b", "metric=[action]", "--workers", "1")
+
+    assert status == 1
+    assert "measure: 1 done, 1 failed" in err
+    assert "a: " in err
+    assert "has changed since the job finished" in err
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_a_folder_without_a_finished_job_is_refused(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ReportError):
+        again.measure([tmp_path / folder])
+
+
+def test_a_wrong_metric_is_refused(tmp_path):
+    rollout(*bare(), output_dir=tmp_path)
+    with pytest.raises(ConfigError, match="metric=jerk is not a choice"):
+        again.measure([tmp_path], "metric=[jerk]")
+
+
+def test_equal_jobs_of_a_sweep_are_one_rollout_and_two_rows(command, tmp_path):
+    status, err = command("-m", *bare("sampler.guidance_scale=1,1.0"), "output_dir=sweep")
+
+    assert status == 0
+    rows = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["jobs"]
+    assert [(row["name"], row["status"], row["same_as"]) for row in rows] == [("0", "done", None), ("1", "done", "0")]
+    status, err = command("-m", *bare("sampler.guidance_scale=1,1.0"), "resume=sweep")
+    assert status == 0
+    assert "not begun" not in err
+
+
+def test_a_second_sweep_into_a_used_folder_takes_new_numbers(command, tmp_path):
+    command("-m", *bare("seed=0,1"), "output_dir=sweep")
+    first = records.jobs(tmp_path / "sweep")
+
+    status, _ = command("-m", *bare("seed=2"), "output_dir=sweep")
+
+    assert status == 0
+    assert [record.name for record in records.jobs(tmp_path / "sweep")] == ["0", "1", "2"]
+    assert records.jobs(tmp_path / "sweep")[:2] == first
+
+
+def test_resume_without_m_is_refused(command):
+    status, err = command(*bare("resume=last"))
+
+    assert status == 2
+    assert "add -m" in err

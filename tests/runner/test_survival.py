@@ -1,0 +1,231 @@
+"""A rollout survives everything around it: metrics, pictures, trackers and hooks that fail cost their own result only."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+
+from strands_diffusers import records
+from strands_diffusers.config import compose
+from strands_diffusers.errors import CancelledError, ConfigError, OutputError, RolloutError
+from strands_diffusers.plugin import manager
+from strands_diffusers.plugin.base import Measure, Metric, Serializer, Tracker, Visualizer
+from strands_diffusers.results import Artifact
+from strands_diffusers.runner import control, job, outputs, run
+
+BARE = ("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "tracker=none", "output=[action]")
+
+
+class Failing(Metric):
+    """Does what `how` says."""
+
+    name = "failing"
+    output_types = ("action",)
+    measures = {"value": Measure("", "higher", "A number.")}  # noqa: RUF012
+    how = "raise"
+
+    def compute(self, rollout):
+        if self.how == "hang":
+            time.sleep(30)
+        if self.how == "exit":
+            raise SystemExit(0)
+        if self.how == "interrupt":
+            raise KeyboardInterrupt
+        if self.how == "memory":
+            raise MemoryError
+        if self.how == "raise":
+            raise ValueError("a jerk\nof two lines")
+        return {"none": None, "text": "nonsense", "nan": {"value": float("nan")}, "array": {"value": np.ones(3)},
+                "other": {"unknown": 1.0}}[self.how]  # fmt: skip
+
+
+class Drawing(Visualizer):
+    """Does what `how` says."""
+
+    name = "drawing"
+    output_types = ("action",)
+    how = "raise"
+
+    def draw(self, rollout, directory):
+        if self.how == "raise":
+            raise RuntimeError("no ink")
+        if self.how == "outside":
+            path = directory.parent.parent / "action.json"
+            path.write_text("overwritten")
+            return [Artifact(path, "drawing")]
+        return None
+
+
+class Half(Serializer):
+    """Writes a file and half of another."""
+
+    name = "half"
+    output_types = ("action",)
+
+    def save(self, rollout, directory):
+        (directory / "half.txt").write_text("half")
+        raise OSError(28, "No space left on device")
+
+
+class Gone(Tracker):
+    """Raises wherever it can."""
+
+    name = "gone"
+
+    def start(self, run):
+        raise ConnectionError("no server")
+
+    def log(self, record, rollouts):
+        raise AssertionError("not started")
+
+    def finish(self, record):
+        raise AssertionError("not started")
+
+
+@pytest.fixture
+def extra(monkeypatch):
+    index = manager.PluginIndex(list(manager.plugins().registrations))
+    for hook, group, cls in (
+        ("register_metrics", "metric", Failing),
+        ("register_visualizers", "visualizer", Drawing),
+        ("register_serializers", "output", Half),
+        ("register_trackers", "tracker", Gone),
+    ):
+        index.registrations.append(manager.Registration(hook, group, cls.name, "test", cls))
+    for module in (job, outputs, run):
+        monkeypatch.setattr(module, "plugins", lambda: index)
+    return index
+
+
+def configured(*overrides, **replaced):
+    config = compose.compose([*BARE, "visualizer=[]", "metric=[action]", *overrides])
+    return dataclasses.replace(config, **replaced)
+
+
+METRICS = {
+    "raise": "ValueError: a jerk of two lines",
+    "none": "None",
+    "text": "nonsense",
+    "nan": "nan",
+    "array": "number",
+    "other": "unknown",
+    "exit": "SystemExit",
+    "interrupt": "KeyboardInterrupt",
+    "memory": "MemoryError",
+    "hang": "no answer within 0.5 s",
+}
+
+
+@pytest.mark.parametrize("how", METRICS)
+def test_a_metric_that_fails_costs_its_own_result(extra, tmp_path, monkeypatch, how):
+    monkeypatch.setattr(Failing, "how", how)
+    config = configured(hook_timeout_s=0.5 if how == "hang" else 60.0)
+    config = dataclasses.replace(config, metric={**config.metric, "failing": Failing.Config()})
+
+    result = run.run_job(job.check(config), tmp_path)
+
+    record = records.read(tmp_path)
+    assert record == result.record
+    assert record.done
+    assert (tmp_path / "action.json").is_file()
+    assert "mse" in record.metrics["action"]
+    [problem] = record.problems
+    assert problem.what == "metric failing"
+    assert METRICS[how] in problem.error
+    assert "\n" not in problem.error
+
+
+@pytest.mark.parametrize(("how", "words"), [("raise", "no ink"), ("none", "None"), ("outside", "outside")])
+def test_a_visualizer_that_fails_costs_its_own_picture(extra, tmp_path, monkeypatch, how, words):
+    monkeypatch.setattr(Drawing, "how", how)
+
+    record = run.run_job(job.check(configured(visualizer={"drawing": Drawing.Config()})), tmp_path).record
+
+    assert record.done
+    assert [(p.what, words in p.error) for p in record.problems] == [("visualizer drawing", True)]
+    assert (tmp_path / "action.json").read_text() != "overwritten"
+
+
+def test_a_tracker_that_fails_is_a_problem(extra, tmp_path):
+    record = run.run_job(job.check(configured(tracker=Gone.Config())), tmp_path).record
+
+    assert record.done
+    assert [p.what for p in records.read(tmp_path).problems] == ["tracker gone"]
+    assert "no server" in record.problems[0].error
+
+
+def test_a_serializer_that_fails_keeps_what_the_others_wrote(extra, tmp_path):
+    config = configured()
+    config = dataclasses.replace(config, output={**config.output, "half": Half.Config()})
+
+    with pytest.raises(OutputError, match=r"cannot write the rollout: No space left on device\. Free some space"):
+        run.run_job(job.check(config), tmp_path)
+
+    failure = records.read(tmp_path)
+    assert (failure.status, failure.stage) == ("failed", "write")
+    assert "action.json" in {entry.path for entry in failure.artifacts}
+    assert (tmp_path / "action.json").is_file()
+    assert not (tmp_path / "half.txt").exists()
+    assert not (tmp_path / "manifest.json").exists()
+
+
+# --------------------------------------------------------------------------------------------------------- control
+
+
+def test_a_cancelled_job_stops_within_a_step_and_leaves_nothing_half_written(tmp_path):
+    steps = []
+    watch = control.Control(lambda *step: steps.append(step), cancel=lambda: len(steps) > 4)
+    checked = job.check(compose.compose(
+        ["sampler.num_inference_steps=30", "tracker=none", "output=[action]", "visualizer=[]", "metric=[]"]
+    ))  # fmt: skip
+
+    with pytest.raises(CancelledError, match=r"cancelled at denoise \d+/30"):
+        run.run_job(checked, tmp_path, control=watch)
+
+    assert len(steps) == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"failure.json"}
+    assert run.run_job(job.check(configured()), tmp_path / "next").record.done, "the next call is served"
+
+
+def test_a_deadline_ends_a_call(tmp_path):
+    with pytest.raises(RolloutError, match="exceeded timeout_s=1e-06"):
+        run.run_job(job.check(configured()), tmp_path, control=control.Control(timeout_s=1e-6))
+
+
+# --------------------------------------------------------------------------------------------------------- folders
+
+
+def test_a_run_never_overwrites_what_is_not_its_own(tmp_path):
+    (tmp_path / "video.mp4").write_text("the user's recording")
+
+    with pytest.raises(ConfigError, match=r"holds video\.mp4, which this job did not write"):
+        run.run_job(job.check(configured()), tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
+    assert (tmp_path / "video.mp4").read_text() == "the user's recording"
+
+
+def test_another_jobs_folder_is_refused_and_its_own_is_written_again(tmp_path):
+    first = run.run_job(job.check(configured()), tmp_path).record
+
+    with pytest.raises(ConfigError, match="holds another finished job"):
+        run.run_job(job.check(configured("seed=1")), tmp_path)
+    assert records.read(tmp_path) == first
+
+    again = run.run_job(job.check(configured()), tmp_path).record
+    assert again.artifacts == first.artifacts
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    import subprocess
+    import sys
+
+    code = "import sys, time; from strands_diffusers.runner import folders\nfrom pathlib import Path\n"
+    code += "with folders.claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match=f"in use by another job \\(process {other.pid} since"):
+            run.run_job(job.check(configured()), tmp_path)
+        other.kill()
+    assert run.run_job(job.check(configured()), tmp_path).record.done, "the lock of a dead process holds nobody up"
