@@ -37,7 +37,12 @@ _WHERE = {
     "Table": "plugin.base",
     "Verdict": "plugin.base",
     "hookimpl": "plugin.spec",
+    "check_file": "observations.media",
+    "frame_times": "observations.media",
     "read_clip": "observations.media",
+    "read_image": "observations.images",
+    "read_json": "jsonfile",
+    "read_json_lines": "jsonfile",
     "rollout": "runner.python",
     "rollouts": "runner.python",
     "split_address": "observations.address",
@@ -55,8 +60,13 @@ if TYPE_CHECKING:
     from strands_diffusers import errors as errors
     from strands_diffusers.api.public import use_diffusers as use_diffusers
     from strands_diffusers.domains import Domain as Domain
+    from strands_diffusers.jsonfile import read_json as read_json
+    from strands_diffusers.jsonfile import read_json_lines as read_json_lines
     from strands_diffusers.observations.address import Address as Address
     from strands_diffusers.observations.address import split_address as split_address
+    from strands_diffusers.observations.images import read_image as read_image
+    from strands_diffusers.observations.media import check_file as check_file
+    from strands_diffusers.observations.media import frame_times as frame_times
     from strands_diffusers.observations.media import read_clip as read_clip
     from strands_diffusers.observations.window import usable_frames as usable_frames
     from strands_diffusers.outputs.video_file import write_mp4 as write_mp4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,26 +110,13 @@ def read_local(path: Path, parsed: Address, request: ObservationRequest, name: s
     raise ObservationError(f"{name} is none of the files that can be observed. {ACCEPTED}")
 
 
-@dataclass(frozen=True)
-class _Pick:
-    """Which frames of a clip or folder are read."""
-
-    start: int
-    stride: int
-    num_frames: int | None
-
-
-def _pick(parsed: Address, request: ObservationRequest, stride: int) -> _Pick:
-    return _Pick(parsed.integer("start", 0), stride, request.num_frames)
-
-
 def _read_folder(path: Path, parsed: Address, request: ObservationRequest, name: str, task: str | None) -> Observation:
     _refuse(parsed, ("fps",), name, "a folder of images has no rate of its own: @stride:N takes every Nth image")
-    pick = _pick(parsed, request, parsed.integer("stride", 1, minimum=1))
-    frames_FHWC = read_folder(path, pick.start, pick.num_frames, pick.stride)
+    start, stride = parsed.integer("start", 0), parsed.integer("stride", 1, minimum=1)
+    frames_FHWC = read_folder(path, start, request.num_frames, stride)
     usable_frames(len(frames_FHWC), None, request, name)
-    actions_TD = _paired_actions(parsed, request, pick.start, pick.stride)
-    details = {"kind": "folder", "images": len(frame_files(path)), "start": pick.start, "stride": pick.stride}
+    actions_TD = _paired_actions(parsed, request, start, stride)
+    details = {"kind": "folder", "images": len(frame_files(path)), "start": start, "stride": stride}
     return Observation(frames_FHWC, None, actions_TD, task, details=details)
 
 
@@ -140,17 +126,17 @@ def _read_clip(path: Path, parsed: Address, request: ObservationRequest, name: s
     stride, wanted = parsed.integer("stride", 1, minimum=1), parsed.positive("fps")
     if wanted is not None:
         stride = _stride(read_clip(path, num_frames=2, name=name).fps, wanted, name)
-    pick = _pick(parsed, request, stride)
-    clip = read_clip(path, pick.start, pick.num_frames, pick.stride, name)
+    start = parsed.integer("start", 0)
+    clip = read_clip(path, start, request.num_frames, stride, name)
     instead = _thinned(parsed, clip.fps, request.fps)
     paired = "actions" in parsed.options
     usable, note = usable_frames(
         len(clip.frames_FHWC), clip.fps, request, name, even=clip.even, paired=paired, instead=instead
     )
-    details: dict[str, Any] = {"kind": "clip", "start": pick.start, "stride": stride, "clip_fps": clip.fps * stride}
+    details: dict[str, Any] = {"kind": "clip", "start": start, "stride": stride, "clip_fps": clip.fps * stride}
     if note:
         details["reference"] = note
-    actions_TD = _paired_actions(parsed, request, pick.start, stride)
+    actions_TD = _paired_actions(parsed, request, start, stride)
     return Observation(clip.frames_FHWC[:usable], clip.fps, actions_TD, task, details=details)
 
 

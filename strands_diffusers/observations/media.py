@@ -242,7 +242,7 @@ def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: s
 _LEAST_PACKET_BYTES = 8
 """No container spends fewer on a frame."""
 
-TRANSPARENT = "has transparent pixels, and nobody knows what is behind them. Save it without transparency."
+TRANSPARENT = "has transparent pixels, and what should stand behind them is unknown. Save it without transparency."
 _ALPHA = re.compile(r"yuva|gbrap|rgba|bgra|argb|abgr|ya\d|pal8|ayuv|vuya")
 _CONVERT = "Convert it first: ffmpeg -i CLIP {} NEW.mp4"
 _SQUARE = _CONVERT.format('-vf "scale=trunc(iw*sar/2)*2:ih,setsar=1"')

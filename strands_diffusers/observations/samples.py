@@ -79,7 +79,7 @@ def names() -> list[str]:
 
 
 def _frames(strip: np.ndarray, facts: dict[str, int]) -> np.ndarray:
-    """Cut the film strip, `columns` frames a row, into uint8 `[F, H, W, 3]`."""
+    """Cut the strip, `columns` frames a row, into uint8 `[F, H, W, 3]`."""
     height, width, columns = facts["height"], facts["width"], facts["columns"]
     rows = strip.shape[0] // height
     grid = strip.reshape(rows, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)

@@ -80,7 +80,7 @@ def test_a_real_drive_stands_still_under_zero(data):
     assert np.abs(rows[:, [3, 7]] - 1).max() < 0.01, "av holds its rotations as they are, which that row relies on"
 
 
-def test_what_no_motion_is_cannot_be_told_where_the_statistics_were_switched_off():
+def test_no_motion_is_unknown_where_the_statistics_were_switched_off():
     space = ActionSpace(BRIDGE.domain, None)
 
     assert actions.perturbed(chunk(space), "shuffled", space).shape == (16, 10)

@@ -180,7 +180,7 @@ def test_a_clip_with_damaged_bytes_is_refused(name, write_clip):
     ("content", "words"),
     [
         (b"", "is empty"),
-        (b"this is a text, not a film\n" * 40, "not a clip"),
+        (b"this is a text, not a video\n" * 40, "not a clip"),
         (b"\0" * 4096, "not a clip"),
         (b"<!DOCTYPE html><html>404</html>", "not a clip"),
     ],
@@ -221,7 +221,7 @@ def test_a_file_with_sound_only_holds_no_video_stream(tmp_path):
     assert "mp4, webm" in one_line(error)
 
 
-def test_a_film_without_frames_is_refused(tmp_path):
+def test_a_video_without_frames_is_refused(tmp_path):
     path = tmp_path / "none.mp4"
     ffmpeg("-f", "lavfi", "-i", "color=duration=1", "-frames:v", "0", "-c:v", "libx264", path)
 

@@ -166,7 +166,7 @@ def test_the_command_in_the_refusal_makes_the_clip_readable(name, tmp_path):
     assert (height, width) == (48, 84 if name == "stretched.mp4" else 64)
 
 
-def test_a_depth_film_is_no_picture(tmp_path):
+def test_a_depth_video_is_no_picture(tmp_path):
     path = encode(tmp_path / "depth.mkv", "-c:v", "ffv1", "-pix_fmt", "gray16le")
 
     with pytest.raises(ObservationError, match=r"gray16le pixels, .* a depth map is no picture"):
@@ -199,7 +199,7 @@ def test_an_odd_angle_is_refused_and_a_mirror_is_applied(tmp_path):
         ["-vf", "scale=out_range=pc:out_color_matrix=smpte170m", "-color_range", "pc", "-colorspace", "smpte170m"],
     ],
 )
-def test_colours_are_those_that_were_filmed_whatever_range_and_matrix_carry_them(options, tmp_path):
+def test_colours_are_those_that_were_seen_whatever_range_and_matrix_carry_them(options, tmp_path):
     colours = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250], [128, 128, 128], [5, 5, 5]], np.uint8)
     frame = np.repeat(np.resize(colours, (1, 8, 3)), 8, axis=1).repeat(48, axis=0)
     path = tmp_path / "a.mp4"

@@ -47,7 +47,7 @@ def read(address, asked=PUSHT):
     return RunSource().read(str(address), asked)
 
 
-def test_a_finished_run_gives_its_film_actions_task_domain_and_rate(tmp_path):
+def test_a_finished_run_gives_its_video_actions_task_domain_and_rate(tmp_path):
     directory = finish(tmp_path / "run", rollout())
 
     seen = read(directory)
@@ -69,7 +69,7 @@ def test_a_forward_dynamics_run_gives_the_actions_that_it_was_given(tmp_path):
     np.testing.assert_array_equal(shifted.actions, given.reshape(16, 2)[4:12])
 
 
-def test_a_start_shifts_film_and_actions_together(tmp_path):
+def test_a_start_shifts_video_and_actions_together(tmp_path):
     seen = read(f"{finish(tmp_path, rollout())}@start:4", request("policy", 9, 10.0, "pusht"))
 
     assert indexes(seen.frames) == list(range(4, 13))
@@ -106,7 +106,7 @@ def test_another_domain_is_refused(tmp_path):
         read(finish(tmp_path, rollout()), request("policy", 17, 10.0, "umi"))
 
 
-def test_another_rate_drops_film_and_actions_as_reference(tmp_path):
+def test_another_rate_drops_video_and_actions_as_reference(tmp_path):
     directory = finish(tmp_path, rollout())
 
     seen = read(directory, request("policy", 17, 5.0, "pusht"))
@@ -146,9 +146,9 @@ def test_folders_that_are_no_finished_run_say_why(tmp_path):
 
 def test_files_that_changed_or_vanished_since_are_refused(tmp_path):
     directory = finish(tmp_path, rollout())
-    film = (directory / "video.mp4").read_bytes()
+    video = (directory / "video.mp4").read_bytes()
 
-    (directory / "video.mp4").write_bytes(film + b"\0")
+    (directory / "video.mp4").write_bytes(video + b"\0")
     with pytest.raises(ObservationError, match="has changed since the job finished"):
         read(directory)
     (directory / "video.mp4").unlink()

@@ -21,7 +21,7 @@ def test_there_are_six_samples_and_they_are_small():
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_sample_holds_two_chunks_of_film_and_true_actions(name):
+def test_a_sample_holds_two_chunks_of_video_and_true_actions(name):
     whole = read(name, request("policy", 33, 10.0, "pusht"))
 
     assert (whole.frames.shape, whole.frames.dtype) == ((33, 96, 96, 3), np.uint8)

@@ -32,7 +32,7 @@ def as_jpeg(frame: np.ndarray, path: Path, quality: int) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-def as_film(frames: np.ndarray, path: Path, crf: int) -> np.ndarray:
+def as_video(frames: np.ndarray, path: Path, crf: int) -> np.ndarray:
     height, width = frames.shape[1:3]
     raw = ("-f", "rawvideo", "-pix_fmt", "rgb24")
     size = ("-s", f"{width}x{height}", "-r", "10")
@@ -59,7 +59,7 @@ def test_no_frame_of_a_sample_is_refused_in_any_size_or_file(name, tmp_path):
     for quality in (75, 30):
         assert mismatched(as_jpeg(frame, tmp_path / "f.jpg", quality) for frame in frames[::8]) == []
     for crf in (18, 35):
-        assert mismatched(as_film(frames, tmp_path / "f.mp4", crf)) == []
+        assert mismatched(as_video(frames, tmp_path / "f.mp4", crf)) == []
 
 
 def test_plain_pages_and_noise_and_a_sunny_scene_are_refused():
@@ -80,7 +80,7 @@ def test_photographs_of_kitchens_hands_and_streets_are_refused():
         np.asarray(Image.open(folder / "nvidia_cosmos" / name).convert("RGB")) for name in ("umi.png", "av_0.jpg")
     ]
     kitchens = sorted((folder / "cosmos3_nano").glob("rollout_policy_*.mp4"))
-    pictures += [read_clip(film, num_frames=1).frames_FHWC[0] for film in kitchens]
+    pictures += [read_clip(video, num_frames=1).frames_FHWC[0] for video in kitchens]
 
     assert len(pictures) == 5
     assert mismatched(pictures) == [0, 1, 2, 3, 4]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from strands_diffusers import errors, read_clip
-from strands_diffusers.observations.media import frame_times
+from strands_diffusers import errors, frame_times, read_clip
 from strands_diffusers_lerobot.dataset import Dataset, Episode, Shot
 from strands_diffusers_lerobot.rows import read_pictures
 

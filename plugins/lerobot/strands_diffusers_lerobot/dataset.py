@@ -19,9 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from strands_diffusers import errors
-from strands_diffusers.jsonfile import read_json, read_json_lines
-from strands_diffusers.observations.media import check_file
+from strands_diffusers import check_file, errors, read_json, read_json_lines
 
 INDEXES = ("episode_index", "frame_index", "index", "task_index", "timestamp")
 """Columns that LeRobot keeps for itself."""
@@ -155,7 +153,7 @@ class Dataset:
 
     @property
     def marker(self) -> dict[str, Any]:
-        """What an export of this plugin says of itself, texts and yes or no; empty for anybody else's dataset."""
+        """What an export of this plugin says of itself, texts and yes or no; empty for any other dataset."""
         found = self.info.get(MARKER)
         return {k: v for k, v in found.items() if isinstance(v, str | bool)} if isinstance(found, dict) else {}
 

@@ -19,7 +19,9 @@ FOLDER = "lerobot"
 def export(rollout: Rollout, directory: Path, config: Any) -> list[Artifact]:
     """Write the folder `lerobot/` and return its files; `config` is the serializer's."""
     if rollout.video is None or rollout.fps is None:
-        raise errors.OutputError("output=[lerobot] needs a film with a rate; this rollout has none. Leave lerobot out.")
+        raise errors.OutputError(
+            "output=[lerobot] needs a video with a rate; this rollout has none. Leave lerobot out."
+        )
     root = directory / FOLDER
     shutil.rmtree(root, ignore_errors=True)
     action_KTD = rollout.action if rollout.action is not None else rollout.given_action
@@ -41,10 +43,10 @@ def export(rollout: Rollout, directory: Path, config: Any) -> list[Artifact]:
         names["action"] = [column.name for column in domains.get(rollout.space.domain).columns]
         marker |= {**facts, "last_row_repeats": config.last_frame}
     columns["next.done"] = np.arange(length) == length - 1
-    films: dict[str, np.ndarray | Path] = {WORLD: rollout.video[:length]}
+    videos: dict[str, np.ndarray | Path] = {WORLD: rollout.video[:length]}
     if rollout.reference_video is not None and len(rollout.reference_video) >= length > 1:
-        films[REFERENCE] = rollout.reference_video[:length]
-    episode = EpisodeData(rollout.prompt or rollout.observation.task or "", films, columns)
+        videos[REFERENCE] = rollout.reference_video[:length]
+    episode = EpisodeData(rollout.prompt or rollout.observation.task or "", videos, columns)
     robot = domains.short_name(rollout.space.domain) if rollout.space else "world_model"
     try:
         files = write_dataset(

@@ -1,4 +1,4 @@
-"""One dataset from the many that a sweep with `output=[lerobot]` leaves. Films are copied, not encoded again."""
+"""One dataset from the many that a sweep with `output=[lerobot]` leaves. Videos are copied, not encoded again."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def _episodes(dataset: Dataset) -> list[EpisodeData]:
             name: rows[name][:, 0] > 0 if dataset.features[name]["dtype"] == "bool" else rows[name].astype(np.float32)
             for name in names
         }
-        films: dict[str, np.ndarray | Path] = {key: shot.path for key, shot in episode.shots.items()}
-        found.append(EpisodeData(next(iter(episode.tasks), ""), films, columns))
+        videos: dict[str, np.ndarray | Path] = {key: shot.path for key, shot in episode.shots.items()}
+        found.append(EpisodeData(next(iter(episode.tasks), ""), videos, columns))
     return found

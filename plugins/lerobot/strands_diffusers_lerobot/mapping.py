@@ -1,4 +1,4 @@
-"""From a dataset's columns to a domain's actions, by a mapping that somebody states: nothing here guesses.
+"""From a dataset's columns to a domain's actions, by a mapping that the user states; nothing is guessed.
 
 Letters: F frames of a window, T steps, D action width, W width of the mapped columns.
 """

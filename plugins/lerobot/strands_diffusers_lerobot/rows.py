@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from strands_diffusers import errors
-from strands_diffusers.observations.images import read_image
+from strands_diffusers import errors, read_image
 from strands_diffusers_lerobot.dataset import INDEXES, Dataset, Episode
 
 Rows = dict[str, np.ndarray]

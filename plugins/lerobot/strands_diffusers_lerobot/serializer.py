@@ -10,14 +10,14 @@ from strands_diffusers_lerobot.choices import ExportUnits
 
 
 class LeRobotSerializer(Serializer):
-    """Write the rollout as a LeRobot v3 dataset of one episode: film, action, task, statistics.
+    """Write the rollout as a LeRobot v3 dataset of one episode: video, action, task, statistics.
 
     Shapes: `observation.images.world` F frames, and `observation.images.reference` where all F were observed;
         `action` float32 [F, D], exact. F = K*T + 1: the last frame comes after the last action, so that its row repeats
         that action and has `next.done` true.
     Units: model space, or physical with `output.lerobot.units=physical`; info.json says which, under
         `strands_diffusers`, and `observation=lerobot:DIR` reads it back.
-    Raises: `OutputError` for a rollout without a film, or without the units asked for.
+    Raises: `OutputError` for a rollout without a video, or without the units asked for.
     """
 
     name = "lerobot"
@@ -34,7 +34,7 @@ class LeRobotSerializer(Serializer):
         """Keep the frame after the last action; its row repeats that action. false: the dataset ends one frame early."""
 
         crf: int = 12
-        """Quality of the H.264 film, 1 (near lossless) to 51."""
+        """Quality of the H.264 video, 1 (near lossless) to 51."""
 
         def __post_init__(self) -> None:
             if not 1 <= self.crf <= 51:

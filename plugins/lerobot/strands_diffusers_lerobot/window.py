@@ -96,7 +96,7 @@ def read_action_rows(parsed: Address, config: Any, domain: str) -> ActionRows:
 
 
 def _mapping(dataset: Dataset, parsed: Address, config: Any, domain: str | None) -> tuple[Mapping | None, str]:
-    """The stated mapping, and a sentence on it; None where nobody stated one or no action is asked for."""
+    """The stated mapping, and a sentence on it; None where none was stated or no action is asked for."""
     options, marker = parsed.options, dataset.marker
     columns = options.get("actions") or config.actions
     if domain is None or columns == "none":

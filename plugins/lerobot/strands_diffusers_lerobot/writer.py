@@ -1,4 +1,4 @@
-"""Write a LeRobot v3 dataset: one data file, one film per episode and camera, statistics as LeRobot computes them.
+"""Write a LeRobot v3 dataset: one data file, one video per episode and camera, statistics as LeRobot computes them.
 
 Source: LeRobot v3.0 as `lerobot` 0.4.4 writes and reads it (github.com/huggingface/lerobot, Apache-2.0).
 """
@@ -41,7 +41,7 @@ class EpisodeData:
     task: str
     """In words; LeRobot wants one, so that an empty one stays an empty string."""
 
-    films: Mapping[str, np.ndarray | Path]
+    videos: Mapping[str, np.ndarray | Path]
     """Frames uint8 `[F, H, W, 3]` by camera, or a finished mp4 of F frames, which is copied."""
 
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -55,7 +55,7 @@ def write_dataset(
     """Write `episodes` as a dataset into the new folder `root` and return its files, `meta/info.json` first.
 
     `names`: column names by feature. `marker`: what this plugin's reader finds under `strands_diffusers` in info.json.
-    Raises: `OutputError` where the episodes have no common features, or a film and its rows differ in length.
+    Raises: `OutputError` where the episodes have no common features, or a video and its rows differ in length.
     """
     if not episodes:
         raise errors.OutputError("a LeRobot dataset needs one episode at least.")
@@ -63,7 +63,7 @@ def write_dataset(
     lengths = [_check(episode, episodes[0], number) for number, episode in enumerate(episodes)]
     features = _features(episodes[0], names or {}, fps)
     tasks = list(dict.fromkeys(episode.task for episode in episodes))
-    films = _write_films(root, episodes, lengths, fps, crf, features)
+    videos = _write_videos(root, episodes, lengths, fps, crf, features)
     columns = _index_columns(episodes, lengths, tasks, fps)
     for name in episodes[0].columns:
         columns[name] = np.concatenate([np.asarray(episode.columns[name]) for episode in episodes])
@@ -72,7 +72,7 @@ def write_dataset(
     rows, samples = [], []
     for number, (episode, length) in enumerate(zip(episodes, lengths, strict=True)):
         window = slice(int(starts[number]), int(starts[number + 1]))
-        frames = {key: _film_frames(root, films, key, number) for key in episode.films}
+        frames = {key: _video_frames(root, videos, key, number) for key in episode.videos}
         samples.append({key: _sample(frames_FHWC) for key, frames_FHWC in frames.items()})
         chunk, file = divmod(number, CHUNK_SIZE)
         row = {
@@ -80,7 +80,7 @@ def write_dataset(
             "data/chunk_index": 0, "data/file_index": 0,
             "dataset_from_index": window.start, "dataset_to_index": window.stop,
         }  # fmt: skip
-        for key in episode.films:
+        for key in episode.videos:
             row |= {
                 f"videos/{key}/chunk_index": chunk, f"videos/{key}/file_index": file,
                 f"videos/{key}/from_timestamp": 0.0, f"videos/{key}/to_timestamp": length / fps,
@@ -90,7 +90,7 @@ def write_dataset(
         row |= {f"stats/{name}/{stat}": value for name, stats in statistics.items() for stat, value in stats.items()}
         rows.append(row | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
     overall = {name: _statistics(values) for name, values in columns.items()}
-    for key in episodes[0].films:
+    for key in episodes[0].videos:
         overall[key] = _pixel_statistics(np.concatenate([sample[key] for sample in samples]), int(starts[-1]))
     _write_parquet(root / "meta/episodes/chunk-000/file-000.parquet", _table(rows))
     _write_parquet(root / "meta/tasks.parquet", _tasks_table(tasks))
@@ -109,16 +109,16 @@ def write_dataset(
 
 def _check(episode: EpisodeData, first: EpisodeData, number: int) -> int:
     """The episode's length, once all of its parts agree on it and it has the first one's features."""
-    if set(episode.films) != set(first.films) or {k: np.shape(v)[1:] for k, v in episode.columns.items()} != {
+    if set(episode.videos) != set(first.videos) or {k: np.shape(v)[1:] for k, v in episode.columns.items()} != {
         k: np.shape(v)[1:] for k, v in first.columns.items()
     }:
-        there, wanted = sorted([*episode.films, *episode.columns]), sorted([*first.films, *first.columns])
+        there, wanted = sorted([*episode.videos, *episode.columns]), sorted([*first.videos, *first.columns])
         raise errors.OutputError(
             f"episode {number} has {', '.join(there)} and episode 0 has {', '.join(wanted)} (or other widths): "
             "one dataset holds one kind of episode."
         )
     lengths = {name: len(value) for name, value in episode.columns.items()}
-    lengths |= {key: len(film) for key, film in episode.films.items() if isinstance(film, np.ndarray)}
+    lengths |= {key: len(video) for key, video in episode.videos.items() if isinstance(video, np.ndarray)}
     if len(set(lengths.values())) != 1:
         raise errors.OutputError(f"episode {number} has parts of different lengths: {lengths}.")
     return int(next(iter(lengths.values())))
@@ -130,7 +130,7 @@ def _features(episode: EpisodeData, names: Mapping[str, list[str]], fps: float) 
         kind = "bool" if values.dtype == bool else "float32"
         width = 1 if values.ndim == 1 else values.shape[1]
         found[name] = {"dtype": kind, "shape": [width], "names": names.get(name)}
-    for key in episode.films:
+    for key in episode.videos:
         found[key] = {"dtype": "video", "shape": [0, 0, 3], "names": ["height", "width", "channels"]}
         found[key]["info"] = {
             "video.codec": "h264", "video.pix_fmt": "yuv420p", "video.is_depth_map": False,
@@ -139,33 +139,33 @@ def _features(episode: EpisodeData, names: Mapping[str, list[str]], fps: float) 
     return found | {name: {"dtype": kind, "shape": [1], "names": None} for name, kind in _INDEX_FEATURES.items()}
 
 
-def _write_films(
+def _write_videos(
     root: Path, episodes: Sequence[EpisodeData], lengths: Sequence[int], fps: float, crf: int, features: dict[str, Any]
 ) -> dict[tuple[str, int], Path]:
-    """Encode or copy every film and return where they are; fills the sizes of `features` in."""
+    """Encode or copy every video and return where they are; fills the sizes of `features` in."""
     paths: dict[tuple[str, int], Path] = {}
     for number, episode in enumerate(episodes):
         chunk, file = divmod(number, CHUNK_SIZE)
-        for key, film in episode.films.items():
+        for key, video in episode.videos.items():
             place = _PATHS["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
             path = paths[key, number] = root / place
             path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(film, np.ndarray):
-                write_mp4(path, film, fps, crf=crf)
+            if isinstance(video, np.ndarray):
+                write_mp4(path, video, fps, crf=crf)
             else:
-                shutil.copyfile(film, path)
-            shape = list(_film_frames(root, paths, key, number).shape)
+                shutil.copyfile(video, path)
+            shape = list(_video_frames(root, paths, key, number).shape)
             size = features[key]["shape"]
             if shape[0] != lengths[number] or size not in ([0, 0, 3], shape[1:]):
                 raise errors.OutputError(
-                    f"episode {number}: film {key} is {shape}; {lengths[number]} frames of {size[:2]} belong there."
+                    f"episode {number}: video {key} is {shape}; {lengths[number]} frames of {size[:2]} belong there."
                 )
             features[key]["shape"] = shape[1:]
             features[key]["info"] |= {"video.height": shape[1], "video.width": shape[2]}
     return paths
 
 
-def _film_frames(root: Path, paths: Mapping[tuple[str, int], Path], key: str, number: int) -> np.ndarray:
+def _video_frames(root: Path, paths: Mapping[tuple[str, int], Path], key: str, number: int) -> np.ndarray:
     return read_clip(paths[key, number], name=str(paths[key, number].relative_to(root))).frames_FHWC
 
 

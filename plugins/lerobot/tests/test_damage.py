@@ -105,7 +105,7 @@ def test_metadata_that_contradicts_itself_is_refused_with_both_numbers(what, cop
 
 def test_a_video_of_another_episode_is_refused_by_its_length(copy):
     for file in (0, 1):
-        toy.film(copy / f"{TOP}/chunk-000/file-00{file}.mp4", [60 + n for n in range(40)])
+        toy.video(copy / f"{TOP}/chunk-000/file-00{file}.mp4", [60 + n for n in range(40)])
 
     with pytest.raises(ObservationError, match="holds 40 frames, and meta/ counts 32 in the file of episode 1"):
         read(f"{copy}@episode:1@camera:top")

@@ -114,7 +114,7 @@ def test_given_actions_are_those_of_forward_dynamics(tmp_path):
     np.testing.assert_array_equal(read(f"{tmp_path / 'lerobot'}@camera:world").actions, given[0])
 
 
-def test_a_film_without_actions_is_a_dataset_too(tmp_path):
+def test_a_video_without_actions_is_a_dataset_too(tmp_path):
     observation = Observation(task="A red ball rolls.")
     export(
         a_rollout(mode="text", action=None, space=None, reference_video=None, prompt="", observation=observation),
@@ -129,7 +129,7 @@ def test_a_film_without_actions_is_a_dataset_too(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "config", "message"),
     [
-        ({"video": None}, {}, "needs a film with a rate"),
+        ({"video": None}, {}, "needs a video with a rate"),
         ({"video": np.zeros((5, 16, 16, 3), np.uint8)}, {}, "5 frames and 8 actions do not make an episode"),
         ({"action": np.full((1, 8, 10), np.nan, np.float32)}, {}, "NaN or inf; no dataset was written"),
         (
@@ -163,9 +163,9 @@ def test_the_datasets_of_a_sweep_become_one(tmp_path, capsys):
     assert "3 episodes, 27 frames" in capsys.readouterr().out
     for number, rollout in enumerate(rollouts):
         seen = read(f"{tmp_path / 'all'}@episode:{number}@camera:world")
-        film = tmp_path / f"job{number}/lerobot/videos/{WORLD}/chunk-000/file-000.mp4"
+        video = tmp_path / f"job{number}/lerobot/videos/{WORLD}/chunk-000/file-000.mp4"
         np.testing.assert_array_equal(seen.actions, rollout.action[0])
-        np.testing.assert_array_equal(seen.frames, read_clip(film).frames_FHWC)
+        np.testing.assert_array_equal(seen.frames, read_clip(video).frames_FHWC)
         assert seen.task == rollout.prompt
 
 
@@ -246,5 +246,5 @@ def test_lerobot_itself_reads_it(tmp_path):
     found = json.loads(ran.stdout.splitlines()[-1])
     assert (found["frames"], found["fps"], found["task"]) == (9, 5, rollout.prompt)
     np.testing.assert_array_equal(np.float32(found["action"])[:8], rollout.action[0])
-    film = read_clip(tmp_path / f"lerobot/videos/{WORLD}/chunk-000/file-000.mp4").frames_FHWC
-    np.testing.assert_allclose(found["pixels"], film.reshape(9, -1).mean(1), atol=0.5)
+    video = read_clip(tmp_path / f"lerobot/videos/{WORLD}/chunk-000/file-000.mp4").frames_FHWC
+    np.testing.assert_allclose(found["pixels"], video.reshape(9, -1).mean(1), atol=0.5)

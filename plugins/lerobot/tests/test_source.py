@@ -36,7 +36,7 @@ def copy(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
-def test_a_window_is_exact_wherever_it_lies_in_its_film(codec, tmp_path):
+def test_a_window_is_exact_wherever_it_lies_in_its_video(codec, tmp_path):
     try:
         root = toy.write_v3(tmp_path / "set", codec=codec)
     except subprocess.CalledProcessError as error:
@@ -192,13 +192,13 @@ def test_damaged_files_are_refused(copy):
         read(f"{copy}@camera:top")
 
 
-def test_a_film_that_is_not_what_meta_says_is_refused(copy):
+def test_a_video_that_is_not_what_meta_says_is_refused(copy):
     place = copy / f"videos/{toy.TOP}/chunk-000"
-    toy.film(place / "file-001.mp4", list(range(10)))
+    toy.video(place / "file-001.mp4", list(range(10)))
     with pytest.raises(ObservationError, match=r"ends 5 frames before episode 2 does"):
         read(f"{copy}@episode:2@start:7@camera:top")
 
-    toy.film(place / "file-000.mp4", [4 * i for i in range(40)], fps=12)
+    toy.video(place / "file-000.mp4", [4 * i for i in range(40)], fps=12)
     with pytest.raises(
         ObservationError,
         match=r"does not have its frames at 10 Hz.* frame 2 should be at 0\.2 s, the nearest is at 0\.1667 s",
@@ -273,11 +273,11 @@ def test_relative_folders_become_absolute(dataset):
 @pytest.mark.slow
 def test_the_real_droid_episode_reads_frame_exactly(droid):
     camera = "observation.image.exterior_image_2_left"
-    film = read_clip(droid / f"videos/{camera}/chunk-000/file-000.mp4", start=700, num_frames=17)
+    video = read_clip(droid / f"videos/{camera}/chunk-000/file-000.mp4", start=700, num_frames=17)
 
     seen = read(f"{droid}@start:700", num_frames=17, fps=15.0, domain="droid_lerobot")
 
-    np.testing.assert_array_equal(seen.frames, film.frames_FHWC)
+    np.testing.assert_array_equal(seen.frames, video.frames_FHWC)
     assert seen.task is None  # its annotation is blank: " |  | "
     with pytest.raises(ObservationError, match=r"there is observation\.image\.exterior_image_2_left \(declared"):
         read(f"{droid}@camera:wrist_image_left")

@@ -20,8 +20,8 @@ def frame_of(episode: int, index: int) -> int:
     return 4 * index + 60 * episode + 20
 
 
-def film(path: Path, greys: list[int], codec: str = "libx264", fps: float = FPS) -> None:
-    """A film of plain greys, with key frames far apart, so that a seek must decode to get there."""
+def video(path: Path, greys: list[int], codec: str = "libx264", fps: float = FPS) -> None:
+    """A video of plain greys, with key frames far apart, so that a seek must decode to get there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.broadcast_to(np.array(greys, np.uint8)[:, None, None, None], (len(greys), HEIGHT, WIDTH, 3))
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
@@ -55,14 +55,14 @@ def numbers(width: int = 2, seed: int = 0) -> list[np.ndarray]:
 
 
 def write_v3(root: Path, columns: dict[str, list[np.ndarray]] | None = None, codec: str = "libx264", **info) -> Path:
-    """Three episodes, two cameras. Episodes 0 and 1 share the first film and the first data file, 2 has its own."""
+    """Three episodes, two cameras. Episodes 0 and 1 share the first video and the first data file, 2 has its own."""
     columns = {"action": numbers()} if columns is None else columns
     places = [(0, 0), (0, LENGTHS[0]), (1, 0)]  # file, first frame in it
     starts = [0, LENGTHS[0], LENGTHS[0] + LENGTHS[1]]
     for key in (TOP, WRIST):
         for file in (0, 1):
             greys = [frame_of(e, i) for e, (f, _) in enumerate(places) if f == file for i in range(LENGTHS[e])]
-            film(root / f"videos/{key}/chunk-000/file-{file:03d}.mp4", greys, codec)
+            video(root / f"videos/{key}/chunk-000/file-{file:03d}.mp4", greys, codec)
     (root / "data/chunk-000").mkdir(parents=True)
     (root / "meta/episodes/chunk-000").mkdir(parents=True)
     for file in (0, 1):
@@ -89,7 +89,7 @@ def write_v3(root: Path, columns: dict[str, list[np.ndarray]] | None = None, cod
 
 
 def write_v2(root: Path, columns: dict[str, list[np.ndarray]] | None = None) -> Path:
-    """The same episodes as LeRobot 2.1 lays them out: one film and one data file each."""
+    """The same episodes as LeRobot 2.1 lays them out: one video and one data file each."""
     columns = {"action": numbers()} if columns is None else columns
     (root / "data/chunk-000").mkdir(parents=True)
     (root / "meta").mkdir()
@@ -97,7 +97,7 @@ def write_v2(root: Path, columns: dict[str, list[np.ndarray]] | None = None) -> 
     for e, length in enumerate(LENGTHS):
         for key in (TOP, WRIST):
             path = root / f"videos/chunk-000/{key}/episode_{e:06d}.mp4"
-            film(path, [frame_of(e, i) for i in range(length)])
+            video(path, [frame_of(e, i) for i in range(length)])
         table = pa.Table.from_pylist(rows_of(e, length, first, columns))
         pq.write_table(table, root / f"data/chunk-000/episode_{e:06d}.parquet")
         first += length
