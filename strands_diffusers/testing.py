@@ -130,7 +130,8 @@ def check_tracker(cls: type[Tracker], config: Any = None) -> None:
                 _run(guard.run, cls, partial(tracker.log, record, [rollouts()["policy"]]))
             _run(guard.run, cls, partial(tracker.finish, record))
             _run(guard.several, cls, tracker.notes, str)
-        _run(guard.several, cls, partial(cls(config).summarize, folder, [done, failed]), str)
+        sweep = RunInfo("sweep", folder, {"jobs": 2}, "sweep", "sweep", id="0123456789abcdef")
+        _run(guard.several, cls, partial(cls(config).summarize, sweep, [done, failed]), str)
 
 
 def check_source(

@@ -48,8 +48,6 @@ class OfflineRun:
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     artifacts: list[LoggedArtifact] = field(default_factory=list)
-    step_metrics: dict[str, str] = field(default_factory=dict)
-    """Key -> the key that it is plotted against."""
     exit_code: int | None = None
 
     @property
@@ -61,10 +59,16 @@ class OfflineRun:
         """What was logged under `key`, in order."""
         return [row[key] for row in self.history if key in row]
 
-    def curve(self, key: str) -> list[tuple[float, float]]:
-        """`(step, value)` pairs of `key` against its own step metric."""
-        step = self.step_metrics[key]
-        return [(row[step], row[key]) for row in self.history if key in row]
+    @property
+    def charts(self) -> dict[str, dict[str, Any]]:
+        """Key of each chart over a table -> the table's key, and the columns that it shows as x, y and stroke."""
+        found = {}
+        for key, chart in self.config.get("_wandb", {}).get("visualize", {}).items():
+            settings = chart["panel_config"]
+            [query] = settings["userQuery"]["queryFields"]
+            [table] = [f["args"][0]["value"] for f in query["fields"] if f["name"] == "summaryTable"]
+            found[key] = {"table": table, "preset": settings["panelDefId"], **settings["fieldSettings"]}
+        return found
 
     def media(self, key: str) -> list[Path]:
         """The files in the run's folder that `key` shows."""
@@ -74,11 +78,18 @@ class OfflineRun:
             paths += [self.directory / "files" / name for name in names]
         return paths
 
-    def table(self, key: str) -> tuple[list[str], list[list[Any]]]:
-        """Columns and rows of the table logged once under `key`."""
-        [path] = self.media(key)
-        content = json.loads(path.read_text())
-        return content["columns"], content["data"]
+    def table(self, key: str) -> list[dict[str, Any]]:
+        """The rows of the table logged once under `key`, as its artifact holds them; a medium is its local file."""
+        name = f"{key}.table.json"
+        [artifact] = [artifact for artifact in self.artifacts if name in artifact.files]
+        content = json.loads(artifact.files[name].read_text())
+        return [
+            {
+                c: artifact.files[v["path"]] if isinstance(v, dict) else v
+                for c, v in zip(content["columns"], row, strict=True)
+            }
+            for row in content["data"]
+        ]
 
 
 def read_runs(directory: Path) -> list[OfflineRun]:
@@ -107,15 +118,13 @@ def _read(path: Path) -> OfflineRun:
                 run.id, run.name, run.project = record.run.run_id, record.run.display_name, record.run.project
                 run.entity, run.group, run.job_type = record.run.entity, record.run.run_group, record.run.job_type
                 run.tags, run.notes = list(record.run.tags), record.run.notes
-                run.config |= _plain(record.run.config.update)
+                _merge(run.config, _plain(record.run.config.update))
             case "config":
-                run.config |= _plain(record.config.update)
+                _merge(run.config, _plain(record.config.update))
             case "history":
                 run.history.append(_plain(record.history.item))
             case "summary":
                 run.summary |= _plain(record.summary.update)
-            case "metric" if record.metric.step_metric:
-                run.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
             case "artifact":
                 files = {entry.path: Path(entry.local_path) for entry in record.artifact.manifest.contents}
                 run.artifacts.append(LoggedArtifact(record.artifact.name, record.artifact.type, files))
@@ -161,6 +170,14 @@ def _plain(items: Any) -> dict[str, Any]:
             node = node.setdefault(key, {})
         node[last] = _value(item)
     return out
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
 
 
 def _value(item: Any) -> Any:

@@ -1,8 +1,13 @@
-"""The record of a job as trackers get it, made from its rollouts, its files and what its metrics measured."""
+"""The record of a job as trackers get it, made from its rollouts, its files and what its metrics measured; such files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import soundfile
+from PIL import Image
 
 from strands_diffusers.records import FileEntry, Metrics, Record, SampleRecord
 from strands_diffusers.results import Artifact, Rollout
@@ -34,3 +39,25 @@ def record_of(
         seconds=seconds or {},
         **fields,
     )
+
+
+def write_artifacts(directory: Path, shade: int = 90) -> list[Artifact]:
+    """The files of one sample, small but real: a video, a sound, a plot, an animation, and the action file."""
+    video(directory / "video.mp4", shade)
+    video(directory / "animation.mp4", 200)
+    soundfile.write(directory / "sound.wav", np.zeros((800, 1), np.float32), 8000, subtype="FLOAT")
+    Image.new("RGB", (40, 30), "teal").save(directory / "timeseries.png")
+    (directory / "action.json").write_text("[]")
+    types = {"video.mp4": "video", "sound.wav": "sound", "timeseries.png": "timeseries", "animation.mp4": "animation"}
+    types["action.json"] = "action"
+    return [Artifact(directory / name, kind) for name, kind in types.items()]
+
+
+def video(path: Path, shade: int) -> Path:
+    """Five grey frames of 64 x 48."""
+    writer = imageio_ffmpeg.write_frames(str(path), (64, 48), fps=5, macro_block_size=1)
+    writer.send(None)
+    for step in range(5):
+        writer.send(np.full((48, 64, 3), shade + step, np.uint8))
+    writer.close()
+    return path

@@ -130,6 +130,11 @@ class Tracker(Configured):
 
     Config: TypeAlias = schema.TrackerConfig
 
+    @property
+    def limit_s(self) -> float:
+        """How long each call may take [s]; one that takes longer is a problem, and the last that is made."""
+        return 60.0
+
     @abstractmethod
     def start(self, run: RunInfo) -> None:
         """Open the run, before the model is loaded. A run of the same `run.id` is continued."""
@@ -144,10 +149,10 @@ class Tracker(Configured):
         failed. Called exactly once after `start`; without `log` before it where the job failed.
         """
 
-    def summarize(self, directory: Path, records: Sequence[Record]) -> list[str]:
-        """Log a finished sweep, once all its jobs have ended; called again when the sweep was resumed.
+    def summarize(self, run: RunInfo, records: Sequence[Record]) -> list[str]:
+        """Log a finished sweep, once all its jobs have ended; called again, with the same `run.id`, when it is resumed.
 
-        `directory` is the sweep's folder, `records` are those of its jobs. Return lines for the person at the terminal.
+        `run.directory` is the sweep's folder, `records` are those of its jobs. Return lines for the terminal.
         """
         return []
 

@@ -193,11 +193,11 @@ class _Run:
             seconds=self._seconds(),
             problems=tuple(self.problems),
         )
-        self.tracker.finish(self.record)
         try:
             records.write(self.record)
         except (OSError, StrandsDiffusersError):
             log.debug("no record of the failure could be written to %s", self.directory)
+        self.tracker.finish(self.record)
         self.problems += lifecycle.call("on_job_end", record=self.record)
 
 

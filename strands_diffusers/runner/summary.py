@@ -13,6 +13,7 @@ from strands_diffusers.plugin import guard, lifecycle
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.report import write_report
 from strands_diffusers.runner.progress import Row, row_of
+from strands_diffusers.runner.tracking import sweep_info
 
 SWEEP = "sweep.json"
 log = logging.getLogger(__name__)
@@ -41,18 +42,21 @@ def conclude(
         notes += [f"{each['name']}: {directory / each['path']}" for each in pictures]
     except (StrandsDiffusersError, OSError) as error:
         notes.append(f"the tables could not be written: {one_line(error)}")
+    whole = {"schema_version": records.SCHEMA_VERSION, "finished": records.now(), "jobs": [asdict(row) for row in rows]}
+    records.write_json(directory / SWEEP, whole | content | {"notes": notes})  # trackers and plugins read it
+    told = len(notes)
     problems = lifecycle.call("on_sweep_end", directory=directory, records=found)
     if tracker:
         try:
-            notes += guard.run("", f"tracker {tracker.name}", lambda: tracker.summarize(directory, found))
+            info = sweep_info(directory, found)
+            notes += guard.several(
+                "", f"tracker {tracker.name}", lambda: tracker.summarize(info, found), str, tracker.limit_s
+            )
         except StrandsDiffusersError as error:
             notes.append(f"the sweep could not be summarized: {one_line(error)}")
     notes += [str(problem) for problem in problems]
-    jobs = [asdict(row) for row in rows]
-    records.write_json(
-        directory / SWEEP,
-        {"schema_version": records.SCHEMA_VERSION, "finished": records.now(), "jobs": jobs, **content, "notes": notes},
-    )
+    if len(notes) > told:
+        records.write_json(directory / SWEEP, whole | content | {"notes": notes})
     try:
         notes.append(f"page: {write_report(directory)}")
     except (StrandsDiffusersError, OSError) as error:

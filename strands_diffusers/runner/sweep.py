@@ -37,6 +37,7 @@ from strands_diffusers.runner.job import Checker, Job
 from strands_diffusers.runner.progress import Row, SweepProgress, row_of
 from strands_diffusers.runner.run import Outcome
 from strands_diffusers.runner.run import run_job as run_checked
+from strands_diffusers.runner.tracking import group_name
 
 log = logging.getLogger(__name__)
 
@@ -342,12 +343,6 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
         if done.status is JobStatus.FAILED and node.sweep.fail_fast:
             raise SweepError(f"stopped at the first failure (sweep.fail_fast=true): job {number}")
     return returned
-
-
-def group_name(sweep_dir: Path) -> str:
-    """A sweep's name for trackers: its dated folder."""
-    parent = sweep_dir.parent.name
-    return f"{parent}_{sweep_dir.name}" if parent[:2] == "20" else sweep_dir.name
 
 
 def objective(config: RunConfig, record: Record) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -9,9 +10,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from strands_diffusers.errors import one_line
+from strands_diffusers.errors import StrandsDiffusersError, one_line
+from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Tracker
-from strands_diffusers.records import Problem, Record
+from strands_diffusers.records import Problem, Record, swept
 from strands_diffusers.records.axes import parsed_overrides
 from strands_diffusers.results import Rollout, RunInfo
 
@@ -26,7 +28,7 @@ _VALUE_LIMIT = 40
 
 
 class SafeTracker:
-    """A tracker at arm's length: whatever it raises is noted and the rollout goes on."""
+    """A tracker that cannot spoil a rollout: whatever it raises becomes a problem, and no call outlasts its limit."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
@@ -35,12 +37,16 @@ class SafeTracker:
         """What failed so far."""
 
     def _guard(self, what: str, call: Callable[[], None]) -> bool:
+        name = f"tracker {self._tracker.name}"
         try:
-            call()
-        except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the rollout goes on
-            text = f"could not {what}: {type(error).__name__}: {one_line(error, 200)}"
-            self.problems.append(Problem(f"tracker {self._tracker.name}", text))
-            log.warning("tracker %s %s", self._tracker.name, text)
+            guard.run("", name, call, self._tracker.limit_s)
+        except StrandsDiffusersError as error:
+            text = error.error if isinstance(error, guard.PluginFault) else f"{type(error).__name__}: {one_line(error)}"
+            problem = Problem(name, f"could not {what}: {text[:200]}")
+            self.problems.append(problem)
+            log.warning("%s", problem)
+            if isinstance(error, guard.PluginFault) and error.__cause__ is None:
+                self._open = False  # no answer in time: it is not called again
             return False
         return True
 
@@ -62,8 +68,21 @@ class SafeTracker:
     def notes(self) -> list[str]:
         """Lines for the person at the terminal: what went wrong, then the tracker's own."""
         found: list[str] = []
-        self._guard("say how it went", lambda: found.extend(self._tracker.notes()))
-        return [*(f"{problem.what} {problem.error}" for problem in self.problems), *found]
+        self._guard("say how it went", lambda: found.extend(map(str, self._tracker.notes())))
+        return [*map(str, self.problems), *found]
+
+
+def sweep_info(directory: Path, records: Sequence[Record]) -> RunInfo:
+    """The summary run of a sweep in `directory`: in the group of its jobs, and the same one when it is resumed."""
+    group, (_, shared) = group_name(directory), swept(records)
+    config = {"jobs": len(records), "shared": shared, "sweep_id": group}
+    return RunInfo(f"{group} summary", directory, config, "sweep", group, id=run_id(directory, "summary"))
+
+
+def group_name(sweep: Path) -> str:
+    """A sweep's name for trackers: its dated folder."""
+    parent = sweep.parent.name
+    return f"{parent}_{sweep.name}" if parent[:2] == "20" else sweep.name
 
 
 def run_id(folder: Path, digest: str) -> str:
@@ -73,23 +92,18 @@ def run_id(folder: Path, digest: str) -> str:
     is a new one each time.
     """
     token = secrets.token_hex(8)
-    path = folder / _TOKEN
+    path, mine = folder / _TOKEN, folder / f"{_TOKEN}.{token}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="ascii") as stream:
-            stream.write(token)
-    except FileExistsError:
-        token = _existing(path) or token
+        if not path.exists():
+            mine.write_text(token, encoding="ascii")
+            with contextlib.suppress(FileExistsError):  # another job of the sweep was quicker
+                path.hardlink_to(mine)
+            mine.unlink()
+        token = path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         log.debug("no %s in %s: %s", _TOKEN, folder, error)
     return hashlib.sha256(f"{token} {digest}".encode()).hexdigest()[:16]
-
-
-def _existing(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def run_name(directory: Path, overrides: Sequence[str]) -> str | None:
@@ -111,7 +125,7 @@ def _given(path: Path) -> dict[str, str]:
     """The overrides that a sweep was started with, as Hydra keeps them beside its jobs."""
     try:
         return _read_given(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return _NOTHING
 
 

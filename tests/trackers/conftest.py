@@ -1,15 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
-import soundfile
-from PIL import Image
 from wandb_readback import isolate_wandb
+from wandb_record import write_artifacts
 
 from strands_diffusers.results import ActionSpace, Artifact, Rollout, RunInfo
-from strands_diffusers.trackers import wandb_server as mode
+from strands_diffusers.trackers.wandb import server
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +15,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty home folder, no wandb settings or keys, and a server that has not been given up."""
     home = tmp_path / "home"
     isolate_wandb(monkeypatch, home)
-    monkeypatch.setattr(mode, "_offline_because", None)
+    monkeypatch.setattr(server, "_offline_because", None)
     return home
 
 
@@ -56,7 +54,7 @@ def rollout() -> Rollout:
 
 @pytest.fixture
 def artifacts(info: RunInfo) -> list[Artifact]:
-    """The files of a job, small but real: a film, a sound, a plot, a second film, and the action file."""
+    """The files of a job, small but real: a video, a sound, a plot, an animation, and the action file."""
     return write_artifacts(info.directory)
 
 
@@ -70,28 +68,3 @@ def another(tmp_path: Path) -> Callable[[str], RunInfo]:
         return RunInfo(name, directory, {"seed": 0}, "policy")
 
     return make
-
-
-def write_artifacts(directory: Path) -> list[Artifact]:
-    film(directory / "video.mp4", shade=90)
-    film(directory / "animation.mp4", shade=200)
-    soundfile.write(directory / "sound.wav", np.zeros((800, 1), np.float32), 8000, subtype="FLOAT")
-    Image.new("RGB", (40, 30), "teal").save(directory / "timeseries.png")
-    (directory / "action.json").write_text("[]")
-    types = {"video.mp4": "video", "sound.wav": "sound", "timeseries.png": "timeseries", "animation.mp4": "animation"}
-    types["action.json"] = "action"
-    return [Artifact(directory / name, kind) for name, kind in types.items()]
-
-
-@pytest.fixture(name="film")
-def _film() -> Callable[[Path, int], Path]:
-    return film
-
-
-def film(path: Path, shade: int) -> Path:
-    writer = imageio_ffmpeg.write_frames(str(path), (64, 48), fps=5, macro_block_size=1)
-    writer.send(None)
-    for step in range(5):
-        writer.send(np.full((48, 64, 3), shade + step, np.uint8))
-    writer.close()
-    return path

@@ -10,23 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from wandb_readback import OfflineRun, read_runs
-from wandb_record import record_of
+from wandb_record import record_of, video, write_artifacts
 
 from strands_diffusers import domains
 from strands_diffusers.errors import ConfigError
+from strands_diffusers.records import Problem
 from strands_diffusers.results import Artifact
 from strands_diffusers.trackers.wandb import WandbTracker
+from strands_diffusers.trackers.wandb.environment import SEAMS
 
 METRICS = {"video": {"psnr": 31.25, "psnr_repeat_first_frame": 28.5}, "action": {"mae": 0.125}}
 COLUMNS = [column.name for column in domains.get("bridge").columns]
 
 
-def track(info, rollouts, artifacts, *, config=None, status="done", error="", seconds=None) -> tuple[OfflineRun, list]:
+def track(info, rollouts, artifacts, *, config=None, measured=None, mean=None, **fields) -> tuple[OfflineRun, list]:
     tracker = WandbTracker(config)
     tracker.start(info)
-    record = record_of(
-        info.directory, rollouts, artifacts, [METRICS for _ in rollouts], seconds=seconds, status=status, error=error
-    )
+    measured = measured or [METRICS for _ in rollouts]
+    record = record_of(info.directory, rollouts, artifacts, measured, mean=mean, **fields)
     if record.done:
         tracker.log(record, rollouts)
     tracker.finish(record)
@@ -50,7 +51,7 @@ def test_the_run_lies_in_the_jobs_wandb_folder_and_nothing_in_the_home_folder(in
     assert [path for path in home.rglob("*") if path.is_file() and path.suffix != ".log"] == []
 
 
-def test_films_pictures_and_sound_stand_under_their_keys_byte_for_byte(info, rollout, artifacts):
+def test_videos_pictures_and_sound_stand_under_their_keys_byte_for_byte(info, rollout, artifacts):
     run, _ = track(info, [rollout], artifacts)
 
     shown = {"video": "video.mp4", "sound": "sound.wav"}
@@ -74,41 +75,45 @@ def test_several_images_are_one_gallery(info, rollout, artifacts):
 def test_the_action_table_names_every_dimension_and_keeps_float32_exactly(info, rollout, artifacts):
     run, _ = track(info, [rollout], artifacts)
 
-    columns, rows = run.table("action/table")
-    assert columns == ["step", "chunk", *COLUMNS]
-    np.testing.assert_array_equal([row[:2] for row in rows], [[t, t // 4] for t in range(8)])
-    np.testing.assert_array_equal(np.float32([row[2:] for row in rows]), rollout.action.reshape(8, 10))
+    rows = run.table("action/table")
+    assert list(rows[0]) == ["line", "step", "chunk", *COLUMNS]
+    assert [(row["line"], row["step"], row["chunk"]) for row in rows] == [("predicted", t, t // 4) for t in range(8)]
+    values = np.float32([[row[column] for column in COLUMNS] for row in rows])
+    np.testing.assert_array_equal(values, rollout.action.reshape(8, 10))
 
 
-def test_each_dimension_is_a_curve_over_the_action_step(info, rollout, artifacts):
-    run, _ = track(info, [rollout], artifacts)
+def test_predicted_and_true_actions_of_a_column_are_lines_of_one_panel(info, rollout, artifacts):
+    run, _ = track(info, [dataclasses.replace(rollout, reference_action=rollout.action[:1] + 1)], artifacts)
 
-    for index, column in enumerate(COLUMNS):
-        expected = [(t, float(value)) for t, value in enumerate(rollout.action.reshape(8, 10)[:, index])]
-        assert run.step_metrics[f"action/{column}"] == "action/step"
-        assert run.curve(f"action/{column}") == expected
-
-
-def test_the_last_point_of_a_curve_is_not_a_result(info, rollout, artifacts):
-    run, _ = track(info, [rollout], artifacts)
-
-    assert not [key for key in run.summary if key.startswith("action/") and key != "action/table"]
+    assert set(run.charts) == {f"action/{column}" for column in COLUMNS}
+    for column in COLUMNS:
+        expected = {"table": "action/table", "preset": "wandb/line/v0", "x": "step", "y": column, "stroke": "line"}
+        assert run.charts[f"action/{column}"] == expected
+    lines = {line: [r["x"] for r in run.table("action/table") if r["line"] == line] for line in ("predicted", "true")}
+    assert lines["predicted"] == rollout.action[..., 0].ravel().tolist()
+    assert lines["true"] == (rollout.action[0, :, 0] + 1).tolist()
+    assert [key for key in run.keys if key.startswith("action")] == ["action/table"]  # no panel of a single line
 
 
-def test_given_and_true_actions_are_curves_beside_the_predicted_ones(info, rollout, artifacts):
-    forward = dataclasses.replace(
-        rollout, action=None, given_action=rollout.action, reference_action=rollout.action[:1]
-    )
+def test_a_forward_dynamics_rollout_shows_the_given_actions(info, rollout, artifacts):
+    forward = dataclasses.replace(rollout, action=None, given_action=rollout.action)
 
     run, _ = track(info, [forward], artifacts)
 
-    assert len(run.curve("given_action/gripper")) == 8
-    assert run.curve("reference_action/x") == run.curve("given_action/x")[:4]
-    assert not run.keys & {"action/table", "action/x"}
+    assert [(row["line"], row["step"]) for row in run.table("action/table")] == [("given", t) for t in range(8)]
+    assert "action/gripper" in run.charts
+
+
+def test_a_job_without_actions_has_no_action_panel(info, rollout, artifacts):
+    run, notes = track(info, [dataclasses.replace(rollout, action=None, space=None)], artifacts)
+
+    assert run.charts == {}
+    assert "action/table" not in run.keys
+    assert len(notes) == 1
 
 
 def test_metrics_and_seconds_have_a_key_each(info, rollout, artifacts):
-    run, _ = track(info, [rollout], artifacts, seconds={"save": 0.5})
+    run, _ = track(info, [rollout], artifacts, seconds={"save": 0.5, "stages": {"denoise": 1.5}})
 
     for source in (run.summary, {key: run.values(key)[0] for key in run.keys}):
         assert source["metrics/video.psnr"] == 31.25
@@ -118,16 +123,88 @@ def test_metrics_and_seconds_have_a_key_each(info, rollout, artifacts):
         assert source["seconds/save"] == 0.5
 
 
-def test_several_samples_stand_side_by_side_and_the_first_has_the_plain_keys_too(info, rollout):
-    samples = [dataclasses.replace(rollout, sample=i, action=rollout.action + i) for i in range(3)]
+@pytest.fixture
+def eight(info, rollout):
+    """Eight samples of one job, their files, what was measured of each, and the mean."""
+    samples = [dataclasses.replace(rollout, sample=i, seed=3 + i, action=rollout.action + i) for i in range(8)]
+    files = [Artifact(video(info.directory / "grid.mp4", 20), "grid")]
+    for i in range(8):
+        (info.directory / f"sample_{i:02d}").mkdir()
+        files += write_artifacts(info.directory / f"sample_{i:02d}", shade=i)
+    measured = [{"video": {"psnr": 30.0 + i}} for i in range(8)]
+    return samples, files, measured, {"video": {"psnr": 33.5}}
+
+
+def test_eight_samples_are_one_table_and_one_grid_and_no_key_of_their_own(info, eight):
+    samples, files, measured, mean = eight
+
+    run, notes = track(info, samples, files, measured=measured, mean=mean)
+
+    assert run.keys == {"samples", "action/table", "plots/grid", "metrics/video.psnr"}
+    rows = run.table("samples")
+    assert [(row["sample"], row["seed"], row["video.psnr"]) for row in rows] == [(i, 3 + i, 30.0 + i) for i in range(8)]
+    for i, row in enumerate(rows):
+        assert row["video"].read_bytes() == (info.directory / f"sample_{i:02d}" / "video.mp4").read_bytes()
+    assert len(notes) == 1
+
+
+def test_the_metrics_of_several_samples_are_the_manifests_mean(info, eight):
+    samples, files, measured, mean = eight
+
+    run, _ = track(info, samples, files, measured=measured, mean=mean)
+
+    assert run.values("metrics/video.psnr") == [33.5]
+
+
+def test_every_sample_is_a_line_of_its_columns_panel_and_the_truth_is_there_once(info, eight):
+    true = eight[0][0].action * 0
+    samples = [dataclasses.replace(sample, reference_action=true) for sample in eight[0]]
 
     run, _ = track(info, samples, [])
 
-    assert run.values("sample_02/metrics/video.psnr") == run.values("metrics/video.psnr") == [31.25]
-    assert run.table("action/table") == run.table("sample_00/action/table") != run.table("sample_01/action/table")
-    for i, sample in enumerate(samples):
-        assert run.step_metrics[f"sample_{i:02d}/action/x"] == f"sample_{i:02d}/action/step"
-        assert [x for _, x in run.curve(f"sample_{i:02d}/action/x")] == sample.action[..., 0].ravel().tolist()
+    lines = [row["line"] for row in run.table("action/table") if row["step"] == 0]
+    assert lines == [*(f"sample {i}" for i in range(8)), "true"]
+
+
+def test_the_manifest_and_the_action_files_are_an_artifact_of_the_run(info, rollout, artifacts):
+    (info.directory / "manifest.json").write_text('{"hash": "0123"}')
+
+    run, _ = track(info, [rollout], artifacts, hash="0123")
+
+    [found] = [artifact for artifact in run.artifacts if artifact.type == "rollout"]
+    assert found.name == f"rollout-{run.id}"
+    assert {name: path.read_text() for name, path in found.files.items()} == {
+        "manifest.json": '{"hash": "0123"}',
+        "action.json": "[]",
+    }
+    assert run.summary["hash"] == "0123"
+
+
+def test_a_runs_problems_are_in_its_summary_and_among_its_tags(info, rollout, artifacts):
+    problems = (Problem("metric jerk", "ValueError: no"), Problem("visualizer path", "TypeError: None"))
+
+    run, _ = track(info, [rollout], artifacts, problems=problems)
+
+    assert run.summary["problems"] == ["metric jerk: ValueError: no", "visualizer path: TypeError: None"]
+    assert set(run.tags) == {"bridge", "demo", "problems", "failed: metric jerk", "failed: visualizer path"}
+    assert (run.exit_code, run.summary["status"]) == (0, "done")
+
+
+def test_a_run_without_problems_says_so(info, rollout, artifacts):
+    run, _ = track(info, [rollout], artifacts)
+
+    assert run.summary["problems"] == []
+    assert "problems" not in run.tags
+
+
+def test_a_job_that_is_tried_again_continues_its_run_and_no_failed_one_stays_beside_it(info, rollout, artifacts):
+    again = dataclasses.replace(info, id="0123456789abcdef")
+    failed, _ = track(again, [], [], status="failed", error="RolloutError: out of memory")
+
+    run, _ = track(again, [rollout], artifacts)  # reads back one run
+
+    assert failed.id == run.id == "0123456789abcdef"
+    assert (run.summary["status"], run.summary["error"]) == ("done", None)
 
 
 def test_a_finished_job_ends_with_exit_code_0(info, rollout, artifacts):
@@ -197,9 +274,9 @@ def test_jobs_in_threads_keep_their_tables_in_their_own_folders(another, rollout
 
     for job in jobs:
         [run] = read_runs(job.directory)
-        [path] = [path for artifact in run.artifacts for path in artifact.files.values()]
-        assert path.is_file()
-        assert path.is_relative_to(run.directory)
+        paths = [path for artifact in run.artifacts for path in artifact.files.values()]
+        assert paths
+        assert all(path.is_file() and path.is_relative_to(run.directory) for path in paths)
 
 
 def test_the_environment_is_as_before(info, rollout, artifacts):
@@ -214,8 +291,9 @@ def test_a_data_folder_that_the_user_chose_is_used(info, rollout, artifacts, mon
 
     run, _ = track(info, [rollout], artifacts)
 
-    [path] = [path for artifact in run.artifacts for path in artifact.files.values()]
-    assert path.is_relative_to(tmp_path / "chosen")
+    paths = [path for artifact in run.artifacts for path in artifact.files.values()]
+    assert paths
+    assert all(path.is_relative_to(tmp_path / "chosen") for path in paths)
 
 
 def test_a_picture_that_cannot_be_read_is_noted_and_the_rest_is_logged(info, rollout, artifacts):
@@ -283,5 +361,17 @@ def test_the_media_survive_a_move(info, rollout, artifacts, tmp_path):
 
 
 def test_importing_the_tracker_leaves_wandb_alone():
-    code = "import sys, strands_diffusers.trackers.wandb_sweep as m; m.WandbTracker(); sys.exit('wandb' in sys.modules)"
+    code = "import sys, strands_diffusers.trackers.wandb as m; m.WandbTracker(); sys.exit('wandb' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+
+
+@pytest.mark.parametrize("name", SEAMS)
+def test_the_name_that_wandbs_reference_does_not_promise_is_still_there(name):
+    import importlib
+
+    module, *attributes = name.split(".")
+    found = importlib.import_module(module)
+    for at, attribute in enumerate(attributes, 1):
+        if not hasattr(found, attribute):
+            importlib.import_module(".".join([module, *attributes[:at]]))
+        found = getattr(found, attribute)

@@ -1,18 +1,22 @@
 """Where a run goes: WANDB_MODE, keys, and a server that is away. Each against real wandb."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from wandb_readback import read_runs
 from wandb_record import record_of
 from wandb_server import serving
 
-from strands_diffusers.trackers.wandb import WandbMode, WandbTracker
-from strands_diffusers.trackers.wandb_server import choose_mode
+from strands_diffusers.trackers.wandb import WandbTracker
+from strands_diffusers.trackers.wandb.environment import environment
+from strands_diffusers.trackers.wandb.server import WandbMode, choose_mode
 
 KEY = "0" * 40
 METRICS = {"video": {"psnr": 31.25}}
@@ -93,6 +97,91 @@ def test_wandb_mode_wins_over_auto_and_loses_to_an_explicit_mode(mode, monkeypat
     assert choose_mode(WandbMode.disabled) == ("disabled", None)
 
 
+@pytest.mark.parametrize("value", ["true", "1", "YES"])
+def test_wandb_disabled_means_no_run_and_loses_to_an_explicit_mode(value, monkeypatch):
+    monkeypatch.setenv("WANDB_DISABLED", value)
+
+    assert choose_mode(WandbMode.auto) == ("disabled", None)
+    assert choose_mode(WandbMode.offline) == ("offline", None)
+
+
+def test_wandb_disabled_false_changes_nothing(monkeypatch):
+    monkeypatch.setenv("WANDB_DISABLED", "false")
+
+    assert choose_mode(WandbMode.auto) == ("offline", None)
+
+
+def test_a_run_id_in_the_environment_does_not_make_all_jobs_of_a_sweep_one_run(
+    info, rollout, artifacts, another, monkeypatch
+):
+    for name, value in (
+        ("WANDB_RUN_ID", "theirs"),
+        ("WANDB_RESUME", "must"),
+        ("WANDB_SWEEP_ID", "x"),
+        ("WANDB_NAME", "y"),
+    ):
+        monkeypatch.setenv(name, value)
+    jobs = [dataclasses.replace(another(f"job {i}"), id=f"{i:016x}", group="sweep") for i in range(2)]
+
+    for each in jobs:
+        job(each, rollout, [])
+
+    runs = [read_runs(each.directory)[0] for each in jobs]
+    assert [(run.id, run.name) for run in runs] == [(each.id, each.name) for each in jobs]
+
+
+@pytest.mark.usefixtures("fresh_session")
+def test_a_run_id_in_the_environment_names_a_single_run(info, rollout, artifacts, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+
+    job(dataclasses.replace(info, group=None), rollout, artifacts)
+
+    assert read_runs(info.directory)[0].id == "mine"
+
+
+MALFORMED = {
+    "WANDB_MODE": "bogus", "WANDB_BASE_URL": "not an address", "WANDB_SILENT": "maybe", "WANDB_INIT_TIMEOUT": "soon",
+    "WANDB_CONSOLE": "x", "WANDB_PROJECT": "a/b",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.usefixtures("fresh_session")
+def test_a_variable_that_wandb_cannot_read_leaves_the_run_offline_and_is_named(
+    name, info, rollout, artifacts, monkeypatch
+):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv(name, MALFORMED[name])
+
+    notes, _ = job(info, rollout, artifacts)
+
+    assert notes[0].startswith(f"W&B is left offline: {name}={MALFORMED[name]!r} cannot be read (")
+    [run] = read_runs(info.directory)
+    assert {"video", "action/table"} <= run.keys
+    assert os.environ[name] == MALFORMED[name]
+
+
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12))
+def test_any_text_in_a_variable_of_wandbs_is_either_taken_or_named(value):
+    for name in (
+        "WANDB_MODE",
+        "WANDB_BASE_URL",
+        "WANDB_SILENT",
+        "WANDB_START_METHOD",
+        "WANDB_TAGS",
+        "WANDB_HTTP_TIMEOUT",
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(name, value)
+            with environment(Path("unused"), of_a_sweep=False) as unreadable:
+                import wandb
+
+                wandb.Settings().update_from_env_vars(os.environ)  # what is left, wandb reads
+                assert (name in os.environ) == (not unreadable)
+            assert os.environ[name] == value
+
+
 def test_disabled_writes_nothing(info, rollout, artifacts, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
@@ -113,8 +202,8 @@ def test_an_online_run_reaches_the_server_whole(info, rollout, artifacts, server
     for kind, name in (("videos", "video.mp4"), ("images", "timeseries.png"), ("audio", "sound.wav")):
         file = (info.directory / name).read_bytes()
         assert file in [content for path, content in sent.items() if path.startswith(f"media/{kind}")], name
-    assert "artifact/action/table.table.json" in server.uploads
-    assert server.commits == 1
+    assert {"artifact/action/table.table.json", "artifact/action.json"} <= set(server.uploads)
+    assert server.commits == 2  # the table and the rollout's files
 
 
 def test_a_dead_server_costs_the_timeout_once_and_no_rollout(
@@ -150,6 +239,7 @@ def test_a_refused_key_is_a_note_and_the_run_is_kept(info, rollout, artifacts, m
     assert "video" in run.keys
 
 
+@pytest.mark.slow  # wandb itself asks the server about an artifact for 20 s
 def test_a_server_that_dies_during_the_job_is_left_after_the_timeout(
     info, another, artifacts, rollout, server, fresh_session
 ):
@@ -161,8 +251,8 @@ def test_a_server_that_dies_during_the_job_is_left_after_the_timeout(
     tracker.log(record, [dataclasses.replace(rollout, action=None)])
     tracker.finish(record)
 
-    assert time.monotonic() - started < 6
-    assert "W&B could not finish the upload" in tracker.notes()[0]
+    assert time.monotonic() - started < 40
+    assert tracker.notes()[0].startswith("W&B could not ")
     assert "wandb sync" in tracker.notes()[-1]
     [run] = read_runs(info.directory)
     assert {"video", "metrics/video.psnr"} <= run.keys
@@ -184,7 +274,7 @@ def test_the_sync_line_uploads_an_offline_run_whole(info, rollout, artifacts, se
 
     assert server.runs[0]["name"] == run.id
     assert (info.directory / "video.mp4").read_bytes() in server.uploads.values()
-    assert server.commits == 1
+    assert server.commits == 2
 
 
 @pytest.mark.usefixtures("fresh_session")

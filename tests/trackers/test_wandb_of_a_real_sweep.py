@@ -41,18 +41,43 @@ def test_one_run_a_job_and_a_summary_run_whose_table_has_its_media(folder):
 
     assert summary.directory.parent == folder / "wandb"
     assert (summary.exit_code, summary.summary["jobs/done"]) == (0, 3)
-    [artifact] = [a for a in summary.artifacts if "sweep.table.json" in a.files]
-    table = json.loads(artifact.files["sweep.table.json"].read_text())
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert {row["job"]: row["seed"] for row in rows} == {"0": "3", "1": "4", "2": "5"}
-    assert {row["status"] for row in rows} == {"done"}
-    for row in rows:
-        record = json.loads((folder / row["job"] / "manifest.json").read_text())
+    rows = {row["job"]: row for row in summary.table("sweep")}
+    assert {name: (row["seed"], row["status"]) for name, row in rows.items()} == {
+        "0": (3, "done"), "1": (4, "done"), "2": (5, "done"),
+    }  # fmt: skip
+    for name, row in rows.items():
+        record = json.loads((folder / name / "manifest.json").read_text())
         assert row["prompt"] == record["config"]["prompt"]
         assert row["action.mae"] == pytest.approx(record["metrics"]["action"]["mae"])
         assert row["seconds"] > 0
         recorded = {entry["path"]: entry["sha256"] for entry in record["artifacts"]}
-        for column, name in (("video", "video.mp4"), ("timeseries", "timeseries.png")):
-            copy = artifact.files[row[column]["path"]]
+        for column, file in (("video", "video.mp4"), ("timeseries", "timeseries.png")):
+            copy = row[column]
             assert copy.is_relative_to(folder / "wandb"), "a table's media must travel with the sweep's folder"
-            assert hashlib.sha256(copy.read_bytes()).hexdigest() == recorded[name]
+            assert hashlib.sha256(copy.read_bytes()).hexdigest() == recorded[file]
+    for run in jobs:
+        assert run.name == f"seed={run.config['seed']}"
+        name = run.directory.relative_to(folder).parts[0]
+        [rollout] = [artifact for artifact in run.artifacts if artifact.type == "rollout"]
+        assert rollout.files["manifest.json"].read_bytes() == (folder / name / "manifest.json").read_bytes()
+        assert rollout.files["action.json"].read_bytes() == (folder / name / "action.json").read_bytes()
+
+
+@pytest.mark.timeout(240)
+def test_a_resumed_sweep_continues_the_failed_jobs_run_and_has_one_summary_run(folder, monkeypatch):
+    before = {run.directory.relative_to(folder).parts[0]: run.id for run in read_runs(folder)}
+    record = json.loads((folder / "1/manifest.json").read_text())
+    for path in (folder / "1").iterdir():
+        if path.is_file():
+            path.unlink()
+    failed = record | {"status": "failed", "error": "RolloutError: out of memory", "artifacts": []}
+    (folder / "1/failure.json").write_text(json.dumps(failed))
+
+    with pytest.raises(SystemExit) as ended:
+        main([*SWEEP, f"resume={folder}"])
+
+    assert not ended.value.code
+    after = read_runs(folder)
+    assert {run.directory.relative_to(folder).parts[0]: run.id for run in after} == before
+    assert len(after) == 4
+    assert [run.summary["jobs/done"] for run in after if run.job_type == "sweep"] == [3]

@@ -5,126 +5,142 @@ import json
 import pytest
 from PIL import Image
 from wandb_readback import read_runs
+from wandb_record import video
 
-from strands_diffusers.records import Record
-from strands_diffusers.trackers.wandb_sweep import SweepRow, log_sweep, rows_of
+from strands_diffusers.records import FileEntry, Problem, Record, SampleRecord
+from strands_diffusers.results import RunInfo
+from strands_diffusers.trackers.wandb import WandbTracker
 
-
-@pytest.fixture
-def rows(tmp_path, film):
-    done = []
-    for seed in (0, 1):
-        job = tmp_path / "jobs" / str(seed)
-        job.mkdir(parents=True)
-        Image.new("RGB", (40, 30), "teal").save(job / "timeseries.png")
-        done.append(
-            SweepRow(
-                f"job {seed}",
-                "done",
-                {"seed": seed, "prompt": "left", "domain": "bridge"},
-                "left",
-                film(job / "video.mp4", shade=50 + seed),
-                job / "timeseries.png",
-                {"video": {"psnr": 30.5 + seed}},
-                seconds=2.5,
-            )
-        )
-    failed = SweepRow("job 2", "failed", {"seed": "two"}, "left", error="RolloutError: out of memory")
-    return [*done, failed]
+FILES = (FileEntry("video.mp4", "video"), FileEntry("timeseries.png", "timeseries"))
 
 
-@pytest.fixture
-def sweep(tmp_path, rows):
-    directory = tmp_path / "2026-11-22" / "10-00-00"
+def a_job(directory, seed, **fields):
+    """A finished job of two, with its files on disk."""
     directory.mkdir(parents=True)
-    notes = log_sweep(rows, directory, {"sweep": {"retries": 0}}, group="the sweep")
-    [run] = read_runs(directory)
-    return run, notes, directory
+    Image.new("RGB", (40, 30), "teal").save(directory / "timeseries.png")
+    video(directory / "video.mp4", shade=50 + seed)
+    values = {
+        "overrides": (f"seed={seed}", "domain=bridge", "output_dir=sweep"),
+        "config": {"prompt": "left", "seed": seed},
+    }
+    values |= {"samples": (SampleRecord(prompt="left"),), "artifacts": FILES, "seconds": {"generate": 2.5}}
+    return Record(directory, **(values | {"metrics": {"video": {"psnr": 30.5 + seed}}} | fields))
 
 
-def content(run):
-    """The table as the artifact holds it, with its media; the plain file says only `Video`."""
-    [artifact] = run.artifacts
-    return json.loads(artifact.files["sweep.table.json"].read_text()), artifact.files
+@pytest.fixture
+def records(tmp_path):
+    done = [a_job(tmp_path / "sweep" / str(seed), seed) for seed in (0, 1)]
+    fields = {"overrides": ("seed=two", "domain=bridge", "resume=sweep"), "config": {"prompt": "left"}}
+    return [*done, Record(tmp_path / "sweep" / "2", "failed", error="RolloutError: out of memory", **fields)]
 
 
-def test_the_summary_run_stands_in_the_sweeps_group(sweep):
-    run, notes, directory = sweep
+@pytest.fixture
+def info(tmp_path):
+    config = {"shared": {"domain": "bridge"}}
+    return RunInfo("the sweep summary", tmp_path / "sweep", config, "sweep", "the sweep", id="00112233aabbccdd")
 
-    assert (run.job_type, run.group, run.config["sweep"]) == ("sweep", "the sweep", {"retries": 0})
+
+@pytest.fixture
+def summary(info, records):
+    notes = WandbTracker().summarize(info, records)
+    [run] = read_runs(info.directory)
+    return run, notes
+
+
+def test_the_summary_run_stands_in_the_sweeps_group(summary, info):
+    run, notes = summary
+
+    assert (run.job_type, run.group, run.name) == ("sweep", "the sweep", "the sweep summary")
+    assert run.config["shared"] == {"domain": "bridge"}
     assert notes == [f"W&B run kept on disk. Upload it with: wandb sync {run.directory}"]
-    assert run.directory.parent == directory / "wandb"
+    assert run.directory.parent == info.directory / "wandb"
 
 
-def test_a_row_says_what_was_swept_what_came_out_and_what_failed(sweep):
-    run, _, _ = sweep
-    table, _ = content(run)
+def test_a_row_says_what_was_swept_what_came_out_and_what_failed(summary):
+    rows = summary[0].table("sweep")
 
-    assert table["columns"] == [
-        *("job", "status", "seed", "domain", "prompt", "video", "timeseries", "video.psnr", "seconds", "error")
+    assert list(rows[0]) == [
+        *("job", "status", "seed", "prompt", "video", "timeseries", "video.psnr", "seconds", "problems", "error")
     ]
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert [row["seed"] for row in rows] == [0, 1, "two"]
+    assert [(row["job"], row["status"], row["seed"]) for row in rows] == [
+        *(("0", "done", 0), ("1", "done", 1), ("2", "failed", "two"))
+    ]
     assert [row["video.psnr"] for row in rows] == [30.5, 31.5, None]
-    assert rows[2]["error"] == "RolloutError: out of memory"
+    assert [row["error"] for row in rows] == [None, None, "RolloutError: out of memory"]
     assert rows[2]["video"] is None
 
 
-def test_the_tables_media_lie_in_the_sweeps_folder(sweep, rows):
-    run, _, directory = sweep
-    table, files = content(run)
-
-    for row, expected in zip(table["data"][:2], rows, strict=False):
-        cells = dict(zip(table["columns"], row, strict=True))
-        for column, path in (("video", expected.video), ("timeseries", expected.timeseries)):
-            copy = files[cells[column]["path"]]
-            assert copy.read_bytes() == path.read_bytes()
-            assert copy.is_relative_to(directory)
+def test_the_tables_media_lie_in_the_sweeps_folder(summary, records, info):
+    for row, record in zip(summary[0].table("sweep")[:2], records, strict=False):
+        for name in ("video.mp4", "timeseries.png"):
+            copy = row[name.partition(".")[0]]
+            assert copy.read_bytes() == (record.directory / name).read_bytes()
+            assert copy.is_relative_to(info.directory / "wandb")
 
 
-def test_a_resumed_sweep_has_no_column_for_its_folder(tmp_path):
-    first = Record(tmp_path / "0", overrides=("seed=1", "output_dir=sweep"))
-    again = Record(tmp_path / "1", overrides=("seed=2", "resume=sweep"))
-
-    assert [row.overrides for row in rows_of([first, again])] == [{"seed": "1"}, {"seed": "2"}]
-
-
-def test_the_summary_counts_the_jobs_and_fails_with_them(sweep):
-    run, _, _ = sweep
+def test_the_summary_counts_the_jobs_and_fails_with_them(summary):
+    run, _ = summary
 
     assert (run.summary["jobs/done"], run.summary["jobs/failed"]) == (2, 1)
     assert (run.exit_code, run.summary["status"], run.summary["error"]) == (1, "failed", "1 of 3 jobs failed")
 
 
-def test_a_film_that_is_gone_is_a_note_and_an_empty_cell(tmp_path, rows):
-    rows[0].video.unlink()
-    directory = tmp_path / "sweep"
-    directory.mkdir()
+def test_a_resumed_sweep_has_one_summary_run_which_tells_the_latest(summary, info, records):
+    WandbTracker().summarize(info, records[:2])
 
-    notes = log_sweep(rows, directory, {})
-
-    assert notes[0] == f"W&B could not show video: {rows[0].video} is not there"
-    table, _ = content(read_runs(directory)[0])
-    films = [row[table["columns"].index("video")] for row in table["data"]]
-    assert films[0] is None
-    assert films[1]["_type"] == "video-file"
+    [run] = read_runs(info.directory)
+    assert run.id == summary[0].id == info.id
+    assert (run.exit_code, run.summary["status"], run.summary["jobs/done"]) == (0, "done", 2)
 
 
-def test_verdicts_and_tables_of_the_sweep_stand_in_its_summary_run(tmp_path, rows):
-    directory = tmp_path / "sweep"
-    directory.mkdir()
+def test_a_jobs_problems_are_in_its_row(info, tmp_path):
+    jobs = [a_job(tmp_path / "sweep" / "0", 0, problems=(Problem("metric jerk", "ValueError: no"),))]
+
+    WandbTracker().summarize(info, jobs)
+
+    [run] = read_runs(info.directory)
+    assert run.table("sweep")[0]["problems"] == "metric jerk: ValueError: no"
+
+
+def test_a_video_that_is_gone_is_a_note_and_an_empty_cell(info, records):
+    gone = records[0].directory / "video.mp4"
+    gone.unlink()
+
+    notes = WandbTracker().summarize(info, records)
+
+    assert notes[0] == f"W&B could not show video: {gone} is not there"
+    videos = [row["video"] for row in read_runs(info.directory)[0].table("sweep")]
+    assert videos[0] is None
+    assert videos[1].is_file()
+
+
+def test_verdicts_and_tables_of_the_sweep_stand_in_its_summary_run(info, records):
     verdict = {"name": "seed_spread", "verdict": "seeds matter", "holds": None, "numbers": {"a": 1.5, "b": {"c": 2}}}
     table = {"name": "evaluation: video", "columns": ["value", "mean"], "rows": [["psnr", 21.5]], "note": ""}
-    Image.new("RGB", (40, 30), "teal").save(directory / "horizon.png")
+    Image.new("RGB", (40, 30), "teal").save(info.directory / "horizon.png")
     picture = {"name": "error along the horizon", "path": "horizon.png"}
-    (directory / "sweep.json").write_text(json.dumps({"verdicts": [verdict], "tables": [table], "pictures": [picture]}))
+    whole = {"verdicts": [verdict], "tables": [table], "pictures": [picture]}
+    (info.directory / "sweep.json").write_text(json.dumps(whole))
 
-    log_sweep(rows, directory, {})
+    WandbTracker().summarize(info, records)
 
-    [run] = read_runs(directory)
-    summary = {key: run.summary[f"verdict/seed_spread{key}"] for key in ("", "/a", "/b.c")}
-    assert summary == {"": "seeds matter", "/a": 1.5, "/b.c": 2}
-    assert run.summary["evaluation/video"]["_type"] == "table-file"
-    shown = run.summary["plots/horizon"]
-    assert shown["_type"] == "image-file"
-    assert (run.directory / "files" / shown["path"]).read_bytes() == (directory / "horizon.png").read_bytes()
+    [run] = read_runs(info.directory)
+    values = {key: run.summary[f"verdict/seed_spread{key}"] for key in ("", "/a", "/b.c")}
+    assert values == {"": "seeds matter", "/a": 1.5, "/b.c": 2}
+    assert run.table("evaluation/video") == [{"value": "psnr", "mean": 21.5}]
+    [shown] = run.media("plots/horizon")
+    assert shown.read_bytes() == (info.directory / "horizon.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"tables": [{"name": 3}]}', '{"verdicts": {"a": 1}}', '{"pictures": 7}']
+)
+def test_a_damaged_sweep_json_costs_the_summary_nothing_else(info, records, text):
+    (info.directory / "sweep.json").write_text(text)
+
+    notes = WandbTracker().summarize(info, records)
+
+    assert notes[0].startswith("W&B could not log what sweep.json says: ")
+    [run] = read_runs(info.directory)
+    assert len(run.table("sweep")) == 3
+    assert len(notes) == 2

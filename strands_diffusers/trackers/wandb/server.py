@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+_TRUE = {"1", "t", "true", "y", "yes", "on"}
+
 _SERVER_ERRORS = {"CommError", "AuthenticationError", "TimeoutError"}
 
 _SERVICE_ERRORS = {"MailboxClosedError", "HandleAbandonedError", "ConnectionResetError", "BrokenPipeError"}
@@ -17,7 +19,10 @@ _offline_because: str | None = None
 
 
 class WandbMode(str, Enum):
-    """Where the run goes. `auto`: WANDB_MODE where it is set; else online with a key, and offline without one."""
+    """Where the run goes.
+
+    `auto`: nowhere with WANDB_DISABLED=true; as WANDB_MODE says; else online with a key, and offline without one.
+    """
 
     auto = "auto"
     online = "online"
@@ -33,6 +38,8 @@ def choose_mode(asked: WandbMode) -> tuple[str, str | None]:
     mode = asked.value
     if asked is WandbMode.auto:
         mode = os.environ.get("WANDB_MODE") or (settings.mode if settings.mode != "online" else "auto")
+        if os.environ.get("WANDB_DISABLED", "").lower() in _TRUE:
+            mode = "disabled"
     if mode in ("offline", "dryrun", "disabled"):
         return ("disabled" if mode == "disabled" else "offline"), None
     if _offline_because is not None:
