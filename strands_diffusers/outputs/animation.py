@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,12 @@ CRF = 18
 _LOOK = Look(font=13.0, line=2.4, margin=62.0, header=28.0, gap=12.0, rail=28.0, legends=False)
 _EDGE, _TOP, _FOOT = 24, 92, 40
 """Margins of the frames [px]: around it, above for the title, below for the frame's number and the axis label."""
+
+MAX_CELLS = 36
+"""Most samples that the grid shows: more would be too small to see, and larger than players take."""
+
+_GAP = 4
+"""Between the cells of the grid [px]."""
 
 _PALE = 0.68
 """How far steps to come fade into the panel: 0 not at all, 1 wholly."""
@@ -53,6 +60,29 @@ class AnimationVisualizer(Visualizer):
         layout = Layout.of(rollout, action_KTD)
         path = directory / "animation.mp4"
         return [Artifact(path, self.name, write_mp4(path, layout.frames(fps), fps, crf=CRF))]
+
+    def draw_all(self, rollouts: Sequence[Rollout], directory: Path) -> list[Artifact]:
+        """Write `grid.mp4`: the videos of a job's samples side by side, row by row, at most `MAX_CELLS`."""
+        videos = [check_frames("video", rollout.video) for rollout in rollouts[:MAX_CELLS] if rollout.video is not None]
+        if len(videos) < 2:
+            return []
+        fps = check_rate("fps of the video", rollouts[0].fps)
+        path = directory / "grid.mp4"
+        return [Artifact(path, "grid", write_mp4(path, grid(videos), fps, crf=CRF) | {"samples": len(videos)})]
+
+
+def grid(videos: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the frames of a grid of videos `[F, H, W, 3]`, as wide as it is high; a shorter one holds its end."""
+    columns = math.ceil(math.sqrt(len(videos)))
+    rows = math.ceil(len(videos) / columns)
+    height, width = (max(video.shape[axis] for video in videos) + _GAP for axis in (1, 2))
+    for frame in range(max(map(len, videos))):
+        canvas_HWC = np.full((rows * height - _GAP, columns * width - _GAP, 3), 255, np.uint8)
+        for at, video in enumerate(videos):
+            top, left = at // columns * height, at % columns * width
+            shown_HWC = video[min(frame, len(video) - 1)]
+            canvas_HWC[top : top + shown_HWC.shape[0], left : left + shown_HWC.shape[1]] = shown_HWC
+        yield canvas_HWC
 
 
 @dataclass(frozen=True, eq=False)

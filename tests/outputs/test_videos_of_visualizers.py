@@ -12,7 +12,7 @@ from rollouts import moving_frames, rollout_of
 
 from strands_diffusers.errors import OutputError
 from strands_diffusers.outputs import style
-from strands_diffusers.outputs.animation import AnimationVisualizer, Layout
+from strands_diffusers.outputs.animation import AnimationVisualizer, Layout, grid
 from strands_diffusers.outputs.comparison import ComparisonVisualizer, comparison_figure, comparison_frames, difference
 from strands_diffusers.outputs.panels import shown_action
 from strands_diffusers.outputs.timeseries import TimeseriesVisualizer
@@ -228,3 +228,29 @@ from matplotlib._pylab_helpers import Gcf
 assert not Gcf.figs  # pyplot keeps no figure of ours alive
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(2, 1, 2), (5, 2, 3), (40, 6, 6)])
+def test_the_grid_shows_each_sample_in_its_cell_and_no_more_than_fit(count, rows, columns, bridge, tmp_path, decode):
+    videos = [moving_frames(4, 48, 64) // 2 + 3 * i for i in range(count)]
+    samples = [replace(bridge, sample=i, video=video) for i, video in enumerate(videos)]
+
+    [artifact] = AnimationVisualizer().draw_all(samples, tmp_path)
+
+    stored_FHWC = decode(artifact.path)
+    assert (artifact.type, artifact.details["samples"]) == ("grid", min(count, 36))
+    assert stored_FHWC.shape == (4, 52 * rows - 4, 68 * columns - 4, 3)
+    for at, video in enumerate(videos[:36]):
+        top, left = at // columns * 52, at % columns * 68
+        assert psnr(stored_FHWC[:, top : top + 48, left : left + 64], video) > 30
+
+
+def test_a_shorter_sample_holds_its_end_in_the_grid():
+    frames = list(grid([np.full((1, 2, 2, 3), 9, np.uint8), np.zeros((3, 2, 2, 3), np.uint8)]))
+
+    assert [frame[0, 0, 0] for frame in frames] == [9, 9, 9]
+
+
+def test_there_is_no_grid_of_one_sample_or_of_samples_without_video(bridge, tmp_path):
+    assert AnimationVisualizer().draw_all([replace(bridge, video=moving_frames(2, 16, 16))], tmp_path) == []
+    assert AnimationVisualizer().draw_all([replace(bridge, video=None)] * 3, tmp_path) == []

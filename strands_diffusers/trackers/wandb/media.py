@@ -16,6 +16,9 @@ _CLASSES = {
 }  # fmt: skip
 """The wandb class that shows a file; files of other kinds are not shown."""
 
+_OWN = (*OUTPUT_TYPES, "observation", "reference")
+"""Types of files that no visualizer drew."""
+
 
 def media_keys(record: Record) -> dict[str, list[Path]]:
     """The files to show by key: in a job of several samples those over all of them, else all.
@@ -27,7 +30,7 @@ def media_keys(record: Record) -> dict[str, list[Path]]:
     for entry in record.artifacts:
         kind = _CLASSES.get(Path(entry.path).suffix.lower())
         if kind and not (several and any(entry.path.startswith(sample.prefix) for sample in record.samples)):
-            key = entry.type if entry.type in OUTPUT_TYPES else f"plots/{entry.type}"
+            key = entry.type if entry.type in _OWN else f"plots/{entry.type}"
             groups.setdefault(key, {}).setdefault(kind, []).append(record.directory / entry.path)
     return {
         key if len(kinds) == 1 else f"{key}/{kind.lower()}": paths
@@ -67,7 +70,7 @@ def action_charts(rollouts: Sequence[Rollout]) -> dict[str, Any]:
     class Shared(CustomChartSpec):  # type: ignore[misc] # wandb is not type-checked here
         @property
         def table_key(self) -> str:
-            return "action/table"
+            return tables.TABLE
 
     columns = tables.action_columns(rollouts)
     table = as_table(tables.action_rows(rollouts)) if columns else None

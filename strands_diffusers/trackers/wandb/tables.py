@@ -19,8 +19,8 @@ Row = Mapping[str, Any]
 MEDIA = ("video", "sound", "image", "mesh")
 """Output types that a row shows."""
 
-LINE, STEP = "line", "step"
-"""Columns of the action table that are no action: whose action it is, and when."""
+TABLE, LINE, STEP = "action/table", "line", "step"
+"""Key of the action table, and its columns that are no action: whose action it is, and when."""
 
 
 def action_columns(rollouts: Sequence[Rollout]) -> list[str]:

@@ -5,47 +5,47 @@ import json
 import pytest
 from wandb_readback import isolate_wandb, read_runs
 
-from experiments.wandb_workspace import __main__ as command
-from experiments.wandb_workspace import panels
 from strands_diffusers import domains
+from strands_diffusers.cli import main
 from strands_diffusers.errors import DomainError
 from strands_diffusers.runner.python import rollouts
 from strands_diffusers.trackers.wandb import DEFAULT_PROJECT
-
-
-@pytest.fixture
-def alone(monkeypatch, tmp_path):
-    isolate_wandb(monkeypatch, tmp_path / "home")
+from strands_diffusers.trackers.wandb import workspace as panels
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory) -> set[str]:
-    """The keys that a job of two samples on the embedded model logs, with all that is drawn and measured; the keys of
-    single samples, which repeat the plain ones, left out.
-    """
+def jobs(tmp_path_factory):
+    """The runs of a job of one sample and of one of two on the embedded model, with all that is drawn and measured."""
+    found = []
     with pytest.MonkeyPatch.context() as patch:
         isolate_wandb(patch, tmp_path_factory.mktemp("home"))
-        directory = tmp_path_factory.mktemp("job")
-        fast = ("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "sampler.num_samples=2")
-        rollouts(*fast, "tracker=wandb", "tracker.mode=offline", output_dir=directory)
-        [run] = read_runs(directory)
-        return {key for key in run.keys if not key.startswith("sample_")}
+        for samples in (1, 2):
+            directory = tmp_path_factory.mktemp("job")
+            fast = ("sampler.num_inference_steps=2", "sampler.guidance_scale=1", f"sampler.num_samples={samples}")
+            rollouts(*fast, "tracker=wandb", "tracker.mode=offline", output_dir=directory)
+            found += read_runs(directory)
+    return found
+
+
+@pytest.fixture
+def logged(jobs) -> set[str]:
+    """The keys of both."""
+    return set().union(*(run.keys for run in jobs))
 
 
 def keys_of(kind: str) -> set[str]:
     return {key for section in panels.sections(["pusht"]) for p in section.panels if p.kind == kind for key in p.keys}
 
 
-def test_every_picture_and_film_that_a_panel_shows_is_logged(logged):
-    assert keys_of("media") <= logged
-    assert {key for key in logged if key.startswith("plots/")} <= keys_of("media")
+def test_every_picture_and_video_that_a_panel_shows_is_logged(logged):
+    shown = {key for key in logged if key.startswith("plots/") or key in ("video", "observation", "reference")}
+    assert shown == keys_of("media")
 
 
-def test_the_curves_of_a_domain_are_the_ones_that_are_logged(logged):
-    shown = keys_of("curves")
-
-    assert {key for key in shown if not key.startswith("given_action/")} <= logged  # given in forward dynamics alone
-    assert {key for key in logged if "action/" in key} - {"action/step", "action/table"} <= shown
+def test_the_panels_of_a_domains_actions_are_the_charts_that_a_run_logs(jobs):
+    for run in jobs:
+        assert {f"action/{column}" for column in keys_of("lines")} == set(run.charts)
+    assert keys_of("table") - {"sweep"} <= jobs[1].keys
 
 
 def test_every_score_and_its_baselines_stand_in_one_panel(logged):
@@ -96,7 +96,7 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch, alone):
+def server(monkeypatch):
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed: the specification is not built")
     import wandb
 
@@ -112,8 +112,14 @@ def server(monkeypatch, alone):
     return server
 
 
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["wandb-workspace", *arguments])
+    return int(ended.value.code or 0)
+
+
 def saved(server, *arguments: str) -> dict:
-    assert command.main(list(arguments)) == 0
+    assert run(*arguments) == 0
     [view] = server.views
     return view | {"spec": json.loads(view["spec"])}
 
@@ -135,20 +141,15 @@ def test_the_saved_view_holds_every_panel_with_its_keys(server, capsys):
         assert len(found[section.name]) == len(section.panels)
         for planned, sent in zip(section.panels, found[section.name], strict=True):
             config = sent["config"]
-            keys = config.get("mediaKeys") or config.get("metrics")
-            assert keys is None or tuple(keys) == planned.keys
-            assert planned.kind in ("table", "differences") or keys
-            assert planned.kind in ("table", "differences") or config["chartTitle"] == planned.title
+            if planned.kind in ("media", "bars"):
+                assert tuple(config.get("mediaKeys") or config["metrics"]) == planned.keys
+                assert config["chartTitle"] == planned.title
+            if planned.kind == "lines":
+                assert config["fieldSettings"] == {"x": "step", "y": planned.keys[0], "stroke": "line"}
+                assert config["panelDefId"] == "wandb/line/v0"
+                assert '"value": "action/table"' in json.dumps(config["userQuery"])
+            assert planned.kind != "table" or f'"val": "{planned.keys[0]}"' in json.dumps(sent)
     assert capsys.readouterr().out.strip().startswith("https://wandb.example/me/strands-diffusers")
-
-
-def test_curves_run_over_the_action_step_unsmoothed_and_the_table_is_the_sweeps(server):
-    view = saved(server)
-    found = panels_of(view)
-
-    assert {panel["config"]["xAxis"] for panel in found["Actions of pusht"]} == {"action/step"}
-    assert view["spec"]["section"]["settings"]["smoothingType"] == "none"
-    assert '"val": "sweep"' in json.dumps(found["Sweep"])
 
 
 def test_runs_are_sorted_by_prompt_and_seed_and_filtered_by_sweep(server):
@@ -160,7 +161,7 @@ def test_runs_are_sorted_by_prompt_and_seed_and_filtered_by_sweep(server):
 
 
 def test_printing_sends_nothing(server, capsys):
-    assert command.main(["--print", "--domain", "umi"]) == 0
+    assert run("--print", "--domain", "umi") == 0
 
     spec = json.loads(capsys.readouterr().out)
     assert "Actions of umi" in [s["name"] for s in spec["section"]["panelBankConfig"]["sections"]]
@@ -171,27 +172,26 @@ def test_printing_sends_nothing(server, capsys):
 
 
 def test_an_unknown_domain_is_one_line_and_status_2(capsys):
-    assert command.main(["--domain", "brigde"]) == 2
+    assert run("--domain", "brigde") == 2
     assert "Did you mean 'bridge'" in capsys.readouterr().err
 
 
 def test_without_the_package_one_line_says_how_to_get_it(monkeypatch, capsys):
     import sys
 
-    monkeypatch.delitem(sys.modules, "experiments.wandb_workspace.workspace", raising=False)
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
 
-    assert command.main(["--print"]) == 2
-    assert capsys.readouterr().err.strip() == command.INSTALL
+    assert run("--print") == 2
+    said = capsys.readouterr().err.strip()
+    assert said.endswith("the package wandb-workspaces is missing. Type: pip install 'strands-diffusers[workspace]'")
 
 
-@pytest.mark.usefixtures("alone")
 def test_without_a_key_one_line_says_so(monkeypatch, capsys):
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed: nothing to save")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
 
-    assert command.main([]) == 1
+    assert run() == 1
     said = capsys.readouterr().err.strip()
-    assert said.startswith("the workspace was not saved: ")
+    assert "the workspace was not saved: " in said
     assert "wandb login" in said

@@ -1,1 +1,0 @@
-"""A saved W&B workspace for rollouts of world models."""
