@@ -6,6 +6,8 @@ A wrong folder or a truncated download is found here, in milliseconds, before di
 import functools
 import hashlib
 import json
+import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ def locate(config: ModelConfig) -> Path | str:
     path = Path(repo).expanduser()
     if path.exists() or repo.startswith(("/", "./", "../", "~")):
         inspect(path)
+        if config.variant and not any(config.variant in _weights(part) for part in path.iterdir() if part.is_dir()):
+            there = sorted({each for part in path.iterdir() if part.is_dir() for each in _weights(part) if each})
+            raise ModelError(
+                f"model.variant={config.variant}: {path} has no such weights. "
+                f"Use model.variant={' or '.join([*there, 'null'])}."
+            )
         return path.resolve()
     if repo.count("/") != 1 or any(c.isspace() for c in repo):
         raise ModelError(f"model.repo={repo!r} is neither an existing folder nor a Hub id of the form OWNER/NAME.")
@@ -94,7 +102,9 @@ def _json(path: Path, context: str) -> dict[str, Any]:
         raise ModelError(f"{context}: {path.name} is missing in {path.parent}.")
     try:
         value = json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ModelError(f"{context}: {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{context}: {path} is not JSON. Download it again.") from error
     if not isinstance(value, dict):
         raise ModelError(f"{context}: {path} holds no JSON object.")
@@ -106,8 +116,8 @@ def _check_weights(folder: Path, checkpoint: Path) -> None:
     indexes = list(folder.glob("*.safetensors.index.json"))
     files = sorted(folder.glob("*.safetensors"))
     for index in indexes:
-        shards = set(_json(index, str(checkpoint)).get("weight_map", {}).values())
-        for shard in sorted(shards):
+        shards = _json(index, str(checkpoint)).get("weight_map")
+        for shard in sorted({str(shard) for shard in shards.values()} if isinstance(shards, dict) else {index.name}):
             if not (folder / shard).is_file():
                 raise ModelError(
                     f"checkpoint {checkpoint} is incomplete: {folder.name}/{shard} is missing. Download it again."
@@ -116,8 +126,9 @@ def _check_weights(folder: Path, checkpoint: Path) -> None:
         raise ModelError(f"checkpoint {checkpoint} is incomplete: {folder.name}/ holds no weights. Download it again.")
     for file in files:
         size = file.stat().st_size
-        expected = _safetensors_length(file)
-        if expected is None or expected != size:
+        header = _header(file)
+        expected = header and header[0] + max((end for _, end in header[1]), default=0)
+        if expected != size:
             raise ModelError(
                 f"checkpoint {checkpoint} is damaged: {folder.name}/{file.name} has {size:,} bytes"
                 + (f" of {expected:,}" if expected else " and no valid header")
@@ -125,21 +136,46 @@ def _check_weights(folder: Path, checkpoint: Path) -> None:
             )
 
 
-def _safetensors_length(file: Path) -> int | None:
-    """Length that a safetensors file must have by its own header, or None where the header is broken."""
+def parameters(folder: Path, variant: str | None = None) -> int:
+    """How many numbers the weights of a local checkpoint are, by the headers of the files that would be loaded.
+
+    0 where they are in another format than safetensors.
+    """
+    return _parameters(folder, variant, stamp(folder))
+
+
+@functools.lru_cache(maxsize=8)
+def _parameters(folder: Path, variant: str | None, _stamp: tuple[tuple[str, int, int], ...]) -> int:
+    found = 0
+    for part in sorted({(folder / name).parent for name, _, _ in _stamp if name.endswith(".safetensors")}):
+        by_variant = _weights(part)
+        for file in by_variant.get(variant) or by_variant.get(None, []):
+            found += sum(math.prod(shape) for shape, _ in (_header(file) or (0, []))[1])
+    return found
+
+
+def _weights(folder: Path) -> dict[str | None, list[Path]]:
+    """The safetensors files of a component by variant: `fp16` of `model.fp16.safetensors` and of its shards."""
+    found: dict[str | None, list[Path]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        name = re.fullmatch(r"[^.]+(?:\.([^.]+?))?(?:-\d+-of-\d+)?\.safetensors", file.name)
+        found.setdefault(name[1] if name else None, []).append(file)
+    return found
+
+
+def _header(file: Path) -> tuple[int, list[tuple[list[int], int]]] | None:
+    """Where the tensors of a safetensors file begin, and the shape and end of each; None for a broken header."""
     with file.open("rb") as stream:
         head = stream.read(8)
-        if len(head) < 8:
-            return None
-        (length,) = struct.unpack("<Q", head)
-        if length > 100_000_000:
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 2 <= length <= 100_000_000:
             return None
         try:
-            header = json.loads(stream.read(length))
-        except ValueError:
+            entries = [entry for key, entry in json.loads(stream.read(length)).items() if key != "__metadata__"]
+            tensors = [([int(n) for n in entry["shape"]], int(entry["data_offsets"][1])) for entry in entries]
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             return None
-    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    return 8 + int(length) + int(max(ends, default=0))
+    return 8 + length, tensors
 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:

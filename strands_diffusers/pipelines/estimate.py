@@ -1,0 +1,215 @@
+"""The memory that a request needs, roughly, worked out from its sizes and the checkpoint's own config files.
+
+Nothing is loaded. The numbers are meant to be right within a factor of two: good enough to refuse what cannot fit before
+minutes are spent on it, with the largest value that would. How long it takes is not estimated: before a step was timed,
+nothing honest is known of the machine's speed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.config.schema import ActionConditionConfig, Offload, RunConfig, WorldConditionConfig
+from strands_diffusers.errors import ConfigError
+from strands_diffusers.pipelines import catalog, checkpoint, loader
+from strands_diffusers.pipelines.request import COSMOS3, TEMPORAL_FACTOR, Request
+
+GB = 1e9
+NANO: dict[str, Any] = {"hidden_size": 4096, "intermediate_size": 12288, "latent_patch_size": 2}
+NANO_VAE: dict[str, Any] = {"decoder_base_dim": 256, "dim_mult": (1, 2, 4, 4), "patch_size": 2}
+"""Sizes of Cosmos3-Nano (its transformer/config.json and vae/config.json), the smallest model of the family on the Hub."""
+
+TOKENS_TOGETHER = 16_384
+"""Up to so many tokens an accelerator denoises samples together, as `engine.exact` does."""
+
+ALIVE_CPU, ALIVE_ELSEWHERE = 40, 14
+"""Tensors as large as one of the autoencoder's last stage that are alive together: on a CPU measured while the embedded
+model decodes 512 to 768 pixels, in both precisions; elsewhere counted, the two inputs of a residual block being wider."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Memory that a request needs [GB]."""
+
+    weights_gb: float
+    """All weights of the pipeline, in the precision they are loaded in."""
+
+    activations_gb: float
+    """Working memory of denoising or decoding, whichever is larger; 0 where nothing is known of the pipeline."""
+
+    output_gb: float
+    """Frames of all samples, which stay on the host until they are written."""
+
+
+def needs(config: RunConfig, request: Request) -> Needs:
+    """Work out what a request needs. Weights are 0 where their size is known neither from files nor from the preset."""
+    location = checkpoint.locate(config.model)
+    value_bytes = 4 if loader.resolve_dtype(config.model, _device(config)) == "float32" else 2
+    in_two_bytes = (config.model.weights_gb or 0) * GB
+    if isinstance(location, Path):
+        in_two_bytes = checkpoint.parameters(location, config.model.variant) * 2
+    frames, pixels = _video(config, request)
+    samples, copies = config.sampler.num_samples, 2 if request.num_chunks > 1 else 1
+    cosmos3 = (config.model.pipeline or COSMOS3) == COSMOS3
+    frame_bytes = 3 * pixels * (1 if cosmos3 else 5)  # other pipelines return float32, which becomes uint8
+    output = frames * (samples * copies * frame_bytes + 8 * 3 * pixels)  # metrics read one sample at a time as float64
+    working = _working_bytes(config, request, location, frames, pixels, value_bytes) if cosmos3 else 0
+    return Needs(in_two_bytes / GB * value_bytes / 2, working / GB, output / GB)
+
+
+def check_fits(config: RunConfig, request: Request) -> Needs:
+    """Work out what a request needs. Raises: `ConfigError` with the largest values that fit, where this does not."""
+    found = needs(config, request)
+    what, needed, limit = _worst(config, found)
+    if needed <= limit:
+        return found
+
+    def largest(value: int, change: Callable[[int], tuple[RunConfig, Request]]) -> int:
+        low, high = 0, value
+        while high - low > 1:
+            middle = (low + high) // 2
+            _, needed, limit = _worst(config, needs(*change(middle)))
+            low, high = (middle, high) if needed <= limit else (low, middle)
+        return low
+
+    instead = [
+        f"{key}={_whole(key, value)}" for key, now, change in _knobs(config, request) if (value := largest(now, change))
+    ]
+    if not instead and config.model.offload is Offload.none and _device(config) != "cpu":
+        instead = ["model.offload=model"]
+    raise ConfigError(
+        f"this needs about {_size(needed)} of memory (weights {_size(found.weights_gb)}, working memory "
+        f"{_size(found.activations_gb)}, results {_size(found.output_gb)}), and {what} has {_size(limit)}. "
+        + (f"Use {' or '.join(instead)}." if instead else "Use smaller frames, another model or a larger machine.")
+    )
+
+
+def _whole(key: str, value: int) -> int:
+    """The next smaller number of frames that makes whole latent frames; any other value as it is."""
+    return (value - 1) // TEMPORAL_FACTOR * TEMPORAL_FACTOR + 1 if key == "condition.num_frames" else value
+
+
+def _video(config: RunConfig, request: Request) -> tuple[int, int]:
+    """Frames and pixels of a frame of one sample's video; as small as they may be where the pipeline decides."""
+    condition = config.condition
+    if isinstance(condition, ActionConditionConfig):
+        assert request.frames_FHWC is not None
+        height, width = request.frames_FHWC.shape[1:3]
+        tier = condition.resolution_tier or (480 if height * width > 720 * 1280 else 720)
+        return request.num_chunks * request.chunk_size + 1, min(height * width, tier * tier * 16 // 9)
+    assert isinstance(condition, WorldConditionConfig)
+    found = {"num_frames": condition.num_frames, "height": condition.height, "width": condition.width}
+    name = config.model.pipeline or COSMOS3
+    unknown = [key for key, value in found.items() if value is None]
+    if unknown and name == COSMOS3:
+        stated: dict[str, Any] = {"num_frames": 189, "height": 720, "width": 1280}
+    else:
+        known = name in catalog.pipelines() if unknown else False
+        spec = catalog.pipeline_info(name)["call_params"] if known else {}
+        stated = {key: int(text) if (text := spec.get(key, {}).get("default", "")).isdigit() else 1 for key in unknown}
+    frames, height, width = (stated[key] if value is None else value for key, value in found.items())
+    return frames, height * width
+
+
+def _working_bytes(
+    config: RunConfig, request: Request, location: Path | str, frames: int, pixels: int, value_bytes: int
+) -> float:
+    """The larger of what a layer of the transformer and the last stage of the autoencoder hold."""
+    transformer, vae = NANO, NANO_VAE
+    if isinstance(location, Path):
+        transformer = checkpoint.component_config(location, "transformer")
+        vae = checkpoint.component_config(location, "vae")
+    patch = vae.get("patch_size") or 1
+    cell = patch * 2 ** (len(vae.get("dim_mult", (1, 2, 4, 4))) - 1) * transformer.get("latent_patch_size", 2)
+    shown = request.chunk_size + 1 if request.chunk_size else frames  # a chunk at a time
+    tokens = (1 + (shown - 1) // TEMPORAL_FACTOR) * math.ceil(pixels / cell**2) + request.chunk_size
+    if _device(config) != "cpu":
+        tokens = min(tokens * config.sampler.num_samples, max(tokens, TOKENS_TOGETHER))
+    width = 6 * transformer.get("hidden_size", 4096) + 3 * transformer.get("intermediate_size", 12288)
+    base = vae.get("decoder_base_dim") or vae.get("base_dim", 96)
+    alive = ALIVE_CPU if _device(config) == "cpu" else ALIVE_ELSEWHERE
+    decoding = alive * pixels / patch**2 * min(shown, TEMPORAL_FACTOR) * base
+    return float(value_bytes * max(tokens * width, decoding))
+
+
+def _knobs(config: RunConfig, request: Request) -> list[tuple[str, int, Callable[[int], tuple[RunConfig, Request]]]]:
+    """What may be made smaller: the key, its value now, and the request with another value."""
+    condition = config.condition
+    found: list[tuple[str, int, Callable[[int], tuple[RunConfig, Request]]]] = []
+    if config.sampler.num_samples > 1:
+        sampler = config.sampler
+        found.append(
+            (
+                "sampler.num_samples",
+                sampler.num_samples,
+                lambda n: (dataclasses.replace(config, sampler=dataclasses.replace(sampler, num_samples=n)), request),
+            )
+        )
+    if isinstance(condition, ActionConditionConfig) and request.num_chunks > 1:
+        found.append(
+            ("condition.num_chunks", request.num_chunks, lambda n: (config, dataclasses.replace(request, num_chunks=n)))
+        )
+    if isinstance(condition, WorldConditionConfig) and (condition.num_frames or 1) > 1:
+        found.append(
+            (
+                "condition.num_frames",
+                condition.num_frames or 1,
+                lambda n: (
+                    dataclasses.replace(config, condition=dataclasses.replace(condition, num_frames=n)),
+                    request,
+                ),
+            )
+        )
+    return found
+
+
+def _worst(config: RunConfig, found: Needs) -> tuple[str, float, float]:
+    """The place that is the fullest: what it is called, what it needs and what it has [GB]."""
+    host, device = _host_gb(), _device(config)
+    if not device.startswith("cuda"):
+        return "this machine", found.weights_gb + found.activations_gb + found.output_gb, host
+    import torch
+
+    offloaded = config.model.offload is not Offload.none
+    total = torch.cuda.mem_get_info(device)[1] / GB
+    places = [
+        (torch.cuda.get_device_name(device), found.activations_gb + (0 if offloaded else found.weights_gb), total),
+        ("this machine", found.output_gb + (found.weights_gb if offloaded else 0), host),
+    ]
+    return max(places, key=lambda place: place[1] / place[2])
+
+
+def _device(config: RunConfig) -> str:
+    """Where it computes. `auto` is resolved where torch is imported already, which the check of large models does."""
+    if config.model.device == "cpu" or (config.model.device == "auto" and "torch" not in sys.modules):
+        return "cpu"
+    return loader.resolve_device(config.model.device)
+
+
+def _host_gb() -> float:
+    """Memory that this process may use [GB]: the machine's, or less where a container or a limit says so."""
+    limits = [float("inf")]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = Path(path).read_text().strip() if Path(path).is_file() else ""
+        limits += [int(text)] if text.isdigit() else []
+    if sys.platform != "win32":
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [] if soft == resource.RLIM_INFINITY else [soft]
+    return min(limits) / GB
+
+
+def _size(gb: float) -> str:
+    if gb < 1:
+        return f"{gb * 1000:.0f} MB"
+    return f"{gb:.3g} GB" if gb < 1000 else f"{gb / 1000:,.3g} TB" if gb < 1e6 else f"{gb / 1e6:,.0f} PB"
