@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from strands_diffusers.config.schema import (
-    ActionConditionConfig,
-    ImageConfig,
-    RunConfig,
-    VideoConfig,
-    WorldConditionConfig,
-)
-from strands_diffusers.errors import ModelError, ObservationError
+from strands_diffusers.config.schema import ActionConditionConfig, RunConfig
+from strands_diffusers.errors import ObservationError
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.canvas import Canvas
 from strands_diffusers.pipelines.engine import Call
-from strands_diffusers.pipelines.request import COSMOS3, Request
+from strands_diffusers.pipelines.request import COSMOS3, Request, fit_arguments, world_arguments
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.loader import WorldModel
@@ -82,58 +76,15 @@ def world_call(
     config: RunConfig, request: Request, model: WorldModel, wanted: frozenset[str], seeds: tuple[int, ...]
 ) -> Call:
     """The call of a text, image or video condition, for Cosmos 3 or any other diffusers pipeline."""
-    condition = config.condition
-    assert isinstance(condition, WorldConditionConfig)
-    asked: dict[str, Any] = {
-        "prompt": request.prompt,
-        "negative_prompt": condition.negative_prompt,
-        "num_frames": condition.num_frames,
-        "height": condition.height,
-        "width": condition.width,
-        "fps": condition.fps,
-        "enable_sound": condition.sound or None,
-        "use_system_prompt": condition.system_prompt,
-        **_sampler_arguments(config),
-    }
-    if isinstance(condition, ImageConfig):
-        assert request.frames_FHWC is not None
-        asked["image"] = canvases.to_pil(request.frames_FHWC)[0]
-    elif isinstance(condition, VideoConfig):
-        assert request.frames_FHWC is not None
-        asked["video"] = canvases.to_pil(request.frames_FHWC)
-        asked["condition_frame_indexes_vision"] = list(condition.condition_frames)
-        asked["condition_video_keep"] = condition.keep.value
-    given = {name: value for name, value in asked.items() if value is not None}
-    return Call(given if model.pipeline == COSMOS3 else _fit_signature(given, model, condition), wanted, seeds)
-
-
-_ALIASES = {
-    "fps": ("fps", "frame_rate"),
-    "num_frames": ("num_frames", "video_length"),
-    "image": ("image", "image_reference"),
-}
-_OPTIONAL = {"fps", "condition_frame_indexes_vision", "condition_video_keep"}
-"""Left out in silence where a pipeline has no such argument: `fps` then only sets the rate of the written video."""
-
-
-def _fit_signature(given: dict[str, Any], model: WorldModel, condition: WorldConditionConfig) -> dict[str, Any]:
-    """Only the arguments that the pipeline's call takes; one that the user asked for and it lacks is a `ModelError`."""
-    parameters = inspect.signature(type(model.pipe).__call__).parameters
-    fitted: dict[str, Any] = {}
-    for name, value in given.items():
-        target = next((alias for alias in _ALIASES.get(name, (name,)) if alias in parameters), None)
-        if target:
-            fitted[target] = value
-        elif name in _OPTIONAL or (name == "num_frames" and value == 1):
-            continue
-        else:
-            takes = ", ".join(
-                p for p in parameters if p in given or p in ("image", "video", "num_frames", "height", "width")
-            )
-            raise ModelError(
-                f"{model.pipeline} takes no {name!r}, which condition={condition.mode.value} gives it; of these it takes {takes}."
-            )
-    return fitted
+    given = world_arguments(config, request) | _sampler_arguments(config)
+    if "image" in given:
+        given["image"] = canvases.to_pil(given["image"][None])[0]
+    if "video" in given:
+        given["video"] = canvases.to_pil(given["video"])
+    if model.pipeline != COSMOS3:
+        takes = inspect.signature(type(model.pipe).__call__).parameters
+        given = fit_arguments(given, takes, model.pipeline, request.mode)
+    return Call(given, wanted, seeds)
 
 
 def _sampler_arguments(config: RunConfig) -> dict[str, Any]:

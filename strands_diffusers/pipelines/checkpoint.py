@@ -127,7 +127,7 @@ def _check_weights(folder: Path, checkpoint: Path) -> None:
     for file in files:
         size = file.stat().st_size
         header = _header(file)
-        expected = header and header[0] + max((end for _, end in header[1]), default=0)
+        expected = header and header[0] + max(end for _, end in header[1])
         if expected != size:
             raise ModelError(
                 f"checkpoint {checkpoint} is damaged: {folder.name}/{file.name} has {size:,} bytes"
@@ -175,7 +175,7 @@ def _header(file: Path) -> tuple[int, list[tuple[list[int], int]]] | None:
             tensors = [([int(n) for n in entry["shape"]], int(entry["data_offsets"][1])) for entry in entries]
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             return None
-    return 8 + length, tensors
+    return (8 + length, tensors) if tensors else None
 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -8,6 +8,7 @@ Letters: K chunks, T steps of a chunk, D action width, F frames, H height, W wid
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from strands_diffusers.config.schema import (
 )
 from strands_diffusers.errors import ActionError, ConfigError, ModelError, ObservationError
 from strands_diffusers.observations import action_files, scenes
-from strands_diffusers.pipelines import checkpoint
+from strands_diffusers.pipelines import catalog, checkpoint
 from strands_diffusers.results import ActionSpace, Observation, ObservationRequest
 
 COSMOS3 = "Cosmos3OmniPipeline"
@@ -88,7 +89,7 @@ def make_request(config: RunConfig, observation: Observation) -> Request:
     _check_checkpoint(config, mode)
     prompt = config.prompt if config.prompt is not None else observation.task or ""
     if isinstance(condition, WorldConditionConfig):
-        return _with_notes(config, _world_request(condition, mode, prompt, observation))
+        return _with_notes(config, _world_request(config, condition, mode, prompt, observation))
     return _with_notes(config, _action_request(config, mode, prompt, observation))
 
 
@@ -182,7 +183,9 @@ def _given_actions(
     return chunk_TD[:steps]
 
 
-def _world_request(condition: WorldConditionConfig, mode: str, prompt: str, observation: Observation) -> Request:
+def _world_request(
+    config: RunConfig, condition: WorldConditionConfig, mode: str, prompt: str, observation: Observation
+) -> Request:
     frames = observation.frames
     if mode in ("image", "video") and frames is None:
         raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
@@ -200,7 +203,90 @@ def _world_request(condition: WorldConditionConfig, mode: str, prompt: str, obse
         frames = frames[:1]
     else:
         frames = None
-    return Request(mode=mode, prompt=prompt, observation=observation, frames_FHWC=frames)
+    request = Request(mode=mode, prompt=prompt, observation=observation, frames_FHWC=frames)
+    name = config.model.pipeline or COSMOS3
+    if name == COSMOS3:
+        _check_canvas(config, condition)
+    elif name in catalog.pipelines():
+        known = catalog.pipeline_info(name)
+        if known["modular"]:
+            raise ModelError(
+                f"model.pipeline={name} is a modular pipeline, which takes named inputs alone. "
+                "Call it with use_diffusers(action='run'), or choose the plain class of its family."
+            )
+        fit_arguments(world_arguments(config, request), known["call_params"], name, mode)
+    return request
+
+
+def world_arguments(config: RunConfig, request: Request) -> dict[str, Any]:
+    """What a text, image or video condition gives a pipeline, by Cosmos 3's names; `image` and `video` are uint8 frames."""
+    condition = config.condition
+    assert isinstance(condition, WorldConditionConfig)
+    given: dict[str, Any] = {
+        "prompt": request.prompt,
+        "negative_prompt": condition.negative_prompt,
+        "num_frames": condition.num_frames,
+        "height": condition.height,
+        "width": condition.width,
+        "fps": condition.fps,
+        "enable_sound": condition.sound or None,
+        "use_system_prompt": condition.system_prompt,
+    }
+    if request.frames_FHWC is not None and isinstance(condition, ImageConfig):
+        given["image"] = request.frames_FHWC[0]
+    elif request.frames_FHWC is not None and isinstance(condition, VideoConfig):
+        given["video"] = request.frames_FHWC
+        given["condition_frame_indexes_vision"] = list(condition.condition_frames)
+        given["condition_video_keep"] = condition.keep.value
+    return {name: value for name, value in given.items() if value is not None}
+
+
+_ALIASES = {
+    "fps": ("fps", "frame_rate"),
+    "num_frames": ("num_frames", "video_length"),
+    "image": ("image", "image_reference"),
+}
+_OPTIONAL = {"fps", "condition_frame_indexes_vision", "condition_video_keep"}
+"""Left out in silence where a pipeline has no such argument: `fps` then only sets the rate of the written video."""
+
+
+def fit_arguments(given: Mapping[str, Any], takes: Collection[str], pipeline: str, mode: str) -> dict[str, Any]:
+    """Only the arguments that a pipeline's call takes. Raises: `ModelError` for one that was asked for and it lacks."""
+    fitted: dict[str, Any] = {}
+    for name, value in given.items():
+        target = next((alias for alias in _ALIASES.get(name, (name,)) if alias in takes), None)
+        if target:
+            fitted[target] = value
+        elif name not in _OPTIONAL and not (name == "num_frames" and value == 1):
+            known = ", ".join(
+                p for p in takes if p in given or p in ("image", "video", "num_frames", "height", "width")
+            )
+            raise ModelError(
+                f"{pipeline} takes no {name!r}, which condition={mode} gives it; of these it takes {known}."
+            )
+    return fitted
+
+
+def _check_canvas(config: RunConfig, condition: WorldConditionConfig) -> None:
+    """What `Cosmos3OmniPipeline.check_inputs` would refuse once the weights are there."""
+    location = checkpoint.locate(config.model)
+    vae = checkpoint.component_config(location, "vae") if isinstance(location, Path) else {}
+    cell = int(vae.get("scale_factor_spatial") or 16)
+    for key, value in (("height", condition.height), ("width", condition.width)):
+        if value is not None and value % cell:
+            below, above = value // cell * cell, (value // cell + 1) * cell
+            raise ConfigError(
+                f"condition.{key}={value} is not a multiple of {cell}, the autoencoder's cell [pixels]. "
+                f"Use condition.{key}={f'{below} or {above}' if below else above}."
+            )
+    if isinstance(condition, VideoConfig) and condition.num_frames is not None:
+        count = 1 + (condition.num_frames - 1) // TEMPORAL_FACTOR
+        if max(condition.condition_frames) >= count:
+            needed = TEMPORAL_FACTOR * max(condition.condition_frames) + 1
+            raise ConfigError(
+                f"condition.condition_frames={condition.condition_frames}: a video of {condition.num_frames} frames has "
+                f"latent frames 0 to {count - 1}. Use condition.num_frames={needed} or more."
+            )
 
 
 def _check_checkpoint(config: RunConfig, mode: str) -> None:

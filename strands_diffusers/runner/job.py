@@ -64,7 +64,7 @@ class Checker:
         Reads the observation (a relative address from the working folder), checks it against the condition and the
         checkpoint's files, and computes the job's hash. Raises: a `RequestError`.
         """
-        from strands_diffusers.pipelines import checkpoint, engine, loader
+        from strands_diffusers.pipelines import checkpoint, engine, estimate, loader
         from strands_diffusers.pipelines.request import COSMOS3, make_request, observation_request
 
         started = time.perf_counter()
@@ -82,6 +82,7 @@ class Checker:
             observation, seen = self._observation(*wanted, _Hidden(known))
         request = make_request(config, observation)
         loader.check(config.model)
+        estimate.check_fits(config, request)
         config = replace(config, prompt=request.prompt or None)  # the observation's task, where the user gave none
         pipeline = config.model.pipeline or COSMOS3
         facts = (pipeline, request.mode, config.model.device, config.model.dtype.value, config.model.offload.value)
