@@ -40,7 +40,7 @@ def switch(pipe: Any, wanted: bool) -> dict[str, Any]:
 
     diffusers' modular Cosmos 3 pipelines raise in every call until their checker is loaded or switched off.
     """
-    if hasattr(pipe, "requires_safety_checker"):
+    if hasattr(pipe, "disable_safety_checker"):
         (pipe.enable_safety_checker if wanted else pipe.disable_safety_checker)()
         effective = bool(pipe.requires_safety_checker)
     else:
