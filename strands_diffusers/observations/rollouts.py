@@ -20,8 +20,8 @@ from strands_diffusers.results import OUTPUT_TYPES, Mesh, Observation, Rollout
 def read_rollouts(record: Record, types: Collection[str] = OUTPUT_TYPES) -> list[Rollout]:
     """Return the rollouts of a finished job, one per sample, from the files that its record lists.
 
-    Actions, sound, images and meshes are exact. `video`, `reference_video` and the observation's first frame are
-    decoded from lossy files: a score measured from them differs a little from the job's own (up to 0.2 dB of PSNR and
+    Actions, sound, images, meshes and the observation's first frame are exact. `video` and `reference_video` are decoded
+    from lossy files: a score measured from them differs a little from the job's own (up to 0.2 dB of PSNR and
     0.02 of SSIM on drawings with strong colours, less on camera frames). Compare such scores among each other.
     Arrays that the job wrote no file of stay None, as do those that are not among `types`; the video's reference is
     read with the video.

@@ -74,7 +74,8 @@ def comparison_frames(
         canvas_HWC = still_HWC.copy()
         pictures = (reference_FHWC[frame], video_FHWC[frame], heat_HWC)
         for left, picture_HWC in zip(lefts, pictures, strict=True):
-            canvas_HWC[_TOP : _TOP + height, left : left + width] = style.scaled(picture_HWC, width, height)
+            shown_HWC = style.scaled(picture_HWC, width, height, smooth=picture_HWC is not heat_HWC)
+            canvas_HWC[_TOP : _TOP + height, left : left + width] = shown_HWC
         style.draw_label(canvas_HWC, lefts[0], foot, f"frame {frame} of {count - 1}    {frame / fps:.2f} s", 15)
         words = "identical" if psnr_db is None else f"PSNR {psnr_db:.1f} dB"
         style.draw_label(canvas_HWC, lefts[2], foot, words, 15)

@@ -1,4 +1,4 @@
-"""What the rollout is compared with, kept beside it: `observation.jpg` and `reference.mp4`.
+"""What the rollout is compared with, kept beside it: `observation.png` and `reference.mp4`.
 
 Written by the runner in every job that observed something, so that the page can show what was seen, and so that a
 finished job can be measured and drawn again without its model, its dataset or its source.
@@ -15,7 +15,7 @@ from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.results import Artifact, Rollout
 
 MAX_SIDE = 1024
-"""Longest side of `observation.jpg` [px]; a larger frame is scaled down."""
+"""Longest side of `observation.png` [px]; a larger frame is scaled down, any other kept exactly."""
 
 CRF = 8
 """Quality of `reference.mp4`: finer than `video.mp4`, so that measuring from files changes scores little."""
@@ -24,13 +24,13 @@ CRF = 8
 def write_observed(rollout: Rollout, directory: Path) -> list[Artifact]:
     """Write what was observed into the existing folder `directory`, once for all samples of a job.
 
-    Shapes: `observation.jpg` is the observation's first frame, `[H, W, 3]`; `reference.mp4` is `reference_video`,
+    Shapes: `observation.png` is the observation's first frame, `[H, W, 3]`; `reference.mp4` is `reference_video`,
         uint8 `[F', H, W, 3]`. Either is left out where the rollout has none.
     Raises: `OutputError` for wrong arrays, or a file that cannot be written.
     """
     artifacts = []
     if rollout.observation.frames is not None and len(rollout.observation.frames):
-        artifacts.append(_write_first_frame(rollout.observation.frames[:1], directory / "observation.jpg"))
+        artifacts.append(_write_first_frame(rollout.observation.frames[:1], directory / "observation.png"))
     if rollout.reference_video is not None:
         path = directory / "reference.mp4"
         facts = write_mp4(path, rollout.reference_video, check_rate("fps of the reference", rollout.fps), crf=CRF)
@@ -44,7 +44,7 @@ def _write_first_frame(frames_1HWC: np.ndarray, path: Path) -> Artifact:
     image = Image.fromarray(check_frames("the observation's first frame", frames_1HWC)[0])
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     content = BytesIO()
-    image.save(content, "JPEG", quality=92)
+    image.save(content, "PNG")
     with writing(path):
         path.write_bytes(content.getvalue())
     return Artifact(path, "observation", {"shape": [image.height, image.width, 3], "dtype": "uint8"})

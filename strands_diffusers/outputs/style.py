@@ -265,10 +265,11 @@ def png_bytes(pixels_HWC: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def scaled(picture_HWC: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return a picture in another size, as it is where the size is its own."""
+def scaled(picture_HWC: np.ndarray, width: int, height: int, *, smooth: bool = True) -> np.ndarray:
+    """Return a picture in another size, as it is where the size is its own; not `smooth`: with its pixels as squares."""
     if picture_HWC.shape[:2] == (height, width):
         return picture_HWC
     from PIL import Image
 
-    return np.asarray(Image.fromarray(picture_HWC).resize((width, height), Image.Resampling.BICUBIC))
+    method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(picture_HWC).resize((width, height), method))

@@ -99,14 +99,14 @@ def _draw_pixels(
     figure = style.new_figure(width, height)
     inner = width - 2 * _EDGE
     draw_title(figure, _EDGE, 28, inner, rollout, facts(rollout, action_KTD), 15)
-    axes = style.add_axes(figure, _EDGE + 46, _TOP, side, side)
+    axes = style.add_axes(figure, _EDGE + 46, _TOP, side, side, facecolor="none")
     axes.set_xlim(0, PIXELS)
     axes.set_ylim(PIXELS, 0)  # pixel rows grow downwards
     frames = rollout.observation.frames if rollout.observation.frames is not None else rollout.video
     if frames is not None:
         first_HWC = check_frames("the observation's frames", frames)[0]
         picture_HWC = style.scaled(first_HWC, side, side)
-        axes.imshow(picture_HWC, extent=(0, PIXELS, PIXELS, 0), interpolation="nearest", zorder=0.8)
+        figure.figimage(picture_HWC, _EDGE + 46, height - _TOP - side, zorder=-1)  # of its size already: as it is
     hundreds = style.even_ticks(0, PIXELS, 100)
     style.draw_grid(axes, hundreds, hundreds, _FONT)
     path = Path3D("target", pixels_S2, None, reference_S2, ("x", "y", ""), "px", "")

@@ -26,6 +26,10 @@ from strands_diffusers.outputs.files import REMEDIED, check_frames, check_rate, 
 log = logging.getLogger(__name__)
 
 
+SMALL = 1_000_000
+"""Frames of fewer pixels are encoded by one thread: it takes a seventh less work, and several files are made at once."""
+
+
 class Preset(str, Enum):
     """x264's presets: the slower, the smaller the file; the quality is set by crf."""
 
@@ -138,12 +142,13 @@ def _encode(
     path: Path, frames: Iterable[np.ndarray], size: tuple[int, int], fps: float, quality: list[str], sound: list[str]
 ) -> int:
     """Run ffmpeg over the frames and return how many there were."""
+    threads = ["-threads", "1"] if size[0] * size[1] < SMALL else []
     command = [
         ffmpeg(), "-y", "-hide_banner", "-loglevel", "error",
         "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[1]}x{size[0]}", "-framerate", repr(fps),
         "-i", "pipe:0", *sound,
         "-vf", "scale=out_color_matrix=bt601:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_inp",
-        "-c:v", "libx264", "-pix_fmt", "yuv420p", *quality,
+        "-c:v", "libx264", "-pix_fmt", "yuv420p", *quality, *threads,
         "-colorspace", "smpte170m", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
         *(["-c:a", "aac", "-b:a", "256k"] if sound else []),
         "-movflags", "+faststart", str(path),

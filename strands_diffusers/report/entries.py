@@ -51,7 +51,9 @@ def entry(job: Job, start: Path, drawings: Drawings, values: Values, short: Shor
         "samples": [_sample(record, sample, start, drawings, values, notes) for sample in record.samples],
     }
     own = [record.directory / name for name in (MANIFEST, FAILURE)] + sorted(record.directory.glob("*.log"))
-    records = [FileEntry(path.name, "record", path.stat().st_size) for path in own if path.is_file()]
+    records = [
+        FileEntry(path.name, "record", path.stat().st_size) for path in own if path.is_file() and path.stat().st_size
+    ]
     shown = {file["href"] for sample in found["samples"] for file in sample["files"]}
     rest = [_file(file, record.directory, start) for file in (*record.artifacts, *records)]
     found["links"] = [file for file in rest if file["href"] not in shown]

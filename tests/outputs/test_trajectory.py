@@ -106,8 +106,10 @@ def test_the_embedded_models_targets_lie_over_the_first_frame():
     [axes] = figure.axes
     assert unit == "px"
     np.testing.assert_allclose(points(axes), (rollout.action[0] + 1) * 256, rtol=1e-6)
-    [picture] = axes.images
-    assert picture.get_extent() == [0, 512, 512, 0]
+    [picture] = figure.images
+    box = axes.get_window_extent()
+    assert (picture.ox, picture.oy) == pytest.approx((box.x0, box.y0))
+    assert picture.get_array().shape[:2] == pytest.approx((box.height, box.width))
     assert np.abs(picture.get_array().mean(axis=(0, 1)) - frames_FHWC[0].mean(axis=(0, 1))).max() < 2
     assert axes.get_ylim() == (512, 0)
 

@@ -135,7 +135,7 @@ def test_what_is_not_a_film_is_refused_and_nothing_is_written(bridge, tmp_path, 
 def test_frames_of_different_sizes_are_refused_and_nothing_stays(tmp_path):
     frames = [np.zeros((96, 128, 3), np.uint8)] * 4 + [np.zeros((96, 64, 3), np.uint8)]
 
-    with pytest.raises(OutputError, match=r"frame 4 of a film is uint8 \(96, 64, 3\)"):
+    with pytest.raises(OutputError, match=r"frame 4 of a video is uint8 \(96, 64, 3\)"):
         write_mp4(tmp_path / "x.mp4", frames, 5.0)
     assert not list(tmp_path.iterdir())
 

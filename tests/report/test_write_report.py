@@ -171,7 +171,7 @@ def test_samples_of_one_job_have_their_own_files_curves_and_scores(job):
     assert samples[1]["curves"]["values"] == samples[0]["curves"]["values"]
     assert [sample["metrics"][place] for sample in samples] == pytest.approx([own, 2 * own, 3 * own])
     assert data["jobs"][0]["metrics"][place] == pytest.approx(2 * own)
-    assert data["jobs"][0]["observed"]["href"] == "./observation.jpg"
+    assert data["jobs"][0]["observed"]["href"] == "./observation.png"
 
 
 def test_the_observed_actions_are_drawn_with_the_predicted_ones(job):

@@ -49,7 +49,7 @@ def test_the_folder_holds_what_a_person_can_watch(policy):
     names = {p.name for p in directory.iterdir()}
     assert names == {
         "video.mp4", "action.json", "action_physical.json", "timeseries.png", "trajectory.png", "animation.mp4",
-        "comparison.mp4", "observation.jpg", "reference.mp4", "manifest.json",
+        "comparison.mp4", "observation.png", "reference.mp4", "manifest.json",
     }  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_samples_have_folders_of_their_own_and_seeds_that_count_up(tmp_path):
 
     assert [f.seed for f in futures] == [5, 6]
     assert {p.name for p in tmp_path.iterdir()} == {
-        "sample_00", "sample_01", "observation.jpg", "reference.mp4", "manifest.json",
+        "sample_00", "sample_01", "observation.png", "reference.mp4", "manifest.json",
     }  # fmt: skip
     assert {e.path for e in records.read(tmp_path).artifacts} >= {"sample_00/video.mp4", "sample_01/action.json"}
     with pytest.raises(ConfigError, match=r"call strands_diffusers\.rollouts"):
@@ -270,7 +270,7 @@ def test_a_failed_job_leaves_its_reason_and_no_manifest_and_no_half_file(extra, 
     with pytest.raises(OutputError, match="the pencil broke"):
         run.run_job(job.check(config), tmp_path)
 
-    assert {p.name for p in tmp_path.iterdir()} == {"failure.json", "observation.jpg", "reference.mp4"}
+    assert {p.name for p in tmp_path.iterdir()} == {"failure.json", "observation.png", "reference.mp4"}
     failure = records.read(tmp_path)
     assert (failure.status, failure.error) == ("failed", "OutputError: the pencil broke")
     assert failure.stage == "write"

@@ -48,7 +48,8 @@ place('detail').addEventListener('click', (event) => { if (event.target === plac
 addEventListener('scroll', hideTip, {passive: true});
 buildBar();
 view.show = types[0] || '';
-if (DATA.axes.length > 1) view.group = DATA.axes.findIndex((axis) => axis.values.length < jobs.length);
+const groups = DATA.axes.map((axis, index) => index).filter((index) => DATA.axes[index].values.length < jobs.length);
+if (DATA.axes.length > 1 && groups.length) view.group = groups.find((index) => DATA.axes[index].key !== 'seed') ?? groups[0];
 drawHead();
 drawFailed();
 drawTables();
