@@ -15,24 +15,23 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from strands_diffusers import Rollout, actions, domains, errors, write_mp4
-from strands_diffusers_rerun.serializer import APPLICATION
 
 _ROLLOUT, _REFERENCE = (10, 111, 184), (140, 140, 140)
 _COLOURS = ((10, 111, 184), (208, 83, 10), (46, 139, 87), (148, 70, 160), (184, 134, 11), (60, 60, 60))
 """Blue, orange, green, purple, gold, grey: one a column, again from the start after six."""
 
 _PIXELS = 512.0
-"""Side of PushT's table [px], which its films show whole."""
+"""Side of PushT's table [px], which its videos show whole."""
 
 
-def record(rollout: Rollout, path: Path, crf: int) -> list[str]:
-    """Write the recording of `rollout` to `path` and return its entities.
+def record(rollout: Rollout, path: Path, crf: int, application: str) -> list[str]:
+    """Write the recording of `rollout` to `path`, under the application id `application`, and return its entities.
 
     Raises: `OutputError` where there is nothing to see, or a value is not finite.
     """
-    recording = _Recording(rollout, crf)
+    recording = _Recording(rollout, crf, application)
     recording.stream.save(path, default_blueprint=None)
-    recording.films()
+    recording.videos()
     recording.curves()
     recording.paths()
     recording.media()
@@ -48,10 +47,10 @@ def record(rollout: Rollout, path: Path, crf: int) -> list[str]:
 class _Recording:
     """A recording in the making."""
 
-    def __init__(self, rollout: Rollout, crf: int) -> None:
+    def __init__(self, rollout: Rollout, crf: int, application: str) -> None:
         self.rollout, self.crf = rollout, crf
         self.fps = rollout.fps or 1.0
-        self.stream = rr.RecordingStream(APPLICATION)
+        self.stream = rr.RecordingStream(application)
         self.entities: set[str] = set()
         seed = "" if rollout.seed is None else f" seed {rollout.seed}"
         self.stream.send_recording_name(f"{rollout.mode} {rollout.domain or ''}{seed}".replace("  ", " "))
@@ -61,19 +60,19 @@ class _Recording:
         self._bodies: dict[str, np.ndarray] = {}
         """Corners [2, 3] of the space that each body moves in."""
 
-    def films(self) -> None:
-        """The rollout's film and, where something was observed after the first frame, the reference's."""
+    def videos(self) -> None:
+        """The rollout's video and, where something was observed after the first frame, the reference's."""
         reference = self.rollout.reference_video
         if self.rollout.video is not None:
-            self._film("rollout/video", self.rollout.video)
+            self._video("rollout/video", self.rollout.video)
         if reference is not None and len(reference) > 1:
-            self._film("reference/video", reference)
+            self._video("reference/video", reference)
 
-    def _film(self, entity: str, frames_FHWC: np.ndarray) -> None:
+    def _video(self, entity: str, frames_FHWC: np.ndarray) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            film = Path(folder) / "film.mp4"
-            write_mp4(film, frames_FHWC, self.fps, crf=self.crf)
-            asset = rr.AssetVideo(contents=film.read_bytes(), media_type="video/mp4")
+            video = Path(folder) / "video.mp4"
+            write_mp4(video, frames_FHWC, self.fps, crf=self.crf)
+            asset = rr.AssetVideo(contents=video.read_bytes(), media_type="video/mp4")
         self._static(entity, asset)
         stamps = asset.read_frame_timestamps_nanos()
         self._columns(entity, len(stamps), rr.VideoFrameReference.columns_nanos(stamps))
@@ -111,7 +110,7 @@ class _Recording:
             self._columns(entity, len(rows_SD), rr.Scalars.columns(scalars=rows_SD[:, index].astype(np.float64)))
 
     def paths(self) -> None:
-        """Where each body goes, in metres from its own first pose; PushT's targets over the film."""
+        """Where each body goes, in metres from its own first pose; PushT's targets over the video."""
         rollout, space = self.rollout, self.rollout.space
         action = rollout.action if rollout.action is not None else rollout.given_action
         if action is None:
@@ -134,10 +133,8 @@ class _Recording:
             scale = np.array(rollout.video.shape[2:0:-1]) / _PIXELS
             targets = pixels_S2 * scale
             self._static("rollout/video/targets", rr.LineStrips2D([targets], colors=[*_ROLLOUT, 110], radii=-1.0))
-            points = rr.Points2D.columns(
-                positions=targets, colors=[_ROLLOUT] * len(targets), radii=[-4.0] * len(targets)
-            )
-            self._columns("rollout/video/target", len(targets), points)
+            dots = rr.Points2D.columns(positions=targets, colors=[_ROLLOUT] * len(targets), radii=[-4.0] * len(targets))
+            self._columns("rollout/video/target", len(targets), dots)
 
     def _line(self, entity: str, points: np.ndarray, colour: tuple[int, int, int]) -> None:
         self._static(entity, rr.LineStrips3D([points], colors=[*colour], radii=rr.Radius.ui_points(1.5)))
@@ -170,7 +167,7 @@ class _Recording:
         self._static("about", rr.TextDocument(text, media_type=rr.MediaType.MARKDOWN))
 
     def layout(self) -> rrb.Blueprint:
-        """Films and paths above, curves below, words at the side."""
+        """Videos and paths above, curves below, words at the side."""
         above: list[Any] = []
         if "rollout/video" in self.entities:
             above.append(rrb.Spatial2DView(origin="rollout", name="rollout"))
@@ -185,7 +182,7 @@ class _Recording:
             above.append(rrb.AudioView(origin="sound", name="sound"))
         below = [self._plots(group) for group in self._kinds]
         about = rrb.TextDocumentView(origin="about", name="about")
-        rows = [rrb.Horizontal(*above, about, column_shares=[2] * len(above) + [1])]
+        rows: list[Any] = [rrb.Horizontal(*above, about, column_shares=[2] * len(above) + [1])]
         rows += [below[0] if len(below) == 1 else rrb.Tabs(*below)] if below else []
         return rrb.Blueprint(
             rrb.Vertical(*rows, row_shares=[1] * len(rows)),

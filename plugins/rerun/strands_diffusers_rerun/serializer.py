@@ -4,8 +4,8 @@ Entities (a group is what moves: `arm`, `left_arm`, `head`, `target`):
 
 | entity                                | what                                                                         |
 |---------------------------------------|------------------------------------------------------------------------------|
-| `rollout/video`, `reference/video`    | films; the reference is what was observed, through the model's own transform |
-| `rollout/video/targets`               | PushT: where the actions draw the pusher, over the film                      |
+| `rollout/video`, `reference/video`    | the reference is what was observed, through the model's own transform        |
+| `rollout/video/targets`               | PushT: where the actions draw the pusher, over the video                     |
 | `action/GROUP/COLUMN`                 | the actions of the rollout (or given to it) in model space                   |
 | `reference_action/GROUP/COLUMN`       | the true ones, where the observation has them                                |
 | `physical/GROUP/COLUMN`               | decoded, with the unit in the name, where the domain has statistics          |
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from strands_diffusers import Artifact, Rollout, Serializer, errors
 
@@ -29,7 +28,7 @@ APPLICATION = "strands-diffusers"
 
 
 class RerunSerializer(Serializer):
-    """Write everything to see of the rollout into `rollout.rrd`: films, action curves by name, 3-D paths, one clock.
+    """Write everything to see of the rollout into `rollout.rrd`: videos, action curves by name, 3-D paths, one clock.
 
     Shapes: `video` uint8 [F, H, W, 3] as H.264; `action` (or `given_action`) [K, T, D] as one curve a column, in model
         space and, where the domain has statistics, in physical units; paths [K*T + 1, 4, 4] in metres.
@@ -44,7 +43,7 @@ class RerunSerializer(Serializer):
         """Options of `output=[rerun]`."""
 
         crf: int = 12
-        """Quality of the H.264 films inside, 1 (near lossless) to 51."""
+        """Quality of the H.264 videos inside, 1 (near lossless) to 51."""
 
         def __post_init__(self) -> None:
             if not 1 <= self.crf <= 51:
@@ -58,12 +57,8 @@ class RerunSerializer(Serializer):
 
         path = directory / "rollout.rrd"
         try:
-            entities = record(rollout, path, self.config.crf)
+            entities = record(rollout, path, self.config.crf, APPLICATION)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        return [Artifact(path, self.name, _facts(entities))]
-
-
-def _facts(entities: list[str]) -> dict[str, Any]:
-    return {"application_id": APPLICATION, "entities": entities}
+        return [Artifact(path, self.name, {"application_id": APPLICATION, "entities": entities})]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import strands_diffusers_rerun
 from strands_diffusers_rerun import RerunSerializer
 
-from strands_diffusers import ActionSpace, Mesh, Observation, Rollout, actions, read_clip
-from strands_diffusers.config import compose
+from strands_diffusers import ActionSpace, Mesh, Observation, Rollout, actions, read_clip, testing
 from strands_diffusers.errors import ConfigError, OutputError
 
 
@@ -63,6 +63,10 @@ def save(rollout, folder, **config):
     return artifact
 
 
+def test_it_keeps_the_rules_of_a_plugin():
+    testing.check_plugin(strands_diffusers_rerun)
+
+
 def test_rerun_verifies_what_was_written(tmp_path, rerun):
     path = save(a_rollout(reference_video=a_rollout().video, reference_action=a_rollout().action), tmp_path).path
 
@@ -103,25 +107,25 @@ def test_the_path_is_the_integrated_one(tmp_path):
     np.testing.assert_allclose(found["path/arm/reference"]["strips"][0][0], observed[:, :3, 3], atol=1e-6)
 
 
-def test_the_films_inside_are_the_rollout_s_frames(tmp_path):
+def test_the_videos_inside_are_the_rollout_s_frames(tmp_path):
     smooth = np.kron(a_rollout().video[:, ::8, ::8], np.ones((1, 8, 8, 1), np.uint8))
     found = read(save(a_rollout(video=smooth, reference_video=smooth[::-1].copy()), tmp_path).path)
 
     for entity, frames_FHWC in (("rollout/video", smooth), ("reference/video", smooth[::-1])):
-        film = tmp_path / "film.mp4"
-        film.write_bytes(bytes(found[entity]["blob"][0][0]))
-        shown = read_clip(film).frames_FHWC
+        clip = tmp_path / "clip.mp4"
+        clip.write_bytes(bytes(found[entity]["blob"][0][0]))
+        shown = read_clip(clip).frames_FHWC
         assert shown.shape == frames_FHWC.shape
         assert np.abs(shown.astype(int) - frames_FHWC).mean() < 5
         assert [t[0] for t in found[entity]["timestamp"]] == [round(i * 1e9 / 5) for i in range(17)]
 
 
-def test_pusht_targets_lie_over_the_film(tmp_path):
+def test_pusht_targets_lie_over_the_video(tmp_path):
     rollout = a_rollout("pusht")
 
     found = read(save(rollout, tmp_path).path)
 
-    scale = np.array([48, 32]) / 512  # the film is 48 x 32 here
+    scale = np.array([48, 32]) / 512  # the video is 48 x 32 here
     np.testing.assert_allclose(
         found["rollout/video/targets"]["strips"][0][0], (rollout.action[0] + 1) * 256 * scale, rtol=1e-5
     )
@@ -182,11 +186,11 @@ def test_the_artifact_lists_what_is_inside(tmp_path):
 
 
 def test_its_choice_is_a_typed_hydra_option():
-    config = compose.compose(["output=[video,rerun]", "output.rerun.crf=20"])
+    config = testing.compose("output=[video,rerun]", "output.rerun.crf=20")
 
     assert config.output["rerun"].crf == 20
     with pytest.raises(ConfigError, match=r"output\.rerun\.crf must be 1 to 51, got 0"):
-        compose.compose(["output=[rerun]", "output.rerun.crf=0"])
+        testing.compose("output=[rerun]", "output.rerun.crf=0")
 
 
 def test_loading_the_plugin_does_not_load_rerun():
