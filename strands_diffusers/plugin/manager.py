@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import itertools
 import logging
@@ -22,6 +23,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -234,6 +236,20 @@ def _check_command(command: Any, hook: str) -> None:
         raise PluginError(f"{where} {command.name}: `run` must be callable, `completion` a list of words.")
 
 
+def _check_folder(path: Any, hook: str) -> None:
+    """Raise `PluginError` where a config folder is not there: Hydra passes over it in silence."""
+    if not (isinstance(path, str) and path.startswith(("pkg://", "file://"))):
+        raise PluginError(f"{hook} returned {guard.shown(path)}; it must return pkg:// paths (pkg://my_package.conf).")
+    scheme, _, place = path.partition("://")
+    try:
+        package = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
+        there = Path(place).is_dir() if scheme == "file" else package is not None and package.submodule_search_locations
+    except (ImportError, ValueError):
+        there = False
+    if not there:
+        raise PluginError(f"{hook} returned {path}, and there is no such folder: is it part of the installed package?")
+
+
 def _implementations(manager: pluggy.PluginManager, module: Any, plugin: str) -> ModuleType:
     """The module's hook implementations, those of the lifecycle watched.
 
@@ -277,10 +293,8 @@ def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Regi
             elif group == "command":
                 _check_command(value, hook)
                 name = value.name
-            elif not (isinstance(value, str) and value.startswith(("pkg://", "file://"))):
-                raise PluginError(
-                    f"{hook} returned {guard.shown(value)}; it must return pkg:// paths (pkg://my_package.conf)."
-                )
+            else:
+                _check_folder(value, hook)
             if (group, name) in taken and group != "config":
                 what = "the command" if base is None else value.__name__
                 raise PluginError(f"{group}={name} is taken by {taken[group, name]}; give {what} another name.")

@@ -32,7 +32,9 @@ def block(hook: str) -> types.ModuleType:
 @pytest.mark.parametrize(
     "code", BLOCKS, ids=lambda code: (re.findall(r"def ((?:register|on)_\w+)", code) or ["kit"])[-1]
 )
-def test_a_block_is_a_plugin_that_keeps_the_rules(code):
+def test_a_block_is_a_plugin_that_keeps_the_rules(code, tmp_path, monkeypatch):
+    (tmp_path / "my_package" / "conf").mkdir(parents=True)  # what the block on config folders speaks of
+    monkeypatch.syspath_prepend(tmp_path)
     testing.check_plugin(run(code))
 
 

@@ -22,7 +22,7 @@ from strands_diffusers import (
     Visualizer,
     hookimpl,
 )
-from strands_diffusers.plugin import manager, spec
+from strands_diffusers.plugin import guard, manager, spec
 
 
 class Csv(Serializer):
@@ -241,7 +241,7 @@ HOOKED = {
     "register_trackers": (Tracked, "tracker"),
     "register_sources": (Seen, "source"),
     "register_engines": (Twice, "engine"),
-    "register_configs": ("pkg://somewhere.conf", None),
+    "register_configs": ("pkg://hydra.conf", None),
     "register_verdicts": (Judged, "verdict"),
     "register_panels": (Shelf, "panel"),
     "register_commands": (VERB, None),
@@ -259,7 +259,7 @@ def test_each_hook_registers_what_it_returns(hook):
         assert found.find(group, value.name) is value
         assert found.owner(value) == "third_party"
     elif hook == "register_configs":
-        assert found.config_paths == [("third_party", "pkg://somewhere.conf")]
+        assert found.config_paths == [("third_party", "pkg://hydra.conf")]
     else:
         assert found.commands == {"greet": VERB}
 
@@ -369,6 +369,17 @@ def test_a_plugin_for_a_newer_interface_is_left_out_with_the_remedy():
     assert reason(newer).startswith(f"it is written for version {spec.API + 1} of the plugin interface")
     assert "Upgrade strands-diffusers" in reason(newer)
     assert "not a whole number" in reason(module(STRANDS_DIFFUSERS_API="one"))
+
+
+@pytest.mark.parametrize(
+    "path", ["pkg://not_there.conf", "file:///not/there", "pkg://../x", "pkg://json.tool", "conf", 7]
+)
+def test_a_config_folder_that_is_not_there_is_refused(path):
+    assert guard.shown(path).strip("'") in reason(module(register_configs=lambda: [path]))
+
+
+def test_a_config_folder_by_its_path_is_taken(tmp_path):
+    assert not index(module(register_configs=lambda: [f"file://{tmp_path}"])).problems
 
 
 def test_two_plugins_of_one_name_do_not_both_load():
