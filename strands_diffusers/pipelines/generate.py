@@ -20,6 +20,8 @@ from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.engine import Call, Sample, choose
 from strands_diffusers.pipelines.loader import WorldModel
 from strands_diffusers.pipelines.request import Request
+from strands_diffusers.plugin import guard
+from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.results import OUTPUT_TYPES, Rollout
 
 Progress = Callable[[str, int, int], None]
@@ -96,6 +98,8 @@ def _run(
             hint = "Use model.offload=model, a smaller condition.resolution_tier, or fewer sampler.num_samples."
             raise RolloutError(f"out of memory on {model.device}: {one_line(error, 200)} {hint}") from error
         raise RolloutError(f"{model.pipeline} failed: {type(error).__name__}: {one_line(error, 300)}") from error
+    if owner := plugins().owner(type(engine)):
+        samples = guard.samples(owner, f"engine {engine.name}", samples, len(call.seeds))
     return samples, facts
 
 

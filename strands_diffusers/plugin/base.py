@@ -68,7 +68,7 @@ class Serializer(_RolloutReader):
 
     @abstractmethod
     def save(self, rollout: Rollout, directory: Path) -> list[Artifact]:
-        """Write the rollout's part into the existing folder `directory` and return what was written.
+        """Write what the class serves into the existing folder `directory` and return what was written.
 
         Write to the final names: the runner hands over a private folder and renames it when the job is complete.
         Raise `OutputError` for arrays that cannot be written truthfully; never clip or rescale.

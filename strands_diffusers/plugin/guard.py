@@ -10,6 +10,7 @@ import math
 import numbers
 import reprlib
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Table
+from strands_diffusers.plugin.engine import Sample
 from strands_diffusers.records import Problem, plain
 from strands_diffusers.results import Artifact, Observation
 
@@ -58,7 +60,9 @@ def run(owner: str, what: str, call: Callable[[], T], limit_s: float | None = LI
 
     thread = threading.Thread(target=work, name=what, daemon=True)
     thread.start()
-    thread.join(limit_s)
+    end = time.monotonic() + (math.inf if limit_s is None else limit_s)
+    while thread.is_alive() and (left := end - time.monotonic()) > 0:
+        thread.join(min(left, 0.5))  # a Ctrl-C just before a wait would only be seen at its end
     if not outcome:
         raise PluginFault(owner, what, f"TimeoutError: no answer within {limit_s:g} s")
     value, error = outcome[0]
@@ -184,6 +188,21 @@ def observation(owner: str, scheme: str, call: Callable[[], Any]) -> Observation
     except Exception as error:
         raise PluginError(f"{what} returned details that no record can hold: {one_line(error)}") from error
     return seen
+
+
+def samples(owner: str, what: str, found: Any, count: int) -> list[Sample]:
+    """Return what an engine generated: `count` samples, each array of the kind and shape that it must have.
+
+    Raises: `PluginFault`.
+    """
+    if not (isinstance(found, list) and len(found) == count and all(isinstance(item, Sample) for item in found)):
+        raise PluginFault(owner, what, f"it returned {shown(found)} where a list of {count} Sample belongs")
+    for name, dtype, dimensions in (("video", np.uint8, 4), ("sound", np.float32, 2), ("action", np.float32, 2)):
+        for array in (getattr(item, name) for item in found if getattr(item, name) is not None):
+            if not (isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == dimensions and array.size):
+                must = f"{np.dtype(dtype)} with {dimensions} dimensions"
+                raise PluginFault(owner, what, f"its {name} is {_array(array)}; it must be {must}")
+    return found
 
 
 def panel(owner: str, what: str, call: Callable[[], Any], limit_s: float | None = LIMIT_S) -> Table | str | None:

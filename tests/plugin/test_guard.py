@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strands_diffusers import Artifact, Observation, Table
+from strands_diffusers import Artifact, Observation, Sample, Table
 from strands_diffusers.errors import OutputError, PluginError
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Measure
@@ -204,6 +204,24 @@ def test_a_panel_is_a_table_or_html_or_nothing():
     ):
         with pytest.raises(guard.PluginFault, match="panel shelf of plugin theirs"):
             found(value)
+
+
+def test_what_an_engine_returns_is_checked():
+    video, action = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((16, 2), np.float32)
+    sound = [Sample(video, None, action)]
+
+    assert guard.samples("theirs", "engine fast", sound, 1) is sound
+    for found, message in [
+        (None, "None where a list of 1 Sample belongs"),
+        ([], "a list of 1 Sample"),
+        ([1], "a list of 1 Sample"),
+        ([Sample(video.astype(np.float32))], "its video is float32"),
+        ([Sample(video[0])], "must be uint8 with 4 dimensions"),
+        ([Sample(action=action[None])], "must be float32 with 2 dimensions"),
+        ([Sample(sound=[0.0])], "its sound is list"),
+    ]:
+        with pytest.raises(guard.PluginFault, match=f"engine fast of plugin theirs: .*{message}"):
+            guard.samples("theirs", "engine fast", found, 1)
 
 
 def test_a_verb_s_status_is_its_number_and_what_it_raises_names_the_plugin():
