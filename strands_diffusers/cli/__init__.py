@@ -46,19 +46,14 @@ def _dispatch(arguments: list[str]) -> int:
         from strands_diffusers.plugin import guard
         from strands_diffusers.plugin.manager import plugins
 
-        commands = plugins().commands
-        if word in commands:
-            owner = next(r.plugin for r in plugins().registrations if r.group == "command" and r.name == word)
-            return guard.command(owner, word, commands[word].run, arguments[1:])
+        index = plugins()
+        if command := index.commands.get(word):
+            return guard.command(index.owner(command), word, command.run, arguments[1:])
         if word:
-            known = [*verbs.VERBS, *commands]
+            known = [*verbs.VERBS, *index.commands]
             raise ConfigError(
                 f"{word!r} is neither a verb nor an override KEY=VALUE. Verbs: {', '.join(known)}.{near_miss(word, known)}"
             )
     from strands_diffusers.cli import run
-    from strands_diffusers.cli.terminal import say
-    from strands_diffusers.plugin.manager import plugins
 
-    for left_out in plugins().problems:
-        say(f"plugin {left_out.plugin} was left out: {left_out.message}")
     return run.run(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from strands_diffusers.cli import terminal
+from strands_diffusers.cli import completion, terminal
 from strands_diffusers.cli.terminal import say
 from strands_diffusers.config import compose, typed
 from strands_diffusers.config.compose import CONFIG_NAME
@@ -105,7 +106,7 @@ def _show(hydra: Any, parser: Any, flags: Any, overrides: list[str]) -> None:
         hydra.show_cfg(CONFIG_NAME, overrides, flags.cfg, flags.package, flags.resolve)
     elif flags.info:
         hydra.show_info(flags.info, CONFIG_NAME, overrides)
-    else:
+    elif not completion.complete_verb(os.environ.get("COMP_LINE", "")):
         hydra.shell_completion(CONFIG_NAME, overrides)
 
 

@@ -91,7 +91,7 @@ LIFECYCLE = ("on_job_start", "on_job_end", "on_sweep_end")
 """The hooks that `lifecycle.call` calls."""
 
 BUILT_IN_VERBS = "strands_diffusers.cli.verbs:VERBS"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = re.compile(r"(?!(?:nan|inf|null|true|false)$)[a-z][a-z0-9_]*")  # those are no words in a Hydra override
 _VERB = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -171,9 +171,9 @@ class PluginIndex:
             raise PluginError(f"no {group} is called {name!r}; there are {', '.join(known)}.{near_miss(name, known)}")
         return known[name]
 
-    def owner(self, cls: type[Any]) -> str:
-        """The third-party plugin that registered `cls`; empty for a built-in."""
-        found = next((r.plugin for r in self.registrations if r.value is cls), "")
+    def owner(self, value: Any) -> str:
+        """The third-party plugin that registered `value`, a class or a `Command`; empty for a built-in."""
+        found = next((r.plugin for r in self.registrations if r.value is value), "")
         return "" if f"strands_diffusers.{found}" in BUILT_INS else found
 
 
@@ -232,7 +232,11 @@ def _check_command(command: Any, hook: str) -> None:
     if not (isinstance(command.help, str) and command.help.strip() and "\n" not in command.help):
         raise PluginError(f"{where} {command.name} whose help is not one line.")
     words = command.completion
-    if not callable(command.run) or isinstance(words, str) or not all(isinstance(word, str) for word in words):
+    if (
+        not callable(command.run)
+        or isinstance(words, str)
+        or not all(isinstance(word, str) and len(word.split()) == 1 for word in words)
+    ):
         raise PluginError(f"{where} {command.name}: `run` must be callable, `completion` a list of words.")
 
 
@@ -337,7 +341,8 @@ def build_index(
                 if strict or interrupted:
                     raise
                 kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-                index.problems.append(LeftOut(name, f"{kind}{one_line(error)}"))
+                text = "".join(c if c.isprintable() else "?" for c in f"{kind}{one_line(error)}")
+                index.problems.append(LeftOut(name, text))
     return index
 
 

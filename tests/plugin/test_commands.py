@@ -1,11 +1,14 @@
 """Plugins in a real process: found through entry points, composed by Hydra, run by the command line."""
 
 import json
+import re
 import subprocess
 import sys
 
 import plugin_site
 import pytest
+
+from strands_diffusers.records import read
 
 ENGINE = '''
 from dataclasses import dataclass
@@ -79,3 +82,157 @@ def test_a_broken_plugin_is_named_in_one_line_and_without_docstrings_all_others_
         "plugin broken was left out: ZeroDivisionError: division by zero",
         "plugin leaves was left out: SystemExit: 0",
     ]
+
+
+VERBS = """
+from strands_diffusers import Command, errors, hookimpl
+
+
+def greet(arguments):
+    if arguments == ["nobody"]:
+        raise errors.ConfigError("greet somebody.")
+    print("Hello,", 1 // len(arguments), *arguments)
+    return 3
+
+
+@hookimpl
+def register_commands():
+    return [Command("greet", "Say hello.", greet, ["world", "you"])]
+"""
+
+
+@pytest.mark.slow
+def test_a_plugin_s_verb_runs_is_helped_and_completed(tmp_path):
+    env = plugin_site.install(tmp_path, verbs=VERBS)
+
+    done, refused, broken = run(env, "greet", "world"), run(env, "greet", "nobody"), run(env, "greet")
+    misspelt, shown = run(env, "gret"), run(env, "--help")
+
+    assert (done.returncode, done.stdout) == (3, "Hello, 1 world\n")
+    assert (refused.returncode, refused.stderr) == (2, "ConfigError: greet somebody.\n")
+    assert broken.returncode == 1
+    assert broken.stderr.startswith("PluginFault: command greet of plugin verbs: ZeroDivisionError")
+    assert "Traceback" not in broken.stderr
+    assert "Did you mean 'greet'?" in misspelt.stderr
+    assert re.search(r"^  greet +Say hello\.$", shown.stdout, re.MULTILINE)
+
+    def completed(line):
+        return run({**env, "COMP_LINE": line}, "-sc", "query=bash").stdout.split()
+
+    assert completed("strands-diffusers greet ") == ["world", "you"]
+    assert completed("strands-diffusers greet w") == ["world"]
+    assert "greet" in completed("strands-diffusers gr")
+    assert {"report", "greet"} <= {*completed("strands-diffusers ")}
+    assert completed("strands-diffusers report ") == []
+    assert "seed=" in completed("strands-diffusers see")
+
+
+MISBEHAVES = '''
+import sys, time
+from strands_diffusers import Artifact, Measure, Metric, Serializer, Visualizer, hookimpl
+from strands_diffusers.records import Record
+
+
+class Leaves(Metric):
+    """Ends the process."""
+    name, output_types, measures = "leaves", ("video",), {"a": Measure("", "neither", "A.")}
+    def compute(self, rollout):
+        sys.exit(0)
+
+
+class Hangs(Metric):
+    """Never returns."""
+    name, output_types, measures = "hangs", ("video",), {"a": Measure("", "neither", "A.")}
+    def compute(self, rollout):
+        time.sleep(10_000)
+
+
+class Odd(Metric):
+    """Is no number."""
+    name, output_types, measures = "odd", ("video",), {"a": Measure("", "neither", "A.")}
+    def compute(self, rollout):
+        return {"a": float("nan")}
+
+
+class Outside(Visualizer):
+    """Names a file of somebody else."""
+    name, output_types = "outside", ("video",)
+    def draw(self, rollout, directory):
+        return [Artifact(directory.parent.parent.parent / "theirs.txt", "outside")]
+
+
+class Nothing(Visualizer):
+    """Returns nothing."""
+    name, output_types = "nothing", ("video",)
+    def draw(self, rollout, directory):
+        pass
+
+
+@hookimpl
+def register_metrics():
+    return [Leaves, Hangs, Odd]
+
+
+@hookimpl
+def register_visualizers():
+    return [Outside, Nothing]
+
+
+@hookimpl
+def on_job_start(job):
+    raise KeyboardInterrupt
+
+
+@hookimpl
+def on_job_end(record):
+    assert isinstance(record, Record) and record.done
+    (record.directory / "ended.txt").write_text(record.status)
+
+
+@hookimpl
+def on_sweep_end(directory, records):
+    (directory / "sweep_ended.txt").write_text(" ".join(r.status for r in records))
+'''
+
+
+@pytest.mark.slow
+def test_plugins_that_misbehave_cost_their_own_results_only_and_are_named(tmp_path):
+    env = plugin_site.install(tmp_path, misbehaves=MISBEHAVES)
+    (tmp_path / "theirs.txt").write_text("not mine")
+    out = tmp_path / "out"
+
+    done = run(
+        env, "sampler.num_inference_steps=2", "output=[video,action]", "visualizer=[outside,nothing]",
+        "metric=[leaves,hangs,odd,action]", "tracker=none", f"output_dir={out}", "hook_timeout_s=3",
+    )  # fmt: skip
+
+    record = read(out)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert record.status == "done"
+    problems = {p.what: p.error for p in record.problems}
+    assert "theirs.txt is outside" in problems.pop("visualizer outside")
+    assert problems == {
+        "metric leaves": "SystemExit: 0",
+        "metric hangs": "TimeoutError: no answer within 3 s",
+        "metric odd": "its a is nan, not a finite number",
+        "visualizer nothing": "it returned None; it must return a list.",
+        "on_job_start of plugin misbehaves": "KeyboardInterrupt: KeyboardInterrupt",
+    }
+    assert record.metrics["action"]
+    assert (out / "ended.txt").read_text() == "done"
+    assert record.plugins["sometimes"] == "1.0"
+    assert all(problem.what in done.stderr for problem in record.problems)
+
+
+@pytest.mark.slow
+def test_a_sweep_s_end_reaches_plugins_with_its_records(tmp_path):
+    env = plugin_site.install(tmp_path, misbehaves=MISBEHAVES)
+    out = tmp_path / "out"
+
+    run(
+        env, "-m", "seed=0,1", "sampler.num_inference_steps=1", "output=[action]", "visualizer=[]", "metric=[]",
+        "tracker=none", f"output_dir={out}",
+    )  # fmt: skip
+
+    assert (out / "sweep_ended.txt").read_text() == "done done"

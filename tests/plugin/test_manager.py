@@ -137,6 +137,8 @@ class Untyped(Csv):
         (BadTypes, "output_types=('movie',)"),
         (Abstract, "does not define save()"),
         (Untyped, "Config is not a dataclass derived from Serializer.Config"),
+        (type("Null", (Csv,), {"name": "null", "__doc__": "Hydra reads its name as no word."}), "name='null'"),
+        (type("Nan", (Csv,), {"name": "nan", "__doc__": "The same."}), "name='nan'"),
         ("csv", "must return subclasses"),
         (Visualizer, "must return subclasses of strands_diffusers.Serializer"),
     ],
