@@ -1,27 +1,33 @@
-"""Which files a caller may have read and written.
+"""What a caller may reach: which files it may have read and written, and that nothing leaves this machine for it.
 
-In Python the caller has its own rights and everything is open. Over MCP the caller is another program: it may read
-below the roots that the user named when starting the server, write below the artifacts folder, and no more.
+In Python the caller has its own rights and everything is open. Over MCP the caller is another program, a *confined* one:
+it reads below the roots that the user named when starting the server and below the artifacts folder, writes below the
+artifacts folder, and no more. Paths are judged after links and `..` are followed, and what was judged is what is opened.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
+import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from strands_diffusers.errors import AccessError, ConfigError
+from strands_diffusers.errors import AccessError, ConfigError, OutputError
 
 ARTIFACTS_VARIABLE = "STRANDS_DIFFUSERS_ARTIFACTS"
 ROOTS_VARIABLE = "STRANDS_DIFFUSERS_ROOTS"
 MAX_URI_MB_VARIABLE = "STRANDS_DIFFUSERS_MAX_DATA_URI_MB"
 DEFAULT_MAX_URI_MB = 64.0
+MAX_FILES = 200_000
+"""Most files in a folder that a confined caller names: each is looked at, for a link may lead out of the root."""
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?!\\)")
-_ADDRESS_OPTION = re.compile(r"@[a-z][a-z0-9_]*:")
+_NAME = re.compile(r"[\w.:+@=,#() -]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,9 @@ class Access:
 
     roots: tuple[Path, ...] | None = None
     """Folders below which files may be read; None: no limit. The artifacts folder is always readable."""
+
+    tracker: str = "none"
+    """The tracker of a confined caller's rollouts, as the operator of the server chose it."""
 
     @classmethod
     def of_environment(cls) -> Access:
@@ -42,48 +51,65 @@ class Access:
         """True where the caller has the process's own rights."""
         return self.roots is None
 
-    def readable(self, path: Path, name: str) -> Path:
-        """`path`, absolute, or an `AccessError` that says how to allow it; symbolic links are followed first."""
-        return self._below(path, name, (*(self.roots or ()), artifacts_folder()), "read")
+    def readable(self, path: str | Path, name: str) -> Path:
+        """The absolute path that may be opened for reading, without links or `..` in its folders.
 
-    def writable(self, path: Path, name: str) -> Path:
-        """`path`, absolute, or an `AccessError`: a confined caller writes below the artifacts folder."""
-        return self._below(path, name, (artifacts_folder(),), "write")
+        Raises: `AccessError` for a place outside of the roots, and for a folder with a link that leads out of them.
+        """
+        roots = (*(self.roots or ()), artifacts_folder())
+        found = self._below(path, name, roots, "read", "start the server with --root DIR to allow another folder")
+        if not self.is_open and found.is_dir():
+            _check_links(found, [root.resolve() for root in roots], name)
+        return found
 
-    def _below(self, path: Path, name: str, roots: tuple[Path, ...], what: str) -> Path:
-        path = expanded(path).absolute()
-        if self.is_open or any(path.resolve().is_relative_to(root.resolve()) for root in roots):
-            return path
+    def writable(self, path: str | Path, name: str) -> Path:
+        """The absolute path that may be written, below the artifacts folder for a confined caller."""
+        return self._below(path, name, (artifacts_folder(),), "written", "choose a path there")
+
+    def _below(self, path: str | Path, name: str, roots: tuple[Path, ...], what: str, how: str) -> Path:
+        try:
+            given = expanded(Path(path)).absolute()
+            if self.is_open:
+                return given
+            real = given.resolve()
+            # The last link stays, so that a file keeps its ending; it was followed for the check.
+            found = real if given.name in ("", "..") else given.parent.resolve() / given.name
+        except (OSError, ValueError, RuntimeError) as error:
+            raise AccessError(f"{name}: {_shown(path)} is not a path ({type(error).__name__}).") from error
+        if any(real.is_relative_to(root.resolve()) for root in roots):
+            return found
         shown = ", ".join(str(root) for root in roots)
-        how = "start the server with --root DIR to allow a folder" if what == "read" else "choose a path there"
-        raise AccessError(f"{name}: no leave to {what} {path}, which is outside of {shown}; {how}.")
+        raise AccessError(f"{name}: {_shown(path)} may not be {what}. It is outside of {shown}; {how}.")
 
-    def check(self, value: Any, name: str) -> None:
-        """Refuse any text in `value`, at any depth, that names a file outside of the roots, or a place on the web."""
-        if self.is_open:
-            return
-        if isinstance(value, str | Path):
-            self._check_text(str(value), name)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                self.check(item, f"{name}.{key}")
-        elif isinstance(value, list | tuple):
-            for item in value:
-                self.check(item, name)
 
-    def _check_text(self, text: str, name: str) -> None:
-        if text.startswith("data:"):
-            return
-        scheme = _SCHEME.match(text)
-        rest = text[scheme.end() :] if scheme else text
-        if scheme and scheme[0].lower() in ("http:", "https:", "ftp:", "file:", "s3:", "gs:", "hf:"):
-            raise AccessError(f"{name}: {scheme[0]}// addresses are not open to this caller; give a file below a root.")
-        for part in {text, rest, *_ADDRESS_OPTION.split(rest)}:
-            if not part or "\n" in part or len(part) > 4096:
-                continue
-            path = expanded(Path(part))
-            if path.is_absolute() or ".." in path.parts or os.path.lexists(path):
-                self.readable(path, name)
+def _check_links(folder: Path, roots: list[Path], name: str) -> None:
+    """Refuse a folder that holds a link out of the roots: whoever reads the folder would follow it."""
+    count, left = 0, [folder]
+    while left:
+        with os.scandir(left.pop()) as entries:
+            for entry in entries:
+                count += 1
+                if count > MAX_FILES:
+                    raise AccessError(f"{name}: {folder} holds more than {MAX_FILES:,} files. Name a folder inside it.")
+                if entry.is_symlink():
+                    target = Path(entry.path).resolve()
+                    if not any(target.is_relative_to(root) for root in roots):
+                        raise AccessError(f"{name}: {entry.path} is a link out of the folders that may be read.")
+                elif entry.is_dir():
+                    left.append(Path(entry.path))
+
+
+def _shown(path: str | Path) -> str:
+    """A path for a message: printable, and short."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(path))
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def plain_name(text: object, name: str) -> str:
+    """A name that a caller chose, such as a cache key. Raises: `AccessError` where it could be a path or hides letters."""
+    if isinstance(text, str) and _NAME.fullmatch(text) and text.isprintable() and text.strip(". ") and ".." not in text:
+        return text
+    raise AccessError(f"{name}={_shown(repr(text))} must be a name of 1 to 200 letters, digits and spaces, not a path.")
 
 
 def expanded(path: Path) -> Path:
@@ -94,12 +120,29 @@ def expanded(path: Path) -> Path:
         return path
 
 
-def artifacts_folder() -> Path:
-    """Where files of `use_diffusers` go: `$STRANDS_DIFFUSERS_ARTIFACTS`, else the temp folder's `strands_diffusers/`."""
+def artifacts_folder(*, create: bool = False) -> Path:
+    """Where files of `use_diffusers` go: `$STRANDS_DIFFUSERS_ARTIFACTS`, else one of this user's in the temp folder.
+
+    Raises: `OutputError` where the folder in the temp folder belongs to somebody else, or is a link.
+    """
     named = os.environ.get(ARTIFACTS_VARIABLE)
-    return (
-        Path(named).expanduser().absolute() if named else Path(tempfile.gettempdir()).absolute() / "strands_diffusers"
-    )
+    user = f"_{os.getuid()}" if hasattr(os, "getuid") else ""
+    folder = expanded(Path(named)) if named else Path(tempfile.gettempdir()) / f"strands_diffusers{user}"
+    folder = folder.absolute()
+    try:
+        if create:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not named and user and os.path.lexists(folder):
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                raise OutputError(f"{folder} is not a folder of yours. Set {ARTIFACTS_VARIABLE} to one.")
+            if found.st_mode & 0o077:
+                folder.chmod(0o700)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}. Set {ARTIFACTS_VARIABLE} to a folder."
+        ) from error
+    return folder
 
 
 def max_uri_bytes() -> int:
@@ -112,3 +155,63 @@ def max_uri_bytes() -> int:
     if not 0 < limit < 1e6:
         raise ConfigError(f"{MAX_URI_MB_VARIABLE}={text!r} must be a number of megabytes above 0.")
     return int(limit * 1_000_000)
+
+
+_offline_lock = threading.Lock()
+_offline_calls = 0
+_online_before: str | None = None
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """No request to the Hub while this lasts, as with `HF_HUB_OFFLINE=1`: weights come from local files and the cache."""
+    global _offline_calls, _online_before
+    with _offline_lock:
+        _offline_calls += 1
+        if _offline_calls == 1:
+            _online_before = os.environ.get("HF_HUB_OFFLINE")
+            _set_offline("1")
+    try:
+        yield
+    finally:
+        with _offline_lock:
+            _offline_calls -= 1
+            if not _offline_calls:
+                _set_offline(_online_before)
+
+
+def _set_offline(value: str | None) -> None:
+    """Set the variable for a library that is yet to be imported, and its constant in one that is."""
+    if value is None:
+        os.environ.pop("HF_HUB_OFFLINE", None)
+    else:
+        os.environ["HF_HUB_OFFLINE"] = value
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        constants.HF_HUB_OFFLINE = (value or "").upper() in ("1", "ON", "YES", "TRUE")  # type: ignore[attr-defined]
+
+
+def stay_on_this_machine(keep: str = "none") -> None:
+    """For the rest of the process: no request to the Hub, no tokens of it, and no connection to another machine.
+
+    `keep`: a tracker that the operator allows; with one other than `none`, connections stay open for it.
+    """
+    _set_offline("1")
+    os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    secrets = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"]
+    for secret in [*secrets, *(["WANDB_API_KEY"] if keep == "none" else [])]:
+        os.environ.pop(secret, None)
+    if keep == "none":
+        sys.addaudithook(_refuse_connections)
+
+
+def _refuse_connections(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: refuse whatever would look up or reach another machine."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host not in (None, "", "localhost", "::1", "0.0.0.0") and not str(host).startswith("127."):
+        raise AccessError(f"connections to other machines are closed in this server ({_shown(str(host))}).")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from strands_diffusers.api.access import Access
+from strands_diffusers.api.values import check
 from strands_diffusers.errors import ActionError, ObservationError
 from strands_diffusers.jsonfile import read_json
 from strands_diffusers.observations.action_files import ACTION_SUFFIXES, only_chunk, read_chunks
@@ -26,6 +27,7 @@ def action_array(value: Any, name: str, access: Access) -> np.ndarray:
     """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         value = read_json(value, f"{name}, a string,", ActionError)
+        check(value, name)
     if isinstance(value, str | Path):
         path = local_file(value, name, access)
         if path.suffix.lower() not in ACTION_SUFFIXES:

@@ -26,9 +26,8 @@ def stamp() -> str:
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """An empty folder beside the artifacts, gone at the end: a file is moved to its place only when it is whole."""
-    folder = artifacts_folder()
+    folder = artifacts_folder(create=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as private:
             yield Path(private)
     except OSError as error:
@@ -52,11 +51,3 @@ def _publish(artifact: Artifact, prefix: str | None) -> Artifact:
     path = artifacts_folder() / f"{name}_{stamp()}{artifact.path.suffix}"
     artifact.path.rename(path)
     return Artifact(path, artifact.type, artifact.details)
-
-
-def safe_prefix(text: str) -> str:
-    """A caller's file prefix without what could leave the folder. Raises: `OutputError` where nothing is left."""
-    name = re.sub(r"[^\w.-]+", "_", Path(text).name).strip("._")
-    if not name:
-        raise OutputError(f"save_prefix={text!r} is no file name. Use letters, digits, - and _.")
-    return name

@@ -9,22 +9,22 @@ import base64
 import binascii
 import re
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from strands_diffusers.api import arrays, wants
+from strands_diffusers.api import arrays, gate, wants
 from strands_diffusers.api.access import Access, max_uri_bytes
 from strands_diffusers.api.arrays import local_file
 from strands_diffusers.api.wants import Wish
 from strands_diffusers.errors import ActionError, ConfigError, ObservationError
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
-from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
+from strands_diffusers.observations.media import CLIP_SUFFIXES, Clip, frame_times, read_clip
 
 DTYPES = ("float32", "bfloat16", "float16")
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg")
+MAX_FRAMES_MB = 1000
+"""Most memory [MB, 10**6 bytes] that the frames of one clip may take."""
 
 _URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*)(;base64)?,", re.ASCII)
 _ENDINGS = {
@@ -34,28 +34,17 @@ _ENDINGS = {
 }  # fmt: skip
 
 
-def coerce(parameters: Mapping[str, Any], wishes: Mapping[str, Wish], access: Access) -> dict[str, Any]:
-    """A copy of `parameters` in which each value is what its parameter wants; the rest is handed on untouched.
+def coerce(value: Any, name: str, wish: Wish, access: Access, *, call: str = "") -> Any:
+    """What the parameter `name` of `call` wants, made of `value`; what is already of its kind is handed on untouched.
 
     Raises: `ObservationError`, `ActionError` or `ConfigError` for a file or value that cannot become what is wanted;
         `AccessError` for a file that is not open to the caller.
     """
-    return {name: _value(value, name, wants.of_name(name, wishes), access) for name, value in parameters.items()}
+    return gate.let_through(_coerced(value, name, wish, access), name, wish, access, call=call)
 
 
-def _value(value: Any, name: str, wish: Wish, access: Access) -> Any:
+def _coerced(value: Any, name: str, wish: Wish, access: Access) -> Any:
     kinds = wish.kinds
-    if wants.TEXT in kinds:
-        return value
-    if wants.PATH in kinds:
-        if wants.is_output(name) and isinstance(value, str | Path):
-            access.writable(Path(value), name)
-        else:
-            access.check(value, name)
-        return value
-    access.check(value, name)
-    if wants.NAME in kinds:
-        return value
     if wants.DTYPE in kinds:
         return torch_dtype(value, name) if isinstance(value, str) else value
     if wants.GENERATOR in kinds:
@@ -68,12 +57,12 @@ def _value(value: Any, name: str, wish: Wish, access: Access) -> Any:
         return _sound(value, name, wish, access) if isinstance(value, str | Path) else value
     if {wants.IMAGE, wants.VIDEO} & kinds:
         return _picture(value, name, wish, access)
-    if isinstance(value, str) and value.startswith("data:"):
+    if wants.ANY in kinds and isinstance(value, str) and value.startswith("data:"):
         return _picture(value, name, Wish(frozenset({wants.IMAGE, wants.VIDEO})), access)
     return value
 
 
-# --------------------------------------------------------------------------------------------------- pictures, films
+# --------------------------------------------------------------------------------------------------- pictures, clips
 
 
 def _picture(value: Any, name: str, wish: Wish, access: Access) -> Any:
@@ -101,15 +90,25 @@ def _read_picture(path: Path, name: str, wish: Wish) -> Any:
     if suffix in IMAGE_SUFFIXES:
         if wants.IMAGE not in wish.kinds:
             raise ObservationError(
-                f"{name} wants a clip and {path.name} is a still image. Give a film, or a list of images."
+                f"{name} wants a clip and {path.name} is a still image. Give a clip, or a list of images."
             )
         return Image.fromarray(read_image(path, f"{name}={path.name}"))
     if suffix in CLIP_SUFFIXES:
         if wants.VIDEO not in wish.kinds:
-            raise ObservationError(f"{name} wants one image and {path.name} is a film. Give a png, jpg or webp.")
-        return [Image.fromarray(frame_HWC) for frame_HWC in read_clip(path, name=f"{name}={path.name}").frames_FHWC]
+            raise ObservationError(f"{name} wants one image and {path.name} is a clip. Give a png, jpg or webp.")
+        return [Image.fromarray(frame_HWC) for frame_HWC in bounded_clip(path, f"{name}={path.name}").frames_FHWC]
     known = ", ".join(IMAGE_SUFFIXES if wants.IMAGE in wish.kinds else CLIP_SUFFIXES)
-    raise ObservationError(f"{name}: {path.name} is neither an image nor a film by its name. It may end in {known}.")
+    raise ObservationError(f"{name}: {path.name} is neither an image nor a clip by its name. It may end in {known}.")
+
+
+def bounded_clip(path: Path, name: str) -> Clip:
+    """The clip, where its frames take no more than `MAX_FRAMES_MB`: a small file may hold very many of them."""
+    size = read_clip(path, num_frames=1, name=name).frames_FHWC.nbytes * len(frame_times(path, name))
+    if size > MAX_FRAMES_MB * 1_000_000:
+        raise ObservationError(
+            f"{name} would take {size / 1e6:,.0f} MB of memory; {MAX_FRAMES_MB:,} are read. Cut it, or make it smaller."
+        )
+    return read_clip(path, name=name)
 
 
 # ----------------------------------------------------------------------------------------------------------- numbers

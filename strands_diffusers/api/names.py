@@ -227,26 +227,3 @@ def signature(function: Callable[..., Any]) -> dict[str, Any]:
         },
         "doc": inspect.getdoc(function) or "",
     }
-
-
-def check_arguments(function: Callable[..., Any], name: str, positional: list[Any], arguments: dict[str, Any]) -> None:
-    """Refuse arguments that the callable does not take, or lacks, before anything runs.
-
-    Raises: `ConfigError` naming the argument, a near miss, and what there is.
-    """
-    try:
-        spec = inspect.signature(function)
-    except (TypeError, ValueError):
-        return
-    takes = [each for each in spec.parameters.values() if each.name != "self" and each.kind is not each.VAR_POSITIONAL]
-    names = [each.name for each in takes if each.kind is not each.VAR_KEYWORD]
-    if not any(each.kind is each.VAR_KEYWORD for each in takes):
-        for unknown in arguments:
-            if unknown not in names:
-                raise ConfigError(
-                    f"{name} takes no {unknown!r}.{near_miss(unknown, names)} It takes {', '.join(names)}."
-                )
-    try:
-        spec.bind(*positional, **arguments)
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}. It takes {', '.join(names)}.") from error

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strands_diffusers.api.access import Access
-from strands_diffusers.errors import ConfigError
+from strands_diffusers.errors import ConfigError, near_miss
+from strands_diffusers.jsonfile import read_json
+from strands_diffusers.runner.control import Control
 
 Reply = dict[str, Any]
 """`status`, `content`, and where there is something to hold them, `data` and `artifacts`. JSON-ready."""
 
 DEFAULT_FPS = 24.0
-"""Rate [Hz] of a film whose pipeline and parameters name none."""
+"""Rate [Hz] of a video where the caller, its parameters and its pipeline name none."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,23 @@ class Request:
     device: str | None = None
     dtype: str | None = None
     save_artifacts: bool = True
-    fps: float = DEFAULT_FPS
+    fps: float | None = None
     label: str = ""
     access: Access = field(default_factory=Access)
     """Which files the caller may have read and written."""
 
+    control: Control = field(default_factory=Control)
+    """Takes reports of progress; raises where the call is cancelled or out of time."""
+
 
 def ok(text: str, data: Any = None, artifacts: list[str] | None = None, **more: Any) -> Reply:
-    """A successful reply; `data` and `artifacts` are left out where they are None."""
+    """A successful reply; `data` and `artifacts` are left out where they are None, `more` where it is empty."""
     reply: Reply = {"status": "success", "content": [{"text": text}]}
     if data is not None:
         reply["data"] = data
     if artifacts is not None:
         reply["artifacts"] = artifacts
-    return reply | more
+    return reply | {key: value for key, value in more.items() if value}
 
 
 def preview(data: Any, limit: int = 2000) -> str:
@@ -66,7 +71,7 @@ def parameters_of(value: Any) -> Mapping[str, Any]:
     if value is None:
         return {}
     if isinstance(value, str):
-        value = from_json(value, "parameters", '{"prompt": "..."}')
+        value = read_json(value, 'parameters is text, as {"prompt": "..."}, and', ConfigError)
     if not isinstance(value, Mapping):
         raise ConfigError(f"parameters must be an object of names and values, got a {type(value).__name__}.")
     for name in value:
@@ -75,12 +80,16 @@ def parameters_of(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def from_json(text: str, name: str, example: str) -> Any:
-    """The value of a JSON text. Raises: `ConfigError` with the place of the mistake and an example."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{name} is a string that is not JSON ({error}). Write it like {example}.") from error
+def only(parameters: Mapping[str, Any], known: Mapping[str, type | tuple[type, ...]], verb: str) -> dict[str, Any]:
+    """The parameters of a verb that takes these and no others. Raises: `ConfigError` naming the odd one."""
+    for name, value in parameters.items():
+        if name not in known:
+            raise ConfigError(f"{verb} has no parameter {name!r}; it takes {', '.join(known)}.{near_miss(name, known)}")
+        if value is not None and (
+            not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool)
+        ):
+            raise ConfigError(f"{verb}: {name}={value!r} is not what it takes.")
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def require(value: str | None, name: str, verb: str, example: str) -> str:

@@ -47,7 +47,7 @@ class Writer:
     """Whether files are written at all; without, entries hold no `path`."""
 
     fps: float | None = None
-    """Rate of films [Hz]."""
+    """Rate of videos [Hz]."""
 
     sampling_rate: int | None = None
     """Rate of sound [Hz], where the pipeline states one."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from typing import Any
 
 from strands_diffusers.errors import ConfigError, near_miss
 
 PREFIX = "cached:"
-_KEY = re.compile(r"[^\s\x00-\x1f]{1,200}")
 
 
 class Store:
@@ -21,8 +19,6 @@ class Store:
 
     def put(self, key: str, value: Any) -> None:
         """Keep `value` under `key`, in the place of whatever was there."""
-        if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise ConfigError(f"cache_key={key!r} must be a name without spaces, up to 200 characters.")
         with self._lock:
             self._objects[key] = value
 

@@ -16,13 +16,16 @@ from strands_diffusers.pipelines import catalog
 from strands_diffusers.pipelines.catalog import WORDS
 
 IMAGE, VIDEO, SOUND, ACTION = "image", "video", "sound", "action"
-TENSOR, GENERATOR, DTYPE, TEXT, PATH, NAME, ANY = "tensor", "generator", "dtype", "text", "path", "name", "any"
+TENSOR, GENERATOR, DTYPE, TEXT, NAME, ANY = "tensor", "generator", "dtype", "text", "name", "any"
+PATH, MODEL, INSIDE = "path", "model", "inside"
 
-_PLACES = frozenset(
-    {"path", "paths", "dir", "directory", "folder", "file", "filename", "output", "save", "out", "prefix"}
-)
-_WRITTEN = frozenset({"output", "save", "out", "prefix", "cache", "offload"})
-_WRITERS = ("save", "export", "encode", "to_json", "write")
+_PLACES = frozenset({"path", "paths", "dir", "directory", "folder", "file", "filename", "output", "save", "out"})
+_INSIDE = frozenset({
+    "subfolder", "weight_name", "variant", "revision", "image_encoder_folder", "prefix", "filename_prefix", "config_name",
+})  # fmt: skip
+"""Parameters that name something inside of a checkpoint."""
+
+_MODEL = re.compile(r"pretrained\w*_(?:path|dict)\w*|pretrained_model\w*")
 _TAILS = frozenset({"reference", "references", "2", "3"})
 _PICTURES = re.compile(r"PipelineImageInput|\bImage\b|PIL\.")
 _ONLY_TEXT = re.compile(r"(?:Optional\[)?str\]?(?: \| None)?")
@@ -82,6 +85,10 @@ def wish(name: str, annotation: str = "", documentation: str = "") -> Wish:
         return Wish(frozenset({DTYPE}), annotation)
     if "Generator" in annotation or name == "generator":
         return Wish(frozenset({GENERATOR}), annotation)
+    if name in _INSIDE:
+        return Wish(frozenset({INSIDE}), annotation)
+    if _MODEL.fullmatch(name):
+        return Wish(frozenset({MODEL}), annotation)
     if _PLACES.intersection(words):
         return Wish(frozenset({PATH}), annotation)
     if is_number or kind == TEXT or "prompt" in words:
@@ -104,16 +111,6 @@ def wish(name: str, annotation: str = "", documentation: str = "") -> Wish:
 def of_name(name: str, wishes: Mapping[str, Wish]) -> Wish:
     """The wish of a parameter, judged by its name alone where the signature does not list it."""
     return wishes.get(name) or wish(name)
-
-
-def writes(function_name: str) -> bool:
-    """Whether a function by its name writes files, so that every path it is given is a place to write to."""
-    return function_name.rpartition(".")[2].startswith(_WRITERS)
-
-
-def is_output(name: str) -> bool:
-    """Whether a parameter that is a path names a place to write to."""
-    return bool(_WRITTEN.intersection(name.lower().split("_")))
 
 
 def annotation(parameter: inspect.Parameter) -> str:

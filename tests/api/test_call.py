@@ -202,7 +202,7 @@ def test_wrong_arguments_are_named_before_anything_runs(refused, first_frame: Pa
         "call", **condition, parameters={**UMI, "mode": "polic", "image": str(first_frame)}
     )
     assert "device and dtype belong" in refused("call", **condition, parameters=UMI, dtype="bfloat16")
-    assert "cache_key" in refused("call", **condition, parameters={**UMI, "image": str(first_frame)}, cache_key="a b")
+    assert "cache_key" in refused("call", **condition, parameters={**UMI, "image": str(first_frame)}, cache_key="a/b")
 
 
 def test_parameters_may_be_a_json_string(use, first_frame: Path) -> None:

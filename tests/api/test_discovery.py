@@ -8,17 +8,37 @@ from strands_diffusers.pipelines import catalog
 
 
 def test_wfm_lists_names_as_data_and_what_they_do_beside(use) -> None:
-    reply = use("wfm")
+    reply = use("wfm", parameters={"limit": 1000})
     assert reply["data"] == [info.name for info in catalog.world_models()]
-    assert reply["details"]["WanPipeline"] == {
-        "takes": ["text"],
-        "gives": ["video"],
-        "modular": False,
-        "family": "wan",
-        "module": "diffusers.pipelines.wan.pipeline_wan",
-        "modality": "text-to-video",
-    }
+    assert reply["details"]["WanPipeline"] == {"takes": ["text"], "gives": ["video"], "modular": False, "family": "wan"}
     assert "Cosmos3OmniPipeline" in reply["content"][0]["text"]
+
+
+@pytest.mark.parametrize("verb", ["wfm", "pipelines", "models", "schedulers", "tasks", "modalities"])
+def test_a_list_is_small_enough_for_an_agent_and_says_how_to_see_the_rest(use, verb: str) -> None:
+    reply = use(verb)
+    assert len(reply["content"][0]["text"]) < 8000
+    assert len(json.dumps(reply)) < 16_000
+    if "details" in reply:
+        assert "offset" in reply["content"][0]["text"]
+        seen = set(reply["data"])
+        assert not seen & set(use(verb, parameters={"offset": 40})["data"])
+
+
+def test_pipelines_are_filtered_by_name_and_by_what_they_take_and_give(use, refused) -> None:
+    wanted = {"takes": "image", "gives": "video", "name": "wan", "limit": 500}
+    found = use("pipelines", parameters=wanted)
+    assert "WanImageToVideoPipeline" in found["data"]
+    assert found["data"] == [
+        info.name
+        for info in catalog.everything()
+        if "image" in info.inputs and "video" in info.outputs and "wan" in info.name.lower()
+    ]
+    assert use("schedulers", parameters={"name": "unipc"})["data"][:1] == ["UniPCMultistepScheduler"]
+    assert "Did you mean 'video'" in refused("pipelines", parameters={"gives": "vide"})
+    assert "Did you mean 'limit'" in refused("pipelines", parameters={"limt": 3})
+    assert "limit" in refused("pipelines", parameters={"limit": 0})
+    assert "limit" in refused("pipelines", parameters={"limit": True})
 
 
 @pytest.mark.parametrize(
@@ -30,7 +50,7 @@ def test_wfm_lists_names_as_data_and_what_they_do_beside(use) -> None:
     ],
 )
 def test_lists_are_sorted_names(use, verb: str, some: list[str]) -> None:
-    names = use(verb)["data"]
+    names = use(verb, parameters={"limit": 1000})["data"]
     assert names == sorted(set(names))
     assert set(some) <= set(names)
 
@@ -38,8 +58,8 @@ def test_lists_are_sorted_names(use, verb: str, some: list[str]) -> None:
 def test_tasks_and_modalities_are_tables(use) -> None:
     assert use("tasks")["data"]["text-to-image"]["flux"] == "FluxPipeline"
     modalities = use("modalities")["data"]
-    assert "Cosmos3OmniPipeline" in modalities["text-to-action"]
-    assert "ShapEPipeline" in modalities["text-to-mesh"]
+    assert "Cosmos3OmniPipeline" in modalities["text-to-action"]["names"]
+    assert modalities["text-to-mesh"] == {"count": 1, "names": ["ShapEPipeline"]}
 
 
 def test_pipeline_info_takes_the_name_as_target_or_pipeline(use) -> None:

@@ -18,7 +18,7 @@ CHUNK_TD = np.linspace(-1.2, 1.2, 160, dtype=np.float32).reshape(16, 10)
 
 
 def coerced(name, value, annotation="", access=OPEN):
-    return media.coerce({name: value}, {name: wants.wish(name, annotation)}, access)[name]
+    return media.coerce(value, name, wants.wish(name, annotation), access)
 
 
 def uri(path: Path, kind: str) -> str:
@@ -93,7 +93,7 @@ def test_objects_are_handed_on_untouched(first_frame: Path) -> None:
     ("name", "value", "message"),
     [
         ("image", "missing.png", "does not exist"),
-        ("image", "robot.mp4", "is a film"),
+        ("image", "robot.mp4", "is a clip"),
         ("video", "first_frame.png", "is a still image"),
         ("image", ".", "is a folder"),
         ("image", "https://example.org/a.png", "is not fetched"),
@@ -157,7 +157,7 @@ def test_every_spelling_of_an_action_becomes_the_tensor_that_diffusers_wants(spe
     [
         ([[1.0, 2.0], [3.0]], "not a table"),
         ([], "shape"),
-        ("[[1, 2", "not JSON"),
+        ("[[1, 2", "truncated or not JSON"),
         ([[float("nan")] * 3], "NaN"),
         ([[["a"]]], "not a table"),
         ({"chunk": [1.0]}, "no chunk"),
@@ -208,7 +208,7 @@ def test_a_sound_file_gets_the_axes_that_the_documentation_asks_for(documented: 
 
     soundfile.write(tmp_path / "a.wav", np.zeros((400, 2), np.float32), 2000, subtype="FLOAT")
     wish = wants.wish("audio", "torch.Tensor", documented)
-    assert tuple(media.coerce({"audio": str(tmp_path / "a.wav")}, {"audio": wish}, OPEN)["audio"].shape) == shape
+    assert tuple(media.coerce(str(tmp_path / "a.wav"), "audio", wish, OPEN).shape) == shape
 
 
 # ------------------------------------------------------------------------------------------------------------- access
@@ -261,7 +261,7 @@ def test_a_confined_caller_writes_below_the_artifacts_only(confined: Access, art
 def test_the_environment_confines_plain_calls_too(monkeypatch, refused, first_frame: Path, tmp_path: Path) -> None:
     monkeypatch.setenv("STRANDS_DIFFUSERS_ROOTS", str(tmp_path / "elsewhere"))
     parameters = {"mode": "policy", "chunk_size": 4, "domain_name": "umi", "image": str(first_frame)}
-    assert "no leave to read" in refused("call", target="CosmosActionCondition", parameters=parameters, cache_key="c")
+    assert "may not be read" in refused("call", target="CosmosActionCondition", parameters=parameters, cache_key="c")
     assert STORE.find("c") is None
 
 
@@ -269,7 +269,7 @@ def test_a_function_that_writes_gets_no_path_of_a_readable_root(
     confined: Access, tmp_path: Path, artifacts: Path
 ) -> None:
     def call(target: str, **parameters):
-        return perform(confined, "call", None, None, None, target, parameters, None, None, None, True, 24.0, "")
+        return perform(confined, "call", target=target, parameters=parameters)
 
     STORE.put("scheduler", UniPCMultistepScheduler())
     for target, name in (

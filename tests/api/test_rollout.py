@@ -3,8 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from strands_diffusers import records
 from strands_diffusers.api.access import Access
+from strands_diffusers.api.request import Request
 from strands_diffusers.api.tool import perform
 from strands_diffusers.api.verbs import rollout as verb
 from strands_diffusers.observations.media import read_clip
@@ -15,7 +19,7 @@ FAST = {"tracker": "none", "metric": [], "visualizer": [], "sampler": {"num_infe
 
 
 def confined(roots: tuple[Path, ...], **parameters):
-    return perform(Access(roots), "rollout", None, None, None, None, parameters, None, None, None, True, 24.0, "")
+    return perform(Access(roots), "rollout", parameters=parameters)
 
 
 def test_a_rollout_on_the_embedded_model_is_the_typed_job(use, artifacts: Path) -> None:
@@ -36,7 +40,10 @@ def test_a_rollout_on_the_embedded_model_is_the_typed_job(use, artifacts: Path) 
     assert drawn["data"]["domain"] == "pusht"
 
 
-def test_ready_made_overrides_and_short_arguments_serve_too(use, cosmos3: Path, film: Path, tmp_path: Path) -> None:
+def test_short_arguments_serve_too_and_a_prompt_is_kept_letter_by_letter(
+    use, cosmos3: Path, film: Path, tmp_path: Path
+) -> None:
+    prompt = 'Put the cup, then the pot: it\'s "there" = done, [x] {y} $5 ${oc.env:HOME} a\\b'
     reply = use(
         "rollout",
         model=str(cosmos3),
@@ -45,53 +52,37 @@ def test_ready_made_overrides_and_short_arguments_serve_too(use, cosmos3: Path, 
         dtype="float32",
         parameters={
             **FAST,
-            "overrides": [
-                "domain=bridge",
-                "condition.chunk_size=4",
-                "condition.resolution_tier=256",
-                "sampler.guidance_scale=1",
-            ],
-            "prompt": 'Put the cup, then the pot: it\'s "there" = done, [x] {y} $5 a\\b',
+            "domain": "bridge",
+            "condition.chunk_size": 4,
+            "condition": {"resolution_tier": 256},
+            "sampler.guidance_scale": 1,
+            "prompt": prompt,
             "output": ["video", "action"],
-            "output_dir": str(tmp_path / "job"),
+            "output_dir": str(tmp_path / "2026_11_27"),
         },
     )
     assert reply["status"] == "success", reply
-    manifest = json.loads((tmp_path / "job" / "manifest.json").read_text())
-    assert manifest["rollout"]["prompt"] == 'Put the cup, then the pot: it\'s "there" = done, [x] {y} $5 a\\b'
+    record = records.read(tmp_path / "2026_11_27")
+    assert record.prompt == prompt
     assert reply["data"]["action"]["chunk_shape"] == [4, 10]
 
 
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "a",
-        "a, b",
-        "it's",
-        'say "x"',
-        "a=b",
-        "~x",
-        "#1",
-        "(x)",
-        "{x}",
-        "[x]",
-        "null",
-        "true",
-        "12",
-        "1e3",
-        "a\\",
-        'a\\"',
-        "ü 你好",
-        " x ",
-    ],
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=40)
+    .filter(lambda text: text.strip())
+    .flatmap(
+        lambda text: st.sampled_from(
+            [text, f"${{oc.env:{text}}}", f"$\\{{oc.env:HOME}}{text}", f"str({text})", f"[{text}"]
+        )
+    )
 )
-def test_any_prompt_survives_hydras_grammar(prompt: str) -> None:
+def test_text_is_never_read_as_hydras_grammar(text: str) -> None:
     from strands_diffusers.config import compose
-    from strands_diffusers.runner import sweep
 
-    sweep.prepare()
-    [override] = [f"{key}={verb._value(value, key)}" for key, value in verb._flat({"prompt": prompt})]
-    assert compose.compose([override]).prompt == prompt
+    request = Request("rollout", parameters={"prompt": text, "model.name": text})
+    config = compose.compose(values=verb._values(request))
+    assert (config.prompt, config.model.name) == (text, text)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +94,8 @@ def test_any_prompt_survives_hydras_grammar(prompt: str) -> None:
         ({"seed": {"a": "b"}}, "seed"),
         ({"a b": 1}, "not a config key"),
         ({"seed": print}, "config value"),
-        ({"overrides": [1]}, "list of strings"),
+        ({"overrides": ["seed=1"]}, "is gone"),
+        ({"overrides": [1]}, "is gone"),
         ({"observation": "missing.mp4"}, "missing.mp4"),
         ({"condition": "policy", "observation": None}, "observation"),
     ],
@@ -120,22 +112,30 @@ def test_wrong_overrides_are_one_line_and_write_nothing(refused, artifacts: Path
         {"observation": "run:/etc"},
         {"observation": "file:///etc/hostname"},
         {"observation": "https://example.org/a.mp4"},
-        {"observation": "sample:push_left@actions:/etc/hostname"},
         {"condition": "forward_dynamics", "condition.actions": "/etc/hostname"},
         {"model": "custom", "model.repo": "/etc"},
         {"model.lora.repo": "/etc"},
         {"output_dir": "/tmp/elsewhere"},
         {"source.https.allow": True},
-        {"prompt": "${oc.env:HOME}"},
+        {"source": {"https": {"allow": True}}},
         {"hydra.run.dir": "/tmp"},
-        {"overrides": ["hydra.searchpath=[file:///tmp]"]},
-        {"overrides": ["+hydra/launcher=x"]},
-        {"overrides": ["observation='/etc/hostname'"]},
-        {"overrides": ["output_dir=/tmp/elsewhere"]},
+        {"tracker.mode": "online"},
+        {"tracker": "wandb"},
+        {"tracker": {"name": "wandb", "project": "x"}},
+        {"resume": "/tmp"},
+        {"sweep.retries": 3},
+        {"domain.statistics": "/etc/hostname"},
+        {"domain.statistics": "x/../../../etc/hostname"},
+        {"model": "../../../etc/hostname"},
+        {"experiment": "/etc/hostname"},
+        {"metric": ["../x"]},
+        {"model.lora": {"repo": "/etc"}},
+        {"model.scheduler": "/etc/hostname"},
+        {"foo": 1},
     ],
 )
 def test_a_confined_caller_names_no_file_outside_of_its_roots(parameters, tmp_path: Path) -> None:
-    reply = confined((tmp_path / "open",), **FAST, **parameters)
+    reply = confined((tmp_path / "open",), **(FAST | parameters))
     assert reply["status"] == "error"
     assert reply["data"]["error"] == "AccessError", reply
 

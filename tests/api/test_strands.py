@@ -45,7 +45,7 @@ def test_the_sdks_own_tool_call_works_without_a_language_model(agent) -> None:
 def test_the_tool_describes_every_argument(agent) -> None:
     spec = agent.tool_registry.get_all_tools_config()["use_diffusers"]
     properties = spec["inputSchema"]["json"]["properties"]
-    assert len(properties) == 12
+    assert len(properties) == 13
     assert all(entry.get("description") for entry in properties.values())
     assert not spec["inputSchema"]["json"].get("required")
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from rollouts import moving_frames
 
+from strands_diffusers import records
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.media import read_clip
 from strands_diffusers.outputs.video_file import write_mp4
+from strands_diffusers.results import ActionSpace, Artifact
 
 CHUNK_KTD = np.random.default_rng(3).uniform(-0.9, 1.1, (1, 16, 10)).astype(np.float32)
 
@@ -88,16 +90,39 @@ def test_a_sum_of_model_space_is_not_called_a_path(use) -> None:
 
 
 def test_a_manifest_beside_the_file_gives_domain_rate_and_task(use, tmp_path: Path) -> None:
-    path = tmp_path / "action.json"
+    path = tmp_path / "sample_01" / "action.json"
+    path.parent.mkdir()
     path.write_text(json.dumps(CHUNK_KTD.tolist()))
-    space = {"domain": "bridge_orig_lerobot", "statistics": "bridge_orig_lerobot", "normalization": "quantile"}
-    record = {"rollout": {"mode": "policy", "prompt": "Put the pot to the left.", "fps": 5.0, "space": space}}
-    (tmp_path / "manifest.json").write_text(json.dumps(record))
+    space = ActionSpace("bridge_orig_lerobot", "bridge_orig_lerobot", "quantile")
+    samples = [
+        records.SampleRecord(index, mode="policy", prompt=f"Put pot {index} to the left.", fps=rate, space=space)
+        for index, rate in ((0, 4.0), (1, 5.0))
+    ]
+    files = (records.file_entry(Artifact(path, "action"), tmp_path),)
+    records.write(records.Record(tmp_path, hash="0" * 16, samples=tuple(samples), artifacts=files))
     data = use("visualize", inputs=str(path))["data"]
     assert (data["domain"], data["fps"], data["space"]) == ("bridge_orig_lerobot", 5.0, "physical")
     assert use("visualize", inputs=str(path), parameters={"fps": 9})["data"]["fps"] == 9
     (tmp_path / "manifest.json").write_text("{")
-    assert "not the manifest" in use("visualize", inputs=str(path))["content"][0]["text"]
+    assert "cannot be used" in use("visualize", inputs=str(path))["content"][0]["text"]
+
+
+def test_the_rate_is_that_of_what_is_drawn(use, refused, tmp_path: Path) -> None:
+    """A 5 Hz domain and a 5 fps clip were drawn at 24 Hz."""
+    clip, other = tmp_path / "clip.mp4", tmp_path / "other.mp4"
+    write_mp4(clip, moving_frames(17, 64, 96), 5)
+    write_mp4(other, moving_frames(17, 64, 96), 12)
+    chunk = CHUNK_KTD.tolist()
+    assert use("visualize", inputs=chunk, parameters={"domain": "bridge"})["data"]["fps"] == 5
+    assert use("visualize", inputs=chunk, parameters={"world_video": str(clip)})["data"]["fps"] == 5
+    both = {"domain": "bridge", "world_video": str(clip)}
+    assert use("visualize", inputs=chunk, parameters=both)["data"]["fps"] == 5
+    line = refused("visualize", inputs=chunk, parameters={"domain": "bridge", "world_video": str(other)})
+    assert "12 Hz" in line
+    assert "5 Hz" in line
+    parameters = {"domain": "bridge", "world_video": str(other), "fps": 12}
+    assert use("visualize", inputs=chunk, parameters=parameters)["data"]["fps"] == 12
+    assert use("visualize", inputs=chunk, fps=7, parameters={"domain": "bridge"})["data"]["fps"] == 7
 
 
 def test_real_rollouts_are_drawn(use, data: Path, tmp_path: Path) -> None:
@@ -124,7 +149,7 @@ def test_real_rollouts_are_drawn(use, data: Path, tmp_path: Path) -> None:
         (CHUNK_KTD.tolist(), {"domain": "bridge_orig_lerobo"}, "Did you mean"),
         (CHUNK_KTD.tolist(), {"domain": "agibotworld"}, "29"),
         (CHUNK_KTD.tolist(), {"world_video": "missing.mp4"}, "missing.mp4"),
-        (CHUNK_KTD.tolist(), {"save_prefix": "../.."}, "no file name"),
+        (CHUNK_KTD.tolist(), {"save_prefix": "../.."}, "not a path"),
         ("cached:nothing", {}, "no object is kept"),
     ],
 )
@@ -135,9 +160,10 @@ def test_wrong_requests_are_one_line_and_write_nothing(
     assert not artifacts.exists() or not list(artifacts.iterdir())
 
 
-def test_a_prefix_cannot_leave_the_folder(use, artifacts: Path) -> None:
-    reply = use("visualize", inputs=CHUNK_KTD.tolist(), parameters={"save_prefix": "../../etc/pass wd"})
-    assert all(Path(path).parent == artifacts and Path(path).name.startswith("pass_wd_") for path in reply["artifacts"])
+@pytest.mark.parametrize("prefix", ["../../etc/passwd", "a/b", "a\\b", "..", "a\nb", "\x1b[31m", "x" * 300])
+def test_a_prefix_that_could_leave_the_folder_is_refused(refused, artifacts: Path, prefix: str) -> None:
+    assert "save_prefix" in refused("visualize", inputs=CHUNK_KTD.tolist(), parameters={"save_prefix": prefix})
+    assert not artifacts.exists() or not list(artifacts.iterdir())
 
 
 def test_an_unwritable_folder_is_one_line(refused, monkeypatch, tmp_path: Path) -> None:

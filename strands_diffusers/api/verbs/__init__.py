@@ -6,10 +6,6 @@ from collections.abc import Callable
 from strands_diffusers.api.request import Reply, Request
 
 VERBS = {
-    "call": "call",
-    "run": "run",
-    "rollout": "rollout",
-    "visualize": "visualize",
     "wfm": "discovery",
     "pipelines": "discovery",
     "models": "discovery",
@@ -18,6 +14,13 @@ VERBS = {
     "modalities": "discovery",
     "pipeline_info": "discovery",
     "inspect": "discovery",
+    "run": "run",
+    "call": "call",
+    "rollout": "rollout",
+    "visualize": "visualize",
+    "measure": "jobs",
+    "redraw": "jobs",
+    "report": "jobs",
     "cache": "cache",
     "clear_cache": "cache",
 }

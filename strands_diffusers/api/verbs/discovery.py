@@ -3,45 +3,83 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from strands_diffusers.api.request import Reply, Request, ok, require
+from strands_diffusers.api.request import Reply, Request, ok, only, preview, require
 from strands_diffusers.api.store import PREFIX, STORE
+from strands_diffusers.errors import ConfigError, near_miss
 from strands_diffusers.pipelines import catalog
-from strands_diffusers.pipelines.catalog import PipelineInfo
+from strands_diffusers.pipelines.catalog import MODALITIES, PipelineInfo
+
+PAGE = 40
+"""Entries of a list that one reply shows: an agent reads all of a reply, and pays for it."""
+
+T = TypeVar("T")
 
 
 def wfm(request: Request) -> Reply:
     """World-foundation and action-capable pipelines: what each takes and gives."""
-    found = catalog.world_models()
-    return ok(
-        f"{len(found)} world-foundation and action-capable pipelines:\n{_lines(found)}",
-        data=[info.name for info in found],
-        details={info.name: _detail(info) for info in found},
-    )
+    return _pipelines(request, catalog.world_models(), "world-foundation and action-capable pipelines")
 
 
 def pipelines(request: Request) -> Reply:
     """Every pipeline class."""
-    found = catalog.everything()
-    return ok(
-        f"{len(found)} pipelines:\n{_lines(found)}",
-        data=[info.name for info in found],
-        details={info.name: _detail(info) for info in found},
-    )
+    return _pipelines(request, catalog.everything(), "pipelines")
 
 
 def models(request: Request) -> Reply:
     """Every model class: transformers, autoencoders, controlnets."""
-    names = list(catalog.models())
-    return ok(f"{len(names)} model classes:\n  " + "\n  ".join(names), data=names)
+    return _classes(request, catalog.models(), "model classes")
 
 
 def schedulers(request: Request) -> Reply:
     """Every scheduler class."""
-    names = list(catalog.schedulers())
-    return ok(f"{len(names)} schedulers:\n  " + "\n  ".join(names), data=names)
+    return _classes(request, catalog.schedulers(), "schedulers")
+
+
+def _pipelines(request: Request, found: Sequence[PipelineInfo], what: str) -> Reply:
+    """The pipelines that pass the filters of the request, as many as its limit lets through."""
+    known: dict[str, Any] = {"name": str, "family": str, "takes": str, "gives": str, "limit": int, "offset": int}
+    spec = only(request.parameters, known, request.action)
+    for key in ("takes", "gives"):
+        if (kind := spec.get(key, MODALITIES[0])) not in MODALITIES:
+            raise ConfigError(f"{key}={kind!r} is none of {', '.join(MODALITIES)}.{near_miss(kind, MODALITIES)}")
+    kept = [
+        info
+        for info in found
+        if spec.get("name", "").lower() in info.name.lower()
+        and spec.get("family", "").lower() in info.family
+        and ("takes" not in spec or spec["takes"] in info.inputs)
+        and ("gives" not in spec or spec["gives"] in info.outputs)
+    ]
+    shown, more = _page(kept, spec)
+    text = f"{len(kept)} of {len(found)} {what}:\n{_lines(shown)}"
+    details = {
+        info.name: {"takes": [*info.inputs], "gives": [*info.outputs], "modular": info.modular, "family": info.family}
+        for info in shown
+    }
+    return ok(text + more, data=[info.name for info in shown], details=details)
+
+
+def _classes(request: Request, found: Iterable[str], what: str) -> Reply:
+    spec = only(request.parameters, {"name": str, "limit": int, "offset": int}, request.action)
+    every = list(found)
+    kept = [name for name in every if spec.get("name", "").lower() in name.lower()]
+    shown, more = _page(kept, spec)
+    return ok(f"{len(kept)} of {len(every)} {what}:\n  " + "\n  ".join(shown) + more, data=list(shown))
+
+
+def _page(found: Sequence[T], spec: Mapping[str, Any]) -> tuple[Sequence[T], str]:
+    """The entries from `offset` on, at most `limit`, and a line that says how to see the others."""
+    start, limit = spec.get("offset", 0), spec.get("limit", PAGE)
+    if start < 0 or limit < 1:
+        raise ConfigError(f"limit={limit} and offset={start}: a list begins at 0 and shows 1 or more.")
+    shown = found[start : start + limit]
+    left = len(found) - start - len(shown)
+    if left <= 0:
+        return shown, ""
+    return shown, f'\n{left} more: parameters={{"offset": {start + len(shown)}}}, or filter by name.'
 
 
 def tasks(request: Request) -> Reply:
@@ -51,24 +89,28 @@ def tasks(request: Request) -> Reply:
 
 
 def modalities(request: Request) -> Reply:
-    """Pipelines by what they turn into what."""
-    groups = catalog.modalities()
-    lines = [f"{label} ({len(names)}): {', '.join(names)}" for label, names in groups.items()]
-    return ok("Pipelines by what they take and give:\n" + "\n".join(lines), data=groups)
+    """Pipelines by what they turn into what: how many of each, and the first names."""
+    spec = only(request.parameters, {"name": str, "limit": int}, request.action)
+    groups = {label: names for label, names in catalog.modalities().items() if spec.get("name", "") in label}
+    limit = spec.get("limit", 3)
+    data = {label: {"count": len(names), "names": names[:limit]} for label, names in groups.items()}
+    lines = [f"{label} ({len(names)}): {', '.join(names[:limit])}" for label, names in groups.items()]
+    more = 'All of one: parameters={"name": "image-to-video", "limit": 100}.'
+    return ok("\n".join(["Pipelines by what they take and give:", *lines, more]), data=data)
 
 
 def pipeline_info(request: Request) -> Reply:
     """One pipeline: parameters with defaults, components, outputs, documentation."""
     name = require(request.target or request.pipeline, "target", request.action, "Cosmos3OmniPipeline")
     found = catalog.pipeline_info(name)
-    return ok(f"{name}: {found['modality']}\n{json.dumps(found, indent=2)}", data=found)
+    return ok(f"{name}: {found['modality']}\n{preview(found, 8000)}", data=found)
 
 
 def inspect(request: Request) -> Reply:
     """Anything that `call` can reach: its signature, methods and documentation."""
     name = require(request.target or request.pipeline, "target", request.action, "UniPCMultistepScheduler")
     found = _kept(name) if name.startswith(PREFIX) else catalog.describe_name(name)
-    return ok(f"{name}\n{json.dumps(found, indent=2)}", data=found)
+    return ok(f"{name}\n{preview(found, 8000)}", data=found)
 
 
 def _kept(name: str) -> dict[str, Any]:
@@ -88,17 +130,6 @@ def _kept(name: str) -> dict[str, Any]:
     described = Writer(save=False).value(value)
     more = described if isinstance(described, dict) else {"value": described}
     return {"name": name, "class": type(value).__name__, **more, "methods": names.methods(value)}
-
-
-def _detail(info: PipelineInfo) -> dict[str, Any]:
-    return {
-        "takes": list(info.inputs),
-        "gives": list(info.outputs),
-        "modular": info.modular,
-        "family": info.family,
-        "module": info.module,
-        "modality": info.modality,
-    }
 
 
 def _lines(found: Sequence[PipelineInfo]) -> str:

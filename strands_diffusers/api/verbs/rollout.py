@@ -1,38 +1,53 @@
-"""The typed job: `parameters` are config overrides, everything else is as on the command line."""
+"""The typed job: `parameters` are config keys with literal values, everything else is as on the command line."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.api import files
-from strands_diffusers.api.access import artifacts_folder
+from strands_diffusers.api import files, gate
+from strands_diffusers.api.access import Access, artifacts_folder
 from strands_diffusers.api.request import Reply, Request, ok, preview
 from strands_diffusers.api.serialize import Writer
-from strands_diffusers.errors import AccessError, ConfigError
+from strands_diffusers.config.schema import RunConfig
+from strands_diffusers.errors import AccessError, ConfigError, OutputError
 from strands_diffusers.pipelines.contents import Content
 
 _GROUPS = ("model", "condition", "domain", "engine", "output", "visualizer", "metric", "tracker", "experiment")
-_PLAIN = re.compile(r"[A-Za-z][\w./-]*|[\w.-]+")
+_OPEN = re.compile(
+    r"(?:model|condition|domain|engine|sampler)(?:\.[\w.]+)?|(?:output|visualizer|metric)(?:\.\w+\.[\w.]+)?"
+    r"|experiment|prompt|observation|seed|output_dir|sweep\.timeout_s"
+)
+"""The config keys that are open to a confined caller."""
+
+_SOURCES = ("", "sample", "run", "lerobot")
+"""Schemes of the observations that are open to a confined caller; "" is a plain path."""
+
+_OPTIONS = ("start", "stride", "fps", "actions", "task", "sample", "episode", "camera", "units", "rotation", "gripper",
+            "body")  # fmt: skip
+"""Options of those observations. `actions` of a plain path is a file; no other names one."""
 
 
 def rollout(request: Request) -> Reply:
-    """Run one job of step 1 with `parameters` as overrides; `model`, `device`, `dtype` and `inputs` are short for theirs."""
-    overrides = _overrides(request)
-    if not request.access.is_open:
-        _check(request, overrides)
+    """Run one job with `parameters` as its config; `model`, `device`, `dtype` and `inputs` are short for theirs."""
     from strands_diffusers.config import compose
     from strands_diffusers.runner import job, run, sweep
 
     sweep.prepare()
-    config = compose.compose(overrides)
-    directory = (
-        Path(config.output_dir).absolute() if config.output_dir else artifacts_folder() / f"rollout_{files.stamp()}"
-    )
-    result = run.run_job(job.check(config), request.access.writable(directory, "output_dir"), overrides=overrides)
-    record = result.record
+    values = _values(request)
+    if not request.access.is_open:
+        _check_keys(values, request.access)
+    config = compose.compose(values=values)
+    if not request.access.is_open:
+        config = confined(config, request.access)
+    directory = _directory(config, request.access)
+    request.control("check", 0, 1)
+    said = [f"{key}={value}" for key, value in values.items()]
+    result = run.run_job(job.check(config), directory, overrides=said, control=request.control)
+    record, first = result.record, result.rollouts[0]
     paths = [str(record.directory / entry.path) for entry in record.artifacts]
     data: dict[str, Any] = {
         "directory": str(record.directory),
@@ -43,32 +58,27 @@ def rollout(request: Request) -> Reply:
         "metrics": record.metrics,
         "seconds": record.seconds,
     }
+    if record.problems:
+        data["problems"] = [f"{problem.what}: {problem.error}" for problem in record.problems]
+    writer = Writer(save=False, fps=first.fps, sampling_rate=first.sampling_rate)
     for kind in ("video", "sound", "action", "image"):
-        value = getattr(result.rollouts[0], kind)
-        if value is not None:
-            writer = Writer(save=False, fps=result.rollouts[0].fps, sampling_rate=result.rollouts[0].sampling_rate)
-            entry = writer.media(Content(kind, value))[0]
-            first = next((path for path, each in zip(paths, record.artifacts, strict=True) if each.type == kind), None)
-            data[kind] = entry | ({"path": first} if first else {})
+        if (value := getattr(first, kind)) is not None:
+            path = record.file(kind)
+            data[kind] = writer.media(Content(kind, value))[0] | ({"path": str(path)} if path else {})
     lines = [
         f"{data['mode']} rollout in {record.directory}",
         *(f"  {path}" for path in paths),
         *(f"warning: {note}" for note in record.notes),
+        *(f"problem: {line}" for line in data.get("problems", [])),
         *result.notes,
         preview(data),
     ]
     return ok("\n".join(lines), data=data, artifacts=paths)
 
 
-def _overrides(request: Request) -> list[str]:
-    """Hydra overrides from a nested mapping; `overrides` among its keys is a list of ready ones."""
-    parameters = dict(request.parameters)
-    ready = parameters.pop("overrides", [])
-    if isinstance(ready, str):
-        ready = [ready]
-    if not isinstance(ready, list | tuple) or not all(isinstance(item, str) for item in ready):
-        raise ConfigError("parameters.overrides must be a list of strings such as 'seed=1'.")
-    short: dict[str, Any] = {}
+def _values(request: Request) -> dict[str, Any]:
+    """The config keys of a request and their literal values. Nothing is logged to a tracker unless one is named."""
+    short: dict[str, Any] = {"tracker": "none" if request.access.is_open else request.access.tracker}
     if request.model is not None:
         short |= _model(request)
     if request.device is not None:
@@ -77,8 +87,7 @@ def _overrides(request: Request) -> list[str]:
         short["model.dtype"] = request.dtype
     if request.inputs is not None:
         short["observation"] = request.inputs
-    written = [f"{key}={_value(value, key)}" for key, value in _flat({**short, **parameters})]
-    return [*written, *ready]
+    return short | dict(_flat(request.parameters))
 
 
 def _model(request: Request) -> dict[str, Any]:
@@ -86,17 +95,21 @@ def _model(request: Request) -> dict[str, Any]:
     from strands_diffusers.config import store
 
     name = str(request.model)
-    presets = {path.stem for path in (store.conf_dir() / "model").glob("*.yaml")}
-    if name in presets:
+    if name in {path.stem for path in (store.conf_dir() / "model").glob("*.yaml")}:
         return {"model": name}
     found = {"model": "custom", "model.repo": name}
     return found | ({"model.pipeline": request.pipeline} if request.pipeline else {})
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as dotted keys; a group that is both chosen and filled in names its choice as `name`."""
+    """Nested mappings as dotted keys; a group that is both chosen and filled in names its choice as `name`.
+
+    Raises: `ConfigError` for what is no key, and for values that are neither text, numbers, lists of them nor null.
+    """
     for key, value in tree.items():
-        if not isinstance(key, str) or not re.fullmatch(r"[+~]{0,2}[\w./@-]+", key):
+        if key == "overrides" and not prefix:
+            raise ConfigError('parameters.overrides is gone: give each value as a parameter, as {"seed": 1}.')
+        if not re.fullmatch(r"[A-Za-z_][\w.]*", str(key), re.ASCII):
             raise ConfigError(f"parameters: {key!r} is not a config key such as sampler.num_inference_steps.")
         if isinstance(value, Mapping):
             inner = dict(value)
@@ -104,58 +117,85 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
                 yield key, inner.pop("name")
             yield from _flat(inner, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            items = list(value) if isinstance(value, list | tuple) else [value]
+            if any(item is not None and not isinstance(item, str | Path | bool | int | float) for item in items):
+                raise ConfigError(
+                    f"parameters.{prefix}{key}: a config value is text, a number, a list of them or null."
+                )
+            items = [str(item) if isinstance(item, Path) else item for item in items]
+            yield f"{prefix}{key}", items if isinstance(value, list | tuple) else items[0]
 
 
-def _value(value: Any, key: str) -> str:
-    """A value in Hydra's grammar: quoted where it has to be, so that commas, equals signs and apostrophes are safe."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str | Path):
-        text = str(value)
-        if (
-            _PLAIN.fullmatch(text)
-            and text.lower() not in ("null", "true", "false")
-            and not re.fullmatch(r"[\d.eE+-]+", text)
-        ):
-            return text
-        return _quoted(text)
-    if isinstance(value, list | tuple):
-        return f"[{','.join(_value(item, key) for item in value)}]"
-    raise ConfigError(
-        f"parameters.{key} is a {type(value).__name__}; a config value is text, a number, a list or null."
-    )
-
-
-def _quoted(text: str) -> str:
-    """Hydra's double-quoted string: only quotes, and backslashes before them, are escaped."""
-    return (
-        '"'
-        + re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', re.sub(r"(\\+)$", lambda found: found[1] * 2, text))
-        + '"'
-    )
-
-
-def _check(request: Request, overrides: list[str]) -> None:
-    """A confined caller names no file outside of its roots, no interpolation, and nothing of Hydra's own."""
-    for override in overrides:
-        key, _, value = override.partition("=")
-        key = key.lstrip("+~")
-        if key.split(".")[0].split("/")[0].split("@")[0] == "hydra":
-            raise AccessError(f"{override}: Hydra's own settings are not open to this caller.")
-        if "${" in value:
-            raise AccessError(f"{key}: interpolations are not open to this caller.")
-        if key == "prompt":
+def _check_keys(values: Mapping[str, Any], access: Access) -> None:
+    """A confined caller sets known keys only, and text that is no path where the key is none. Raises: `AccessError`."""
+    paths = {"observation", "condition.actions", "domain.statistics", "model.repo", "model.lora.repo", "output_dir"}
+    texts = {"prompt", "condition.negative_prompt"}
+    for key, value in values.items():
+        if key == "tracker" and value == access.tracker:
             continue
-        if key.startswith("source.https"):
-            raise AccessError(f"{override}: downloads are not open to this caller.")
-        for word in re.split(r"[\[\],]", value):
-            text = word.strip().strip("\"'")
-            if key == "output_dir" and text not in ("", "null"):
-                request.access.writable(Path(text), key)
-            else:
-                request.access.check(text, key)
+        if not _OPEN.fullmatch(key):
+            raise AccessError(f"{key} is not open to this caller. Open are the model, condition, domain, engine, sampler, "
+                              "output, visualizer and metric, prompt, observation, seed and output_dir.")  # fmt: skip
+        if key in _GROUPS:
+            for choice in value if isinstance(value, list) else [value]:
+                if choice is not None and not re.fullmatch(r"[\w-]+", str(choice), re.ASCII):
+                    raise AccessError(f"{key}={choice!r} is not the name of a choice.")
+        elif key not in paths | texts:
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, str):
+                    gate.word(item, key, access)
+
+
+def confined(config: RunConfig, access: Access) -> RunConfig:
+    """The composed config with every path in it judged, and made the one that will be opened.
+
+    Raises: `AccessError` for a path outside of the roots, and a source or tracker that is not open to the caller.
+    """
+    model, condition, domain = config.model, config.condition, config.domain
+    lora = model.lora
+    if lora.repo is not None:
+        lora = dataclasses.replace(lora, repo=gate.model(lora.repo, "model.lora.repo", access))
+    if lora.weight_name is not None:
+        gate.inside(lora.weight_name, "model.lora.weight_name")
+    model = dataclasses.replace(model, repo=gate.model(model.repo, "model.repo", access), lora=lora)
+    if (actions := getattr(condition, "actions", None)) is not None:
+        path = str(access.readable(actions, "condition.actions"))
+        condition = dataclasses.replace(condition, actions=path)  # type: ignore[call-arg]
+    if domain.statistics is not None:
+        domain = dataclasses.replace(domain, statistics=gate.word(domain.statistics, "domain.statistics", access))
+    if config.resume is not None:
+        raise AccessError("resume is not open to this caller.")
+    observation = None if config.observation is None else _observation(config, access)
+    return dataclasses.replace(config, model=model, condition=condition, domain=domain, observation=observation)
+
+
+def _observation(config: RunConfig, access: Access) -> str:
+    """The absolute address of an observation whose files may all be read."""
+    from strands_diffusers.observations import resolve
+    from strands_diffusers.observations.address import Address, split_address
+    from strands_diffusers.plugin.manager import plugins
+    from strands_diffusers.runner import job
+
+    address = resolve.absolute_address(str(config.observation), Path.cwd(), job.sources(config, plugins()))
+    scheme, colon, rest = ("", "", address) if Path(address).is_absolute() else address.partition(":")
+    if scheme not in _SOURCES:
+        raise AccessError(f"observations of {scheme}: are not open to this caller; give a file below a root.")
+    if scheme == "sample":
+        return address
+    parsed = split_address(rest, _OPTIONS)
+    options = dict(parsed.options)
+    if not scheme and "actions" in options:
+        options["actions"] = str(access.readable(options["actions"], "@actions:"))
+    path = access.readable(parsed.path, "observation")
+    return f"{scheme}{colon}{Address(str(path), options)}"
+
+
+def _directory(config: RunConfig, access: Access) -> Path:
+    """Where the job writes: a folder of its own. Raises: `OutputError` for the artifacts folder itself."""
+    folder = artifacts_folder(create=True)
+    if config.output_dir is None:
+        return folder / f"rollout_{files.stamp()}"
+    directory = access.writable(config.output_dir, "output_dir")
+    if folder.resolve().is_relative_to(directory.resolve()):
+        raise OutputError(f"output_dir={directory} holds the files of other calls. Name a folder inside of it.")
+    return directory

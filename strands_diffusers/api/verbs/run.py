@@ -6,13 +6,14 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.api import media, names, values, wants
+from strands_diffusers.api import gate, media, values, wants
 from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, preview, require
 from strands_diffusers.api.serialize import Writer
 from strands_diffusers.api.store import STORE
+from strands_diffusers.api.verbs.call import bound_arguments, watch
 from strands_diffusers.config.schema import Dtype, ModelConfig
 from strands_diffusers.errors import ConfigError, MissingPackageError, RolloutError, StrandsDiffusersError, one_line
-from strands_diffusers.pipelines import catalog, contents, loader
+from strands_diffusers.pipelines import catalog, contents, loader, steps
 
 _KWARGS = "from_pretrained_kwargs"
 _GUARDRAIL = "enable_safety_checker"
@@ -22,36 +23,28 @@ def run(request: Request) -> Reply:
     """Load `pipeline` from `model` (or take it warm), call it with `parameters`, serialize every output."""
     parameters = dict(request.parameters)
     loading = values.resolve(parameters.pop(_KWARGS, None) or {}, _KWARGS)
-    arguments = values.resolve(parameters)
+    request.control("load", 0, 1)
     model, notes = _model(request, loading)
-    pipe = model.pipe
-    wishes = wants.of_pipeline(type(pipe).__name__)
-    arguments = media.coerce(arguments, wishes, request.access)
-    positional = []
-    if request.inputs is not None:
-        first = next(iter(wishes), "prompt")
-        positional = [media.coerce({first: values.resolve(request.inputs, "inputs")}, wishes, request.access)[first]]
-    names.check_arguments(type(pipe).__call__, type(pipe).__name__, [pipe, *positional], arguments)
+    pipe, name = model.pipe, type(model.pipe).__name__
+    bound = bound_arguments(pipe.__call__, name, request, wants.of_pipeline(name), parameters)
+    arguments = dict(gate.named(bound))
     if request.cache_key is not None:
         STORE.put(request.cache_key, pipe)
     notes += _prompt_notes(pipe, arguments)
-    with model.lock:
-        output = _call(pipe, positional, arguments)
+    request.control("call", 0, 1)
+    with model.lock, steps.watched(pipe, watch(request.control)):
+        request.control("call", 0, 1)  # it may have waited for another call
+        output = _call(pipe, bound, has_inputs=request.inputs is not None)
+    request.control("write", 0, 1)
     if arguments.get("output_type") == "latent":
         writer = Writer(request.save_artifacts)
         data = {name: writer.value(value) for name, value in contents.fields(output).items()}
     else:
-        writer = Writer(request.save_artifacts, fps=_fps(pipe, arguments, request), domain=_domain(arguments))
+        fps = _fps(pipe, arguments, request)
+        writer = Writer(request.save_artifacts, fps=fps, domain=_domain(arguments))
         data = writer.output(pipe, output)
-    text = "\n".join(
-        [
-            f"{type(pipe).__name__} from {model.location}",
-            *_lines(data),
-            *(f"note: {note}" for note in notes),
-            preview(data),
-        ]
-    )
-    return ok(text, data=data, artifacts=writer.artifacts, **({"notes": notes} if notes else {}))
+    lines = [f"{name} from {model.location}", *_lines(data), *(f"note: {note}" for note in notes), preview(data)]
+    return ok("\n".join(lines), data=data, artifacts=writer.artifacts, notes=notes)
 
 
 def _model(request: Request, loading: dict[str, Any]) -> tuple[loader.WorldModel, list[str]]:
@@ -68,8 +61,15 @@ def _model(request: Request, loading: dict[str, Any]) -> tuple[loader.WorldModel
     repo = require(request.model, "model", "run", "nvidia/Cosmos3-Nano")
     if not name.startswith("AutoPipelineFor"):
         catalog.find(name)
-    request.access.check(repo, "model")
-    request.access.check(loading, _KWARGS)
+    repo = gate.model(repo, "model", request.access) if not request.access.is_open else repo
+    loading = {
+        each: media.coerce(value, f"{_KWARGS}.{each}", wants.wish(each), request.access)
+        for each, value in loading.items()
+    }
+    if not request.access.is_open:
+        import diffusers
+
+        gate.check_loading(loading, _KWARGS, getattr(diffusers, name), request.access)
     guardrail, notes = _guardrail(name, repo, loading)
     config = ModelConfig(
         name="custom",
@@ -81,7 +81,7 @@ def _model(request: Request, loading: dict[str, Any]) -> tuple[loader.WorldModel
         device=request.device or "auto",
         guardrail=guardrail,
     )
-    model, _ = loader.load(config, extra=media.coerce(loading, {}, request.access))
+    model, _ = loader.load(config, extra=loading)
     return model, notes
 
 
@@ -107,13 +107,13 @@ def _guardrail(name: str, repo: str, loading: dict[str, Any]) -> tuple[bool, lis
     return False, ["the guardrail is off: its package cosmos_guardrail is not installed"]
 
 
-def _call(pipe: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
+def _call(pipe: Any, bound: Any, *, has_inputs: bool) -> Any:
     from strands_diffusers.pipelines import modular
 
     try:
         if modular.is_modular(pipe):
-            return modular.call(pipe, positional, arguments)
-        return pipe(*positional, **arguments)
+            return modular.call(pipe, list(bound.args) if has_inputs else [], dict(gate.named(bound)))
+        return pipe(*bound.args, **bound.kwargs)
     except StrandsDiffusersError:
         raise
     except Exception as error:
@@ -152,14 +152,10 @@ def _domain(arguments: dict[str, Any]) -> str | None:
 
 def _fps(pipe: Any, arguments: dict[str, Any], request: Request) -> float:
     """The call's own rate, else the one that the caller gave, else what the pipeline states of itself."""
-    asked = next(
-        (arguments[name] for name in ("fps", "frame_rate") if isinstance(arguments.get(name), int | float)), None
-    )
-    if asked is not None:
-        return float(asked)
-    if request.fps != DEFAULT_FPS:
-        return float(request.fps)
-    return contents.fps(pipe, arguments) or DEFAULT_FPS
+    for name in ("fps", "frame_rate"):
+        if isinstance(arguments.get(name), int | float):
+            return float(arguments[name])
+    return float(request.fps or contents.fps(pipe, arguments) or DEFAULT_FPS)
 
 
 def _lines(data: dict[str, Any]) -> list[str]:

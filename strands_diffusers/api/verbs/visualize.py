@@ -1,32 +1,36 @@
-"""Draw an action chunk: its curves, its path, and a film of both beside the world video."""
+"""Draw an action chunk: its curves, its path, and a video of both beside the world video."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from strands_diffusers import actions, domains
+from strands_diffusers import actions, domains, records
 from strands_diffusers.api import arrays, files, values
-from strands_diffusers.api.access import Access
-from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, preview
+from strands_diffusers.api.access import Access, plain_name
+from strands_diffusers.api.media import bounded_clip
+from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, only, preview
 from strands_diffusers.api.store import PREFIX
-from strands_diffusers.errors import ConfigError, near_miss
-from strands_diffusers.observations.media import read_clip
+from strands_diffusers.errors import ActionError, ConfigError
+from strands_diffusers.observations.window import same_rate
 from strands_diffusers.outputs.animation import AnimationVisualizer
 from strands_diffusers.outputs.timeseries import TimeseriesVisualizer
 from strands_diffusers.outputs.trajectory import TrajectoryVisualizer
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.results import ActionSpace, Artifact, Rollout
+from strands_diffusers.runner.control import Control
 
-MANIFEST = "manifest.json"
-PARAMETERS = (
-    "save_prefix", "interpret_xyz", "gripper_index", "cumulative_xyz", "world_video", "fps", "dim_labels", "domain", "prompt",
-)  # fmt: skip
+PARAMETERS: dict[str, type | tuple[type, ...]] = {
+    "save_prefix": str, "interpret_xyz": bool, "gripper_index": int, "cumulative_xyz": bool, "world_video": (str, Path),
+    "fps": (int, float), "dim_labels": (list, tuple), "domain": str, "prompt": str,
+}  # fmt: skip
 """Upstream's seven, and `domain` and `prompt` for a file without a manifest beside it."""
+
+MAX_STEPS = 20_000
+"""Longest action that is drawn [steps]; its animation has a frame for each."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +45,17 @@ class Found:
 
 def visualize(request: Request) -> Reply:
     """Draw `inputs` or `target`: nested lists, an action entry, JSON text, a .json path, or `cached:KEY`."""
-    spec = values.resolve(request.parameters)
-    for name in spec:
-        if name not in PARAMETERS:
-            raise ConfigError(
-                f"visualize has no parameter {name!r}; it takes {', '.join(PARAMETERS)}.{near_miss(name, PARAMETERS)}"
-            )
+    spec = only(values.resolve(request.parameters), PARAMETERS, "visualize")
     given = request.inputs if request.inputs is not None else request.target
     if given is None:
         raise ConfigError(
             "action='visualize' needs inputs=ACTION (nested lists, a run's action entry, a .json path or cached:KEY)."
         )
     action_KTD, found = _action(given, request.access)
+    if (steps := action_KTD.shape[0] * action_KTD.shape[1]) > MAX_STEPS:
+        raise ActionError(f"inputs has {steps:,} steps; at most {MAX_STEPS:,} are drawn. Give a part of it.")
     rollout = _rollout(action_KTD, found, spec, request)
-    artifacts = _draw(rollout, spec)
+    artifacts = _draw(rollout, spec, request.control)
     width = action_KTD.shape[2]
     summary = {
         "num_chunks": int(action_KTD.shape[0]),
@@ -75,12 +76,8 @@ def visualize(request: Request) -> Reply:
             "cumulative_xyz was not applied: zero motion is not 0 in model space, so a sum drifts. "
             "Name the domain for the decoded path (domain='bridge_orig_lerobot')."
         )
-    return ok(
-        "\n".join([f"action {list(action_KTD.shape)}", *(f"  {path}" for path in paths), *notes, preview(summary)]),
-        data=summary,
-        artifacts=paths,
-        **({"notes": notes} if notes else {}),
-    )
+    lines = [f"action {list(action_KTD.shape)}", *(f"  {path}" for path in paths), *notes, preview(summary)]
+    return ok("\n".join(lines), data=summary, artifacts=paths, notes=notes)
 
 
 def _action(given: Any, access: Access) -> tuple[np.ndarray, Found]:
@@ -88,35 +85,46 @@ def _action(given: Any, access: Access) -> tuple[np.ndarray, Found]:
     found = Found()
     value = values.resolve(given, "inputs")
     if isinstance(given, str) and not given.startswith(PREFIX) and given.lstrip()[:1] not in ("[", "{"):
-        found = _manifest(access.readable(Path(given), "inputs"))
+        found = _manifest(access.readable(given, "inputs"), access)
     if isinstance(value, dict) and isinstance(value.get("domain"), str):
         found = Found(actions.space_of(value["domain"]), _number(value.get("fps")))
     array = arrays.action_array(value, "inputs", access)
     return np.ascontiguousarray(array if array.ndim == 3 else array[None]), found
 
 
-def _manifest(path: Path) -> Found:
-    """Domain, units and rate from a `manifest.json` beside the file, where there is one."""
-    beside = path.parent / MANIFEST
-    if not beside.is_file():
-        return Found()
-    try:
-        record = json.loads(beside.read_text())["rollout"]
-        space = ActionSpace(**record["space"]) if record.get("space") else None
-        return Found(space, _number(record.get("fps")), str(record.get("prompt") or ""), str(record["mode"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{beside} is not the manifest of a job ({type(error).__name__}). Move the action file elsewhere."
-        ) from error
+def _manifest(path: Path, access: Access) -> Found:
+    """Domain, units and rate from the record of the job whose file this is, where there is one."""
+    for folder, name in ((path.parent, path.name), (path.parent.parent, f"{path.parent.name}/{path.name}")):
+        if not folder.is_dir() or (record := records.read(access.readable(folder, "inputs"))) is None:
+            continue
+        if record.status == "damaged":
+            raise ConfigError(f"the record beside {path.name} cannot be used. {record.error} Move the file elsewhere.")
+        for sample in record.samples:
+            if name in [entry.path for entry in record.files_of(sample)]:
+                return Found(sample.space, sample.fps, sample.prompt, sample.mode)
+    return Found()
 
 
 def _rollout(action_KTD: np.ndarray, found: Found, spec: dict[str, Any], request: Request) -> Rollout:
-    space = actions.space_of(str(spec["domain"])) if spec.get("domain") else found.space
-    fps = _number(spec.get("fps")) or found.fps or request.fps or DEFAULT_FPS
+    """What is drawn, at its own rate: as given, as recorded, as the domain says, or as the video beside it runs.
+
+    Raises: `ConfigError` where two of these say different rates.
+    """
+    space = actions.space_of(spec["domain"]) if spec.get("domain") else found.space
     video = None
+    stated: dict[str, float] = {}
     if spec.get("world_video"):
-        path = request.access.readable(Path(str(spec["world_video"])), "world_video")
-        video = read_clip(path, name=f"world_video={path.name}").frames_FHWC
+        path = request.access.readable(spec["world_video"], "world_video")
+        clip = bounded_clip(path, f"world_video={path.name}")
+        video, stated["the video"] = clip.frames_FHWC, clip.fps
+    fps = _number(spec.get("fps")) or found.fps or request.fps
+    if fps is None:
+        if space is not None and (rate := domains.get(space.domain).fps):
+            stated["its domain"] = float(rate)
+        if len(stated) == 2 and not same_rate(*stated.values()):
+            both = " and ".join(f"{rate:g} Hz ({who})" for who, rate in stated.items())
+            raise ConfigError(f"the rate of the actions could be {both}. Say which with fps=RATE.")
+        fps = next(iter(stated.values()), DEFAULT_FPS)
     details: dict[str, Any] = {}
     if spec.get("dim_labels") or spec.get("gripper_index") is not None:
         details["columns"] = _columns(spec, space, action_KTD.shape[2])
@@ -153,14 +161,15 @@ def _gripper(spec: dict[str, Any], domain: str | None, width: int) -> int | None
     return kinds.index("gripper") if "gripper" in kinds else None
 
 
-def _draw(rollout: Rollout, spec: dict[str, Any]) -> list[Artifact]:
-    prefix = files.safe_prefix(str(spec["save_prefix"])) if spec.get("save_prefix") else None
+def _draw(rollout: Rollout, spec: dict[str, Any], control: Control) -> list[Artifact]:
+    prefix = plain_name(spec["save_prefix"], "save_prefix") if spec.get("save_prefix") else None
     visualizers: list[Visualizer] = [TimeseriesVisualizer(), AnimationVisualizer()]
     if spec.get("interpret_xyz", True):
         visualizers.insert(1, TrajectoryVisualizer())
     from concurrent.futures import ThreadPoolExecutor
 
     def draw(visualizer: Visualizer) -> list[Artifact]:
+        control(f"draw {visualizer.name}", 0, len(visualizers))
         return files.write(lambda folder: visualizer.draw(rollout, folder), prefix)
 
     with ThreadPoolExecutor(max_workers=len(visualizers), thread_name_prefix="visualize") as pool:
