@@ -95,7 +95,7 @@ def frame_times(path: Path, name: str = "", *, decode: bool = False) -> np.ndarr
     """
     name = name or str(path)
     _check_clip(path, name)
-    listed = ["-fps_mode", "passthrough", "-c:v", "rawvideo"] if decode else ["-c", "copy"]
+    listed = ["-vf", _COUNTED, *_AS_THEY_COME, "-c:v", "rawvideo"] if decode else ["-c", "copy"]
     packets, _ = _run([*_input(path), *listed, "-f", "framecrc", "-"], name)
     lines = packets.decode(errors="replace").splitlines()
     tick = next((Fraction(line.split()[-1]) for line in lines if line.startswith("#tb 0:")), Fraction(0))
@@ -196,7 +196,7 @@ def _check_size(num_bytes: int, name: str) -> None:
 
 def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: str, from_s: float) -> Clip:
     first_s = _first_stamp(path, name) if from_s > 0 else 0.0
-    chosen = f"select='gte(n,{start})*not(mod(n-{start},{stride}))',showinfo=checksum=0"
+    chosen = f"select='gte(n,{start})*not(mod(n-{start},{stride}))',showinfo=checksum=0,{_COUNTED}"
     limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
 
     def begun(log: str) -> None:
@@ -210,7 +210,7 @@ def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: s
             _check_size(len(frame_times(path, name)[start::stride][:num_frames]) * frame_bytes, name)
 
     def run(decoder: str, pixel_format: str) -> tuple[bytearray, str]:
-        output = ["-vf", chosen, "-fps_mode", "passthrough", *limit, "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
+        output = ["-vf", chosen, *_AS_THEY_COME, *limit, "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
         return _run([*_input(path, max(0.0, from_s - first_s), decoder), *output], name, begun)
 
     channels = 4 if is_gif(path) else 3
@@ -238,6 +238,10 @@ def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: s
     fps, even = _rate(stamps, tick, _fraction(log, "frame_rate"), stride, len(frames_FHWC))
     return Clip(frames_FHWC, fps, even, float(stamps[0] * tick) if stamps else from_s)
 
+
+_COUNTED = "settb=1/1000,setpts=N"
+_AS_THEY_COME = ["-fps_mode", "passthrough", "-enc_time_base", "1:1000"]
+"""With `_COUNTED` as the last filter: every frame goes out once, however close its time stamp is to the one before."""
 
 _LEAST_PACKET_BYTES = 8
 """No container spends fewer on a frame."""

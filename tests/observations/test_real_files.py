@@ -275,6 +275,17 @@ def test_time_stamps_rounded_by_their_container_are_even(name, rate, tmp_path):
     assert clip.fps == pytest.approx(float(Fraction(rate)), rel=0.01)
 
 
+def test_frames_close_to_one_another_are_all_there(tmp_path):
+    stamps = "settb=1/1000,setpts='N*100-60*eq(mod(N,3),2)'"
+    path = tmp_path / "a.mkv"
+    encode(path, "-vf", stamps, "-fps_mode", "passthrough", "-enc_time_base", "1:1000", "-c:v", "ffv1", num_frames=12)
+
+    clip = read_clip(path)
+
+    np.testing.assert_array_equal(clip.frames_FHWC, striped(12))
+    assert clip.even is False
+
+
 # --------------------------------------------------------------------------------------------------------------- size
 
 
