@@ -14,6 +14,7 @@ from typing import Any
 
 from strands_diffusers.config.schema import ModelConfig
 from strands_diffusers.errors import ModelError, near_miss
+from strands_diffusers.jsonfile import read_json
 
 ASSET = "asset:"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -100,12 +101,7 @@ def component_config(location: Path, component: str) -> dict[str, Any]:
 def _json(path: Path, context: str) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{context}: {path.name} is missing in {path.parent}.")
-    try:
-        value = json.loads(path.read_text())
-    except OSError as error:
-        raise ModelError(f"{context}: {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{context}: {path} is not JSON. Download it again.") from error
+    value = read_json(path, f"{context}: {path}", ModelError)
     if not isinstance(value, dict):
         raise ModelError(f"{context}: {path} holds no JSON object.")
     return value

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.errors import one_line
+from strands_diffusers.errors import ReportError, one_line
+from strands_diffusers.jsonfile import read_json
 from strands_diffusers.records.files import write_json
 from strands_diffusers.results import ActionSpace, Artifact
 
@@ -19,9 +19,6 @@ SCHEMA_VERSION = 2
 MANIFEST, FAILURE = "manifest.json", "failure.json"
 Metrics = Mapping[str, Mapping[str, float]]
 """`{metric: {value: number}}`."""
-
-_MAX_BYTES = 256 << 20
-"""Larger records are not read: nothing of ours writes such a file."""
 
 
 @dataclass(frozen=True)
@@ -224,13 +221,9 @@ def read(directory: Path) -> Record | None:
         try:
             if not path.is_file():
                 continue
-            if (size := path.stat().st_size) <= _MAX_BYTES:
-                return _from_json(directory, json.loads(path.read_text(encoding="utf-8")), name)
-            why = f"it has {size:,} bytes"
-        except RecursionError:
-            why = "it is nested too deep"
-        except (OSError, ValueError, OverflowError, TypeError) as error:
-            why = one_line(error, 120)
+            return _from_json(directory, read_json(path, "it", ReportError), name)
+        except (ReportError, OSError, ValueError, OverflowError, TypeError) as error:
+            why = one_line(error, 120).rstrip(".")
         return Record(directory, "damaged", error=f"{directory.name}/{name} cannot be read: {why}.")
     return None
 

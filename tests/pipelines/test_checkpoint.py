@@ -64,7 +64,7 @@ DAMAGE = {
         lambda f: (f / "model_index.json").unlink(),
         "is not a diffusers checkpoint: model_index.json is missing",
     ),
-    "broken index": (lambda f: (f / "model_index.json").write_text("{"), "is not JSON. Download it again"),
+    "broken index": (lambda f: (f / "model_index.json").write_text("{"), "is truncated or not JSON"),
     "no vae": (lambda f: shutil.rmtree(f / "vae"), "the folder vae/ (AutoencoderKLWan) is missing"),
     "no config": (lambda f: (f / "transformer" / "config.json").unlink(), "config.json is missing"),
     "no weights": (lambda f: next((f / "vae").glob("*.safetensors")).unlink(), "vae/ holds no weights"),
