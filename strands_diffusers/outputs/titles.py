@@ -39,6 +39,8 @@ def facts(rollout: Rollout, action_KTD: np.ndarray | None = None) -> str:
         parts.append(f"seed {rollout.seed}")
     if action_KTD is not None:
         parts.append(beyond_words(action_KTD))
+    if note := rollout.details.get("reference"):
+        parts.append(str(note))
     return "  ·  ".join(parts)
 
 

@@ -153,6 +153,8 @@ def _action_rollouts(
                 kept.write(k, chunk_wanted, samples, details["engine"])
         for i, sample in enumerate(samples):
             done[i].append(sample)
+    if request.reference_note:
+        details["reference"] = request.reference_note
     frames_FHWC = request.frames_FHWC
     reference = canvases.transform(frames_FHWC, model.pipe, canvas) if len(frames_FHWC) > 1 else None
     return [_action_rollout(config, request, chunks, reference, details, i) for i, chunks in enumerate(done)]

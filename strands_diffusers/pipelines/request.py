@@ -31,6 +31,8 @@ from strands_diffusers.pipelines import catalog, checkpoint
 from strands_diffusers.results import ActionSpace, Observation, ObservationRequest
 
 COSMOS3 = "Cosmos3OmniPipeline"
+NO_REFERENCE = "no reference"
+"""How a `reference_note` begins that leaves nothing to compare with."""
 TEMPORAL_FACTOR = 4
 """Frames that the Wan autoencoder packs into one latent frame, after the first."""
 
@@ -51,6 +53,9 @@ class Request:
     """The true actions: of the observation; in forward dynamics those before the perturbation, where there is one."""
     frames_FHWC: np.ndarray | None = None
     """The frames that the condition and its reference use, at most K*T + 1 in the action modes."""
+    reference_note: str = ""
+    """What to know before anything is compared with the observation: `no reference: ...`, or what is not known of it.
+    Empty where its frames and actions are the truth of this very request."""
     notes: tuple[str, ...] = ()
     """What speaks against the request without ruling it out, a line each: shown before it runs, kept in the record."""
 
@@ -135,6 +140,9 @@ def _action_request(config: RunConfig, mode: str, prompt: str, observation: Obse
         reference, given = given, actions.perturbed(given, condition.perturb.value, space)  # type: ignore[attr-defined]
     if mode != "forward_dynamics" and observation.actions is not None and len(observation.actions) >= steps:
         reference = _checked(observation.actions, f"observation {observation.source}", space)[:steps]
+    note, frames = _reference_note(mode, prompt, observation, given), observation.frames[: steps + 1]
+    if note.startswith(NO_REFERENCE):
+        reference, frames = None, frames[:1]
     return Request(
         mode=mode,
         prompt=prompt,
@@ -144,8 +152,31 @@ def _action_request(config: RunConfig, mode: str, prompt: str, observation: Obse
         chunk_size=condition.chunk_size,
         given_action_KTD=None if given is None else given.reshape(shape),
         reference_action_KTD=None if reference is None else reference.reshape(shape),
-        frames_FHWC=observation.frames[: steps + 1],
+        frames_FHWC=frames,
+        reference_note=note,
     )
+
+
+def _reference_note(mode: str, prompt: str, observation: Observation, given_TD: np.ndarray | None) -> str:
+    """What the observation's own frames and actions are worth as the truth of this request."""
+    if observation.frames is None or (len(observation.frames) < 2 and observation.actions is None):
+        return ""
+    if mode == "policy" and not (observation.task or "").strip():
+        return "the observation names no task: its frames and actions may show another one"
+    if mode == "policy" and _plain(prompt) != _plain(observation.task or ""):
+        return f"{NO_REFERENCE}: the observation shows another task (“{observation.task}”)"
+    if given_TD is not None and len(observation.frames) > 1:
+        own_TD = observation.actions
+        if own_TD is None:
+            return "the given actions come from elsewhere: the observed frames may follow others"
+        if not np.array_equal(own_TD[: len(given_TD)], given_TD):
+            return "the observed frames follow other actions than the given ones"
+    return ""
+
+
+def _plain(task: str) -> str:
+    """A task without what does not change it: case, white space, punctuation at its end."""
+    return " ".join(task.casefold().split()).rstrip(" .,;:!?…")
 
 
 def _fitting(num_frames: int) -> int:
