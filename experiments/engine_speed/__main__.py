@@ -96,17 +96,17 @@ def floor(pipe: Any, asked: Any, engines: dict[str, Any], size: Size) -> dict[st
     """The operations of the denoising loop, and each engine's share of the measured matrix throughput."""
     import torch
 
-    from strands_diffusers.pipelines.engine import conditioning
-    from strands_diffusers.pipelines.engine.exact import ExactEngine, read_request
+    from strands_diffusers.pipelines.engine.conditioning import make_conditioning, read_arguments
+    from strands_diffusers.pipelines.engine.exact import ExactEngine
     from strands_diffusers.pipelines.engine.memory import Memory
 
     device = pipe.transformer.device
     with torch.no_grad():
-        request = read_request(pipe, asked[0])
-        condition = conditioning.prepare(pipe, request, device, Memory(0))
-        text = ExactEngine()._texts(pipe, request, condition, Memory(0))[0].length
+        arguments = read_arguments(pipe, asked[0])
+        conditioning = make_conditioning(pipe, arguments, device, Memory(0))
+        text = ExactEngine()._texts(pipe, arguments, conditioning, Memory(0))[0].length
     forget(pipe)
-    tokens = condition.layout.tokens
+    tokens = conditioning.layout.tokens
     operations = size.num_inference_steps * roofline.step_operations(pipe.transformer.config, tokens, text)
     speed = roofline.matrix_throughput(str(device), pipe.transformer.dtype, 8192 if device.type == "cuda" else 1024)
     found = {"tokens": tokens, "text_tokens": text, "operations": operations, "measured_operations_per_s": speed}

@@ -54,12 +54,12 @@ def generate(
     Raises: `EngineError` where the chosen engine cannot hold, `RolloutError` where the pipeline call fails.
     """
     with model.lock, _scheduler(model, config):
-        _reset_peak()
+        _reset_peak(model.device)
         if isinstance(config.condition, ActionConditionConfig):
             rollouts = _action_rollouts(model, config, request, wanted, progress, kept)
         else:
             rollouts = _world_rollouts(model, config, request, wanted, progress)
-    peak = _peak_memory()
+    peak = _peak_memory(model.device)
     return [dataclasses.replace(r, details={**r.details, "peak_memory_mb": peak}) for r in rollouts]
 
 
@@ -268,19 +268,19 @@ def _scheduler(model: WorldModel, config: RunConfig) -> Iterator[None]:
         pipe.scheduler = kept
 
 
-def _reset_peak() -> None:
-    import torch
+def _reset_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(device)
 
 
-def _peak_memory() -> dict[str, float]:
-    """Peak memory so far [MB]: of the process, and of the CUDA device where there is one."""
-    import torch
-
+def _peak_memory(device: str) -> dict[str, float]:
+    """Peak memory so far [MB]: of the process, and of the CUDA device that the model is on."""
     unit = 1024**2 if sys.platform == "darwin" else 1024
     peak = {"host": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
-    if torch.cuda.is_available():
-        peak["cuda"] = round(torch.cuda.max_memory_allocated() / 1024**2, 1)
+    if device.startswith("cuda"):
+        import torch
+
+        peak["cuda"] = round(torch.cuda.max_memory_allocated(device) / 1024**2, 1)
     return peak

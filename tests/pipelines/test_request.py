@@ -86,7 +86,7 @@ def test_the_request_holds_chunks_of_the_size_that_was_asked_for() -> None:
 
 def test_a_variant_that_a_folder_does_not_have_is_refused_with_those_it_has(tmp_path) -> None:
     folder = build_tiny_cosmos3(tmp_path)
-    words = ["model=custom", f"model.repo={folder}", "model.device=cpu"]
+    words = ["model=custom", f"model.repo={folder}", "model.device=cpu", "domain=bridge"]
     with pytest.raises(ModelError, match=r"model.variant=fp16.*no such weights. Use model.variant=null"):
         loader.load(compose([*words, "model.variant=fp16"]).model)
     (folder / "transformer" / "diffusion_pytorch_model.ema.safetensors").write_bytes(

@@ -64,8 +64,8 @@ def refuse_before_load(
 ) -> str | None:
     """Return why engine `name` cannot serve, as far as is known before any weight is loaded; None where it may.
 
-    `pipeline` is the diffusers class name, `mode` the condition's, `device` as resolved (`cpu`, `cuda:0`), `dtype` and
-    `offload` as in the config. The line names what can serve instead.
+    `pipeline` is the diffusers class name, `mode` the condition's, `device`, `dtype` and `offload` as in the config (an
+    `auto` device is resolved where the answer depends on it). The line names what can serve instead.
     """
     if name in ("auto", "eager") or name in plugins().classes("engine"):
         return None
@@ -80,14 +80,16 @@ def refuse_before_load(
         from strands_diffusers.pipelines.engine.cached import refuse_mode
 
         reason = refuse_mode(mode)
-    elif name == "compiled":
-        from strands_diffusers.pipelines.engine.compiled import refuse_machine
+    elif name in ("compiled", "fp8"):
+        from strands_diffusers.pipelines.engine import compiled, fp8
+        from strands_diffusers.pipelines.loader import resolve_device
 
-        reason = refuse_machine(device, offload)
-    elif name == "fp8":
-        from strands_diffusers.pipelines.engine.fp8 import refuse_machine as refuse_fp8
-
-        reason = refuse_fp8(device, dtype, offload)
+        device = resolve_device(device) if device == "auto" else device
+        reason = (
+            compiled.refuse_machine(device, offload)
+            if name == "compiled"
+            else fp8.refuse_machine(device, dtype, offload)
+        )
     return None if reason is None else f"engine={name} cannot hold here: {reason} {_instead(name)}"
 
 

@@ -120,18 +120,27 @@ class GraphedDenoiser(Denoiser):
             self._replays[key] = self._record(state, embeds, text, rotary)
         return self._replays[key](state, embeds)
 
-    def _record(self, state: State, embeds: tuple[Any, ...], text: Text, rotary: tuple[Any, Any]) -> Any:
+    def _record(
+        self, state: State, embeds: tuple[Any, ...], text: Text, rotary: tuple[Any, Any]
+    ) -> Callable[[State, tuple[Any, ...]], State]:
         inputs = [None if x is None else x.clone() for x in (*state, *embeds)]
-        streams, times = len(state), len(embeds)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            result = super().velocity(State(*inputs[:streams]), tuple(inputs[-times:]), text, rotary)
+        streams = len(state)
+        velocity = super().velocity
+        result, run_again = recorded(lambda: velocity(State(*inputs[:streams]), tuple(inputs[streams:]), text, rotary))
 
         def replay(state: State, embeds: tuple[Any, ...]) -> State:
             for kept, new in zip(inputs, (*state, *embeds), strict=True):
                 if kept is not None:
                     kept.copy_(new)
-            graph.replay()
+            run_again()
             return result
 
         return replay
+
+
+def recorded(function: Callable[[], State]) -> tuple[State, Callable[[], None]]:
+    """Run `function` as a CUDA graph is recorded; return its result and what runs it again, writing over that result."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = function()
+    return result, graph.replay
