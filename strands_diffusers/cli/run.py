@@ -21,7 +21,7 @@ from strands_diffusers.config import compose, typed
 from strands_diffusers.config.compose import CONFIG_NAME
 from strands_diffusers.config.explain import explain
 from strands_diffusers.config.user_files import check_search_path
-from strands_diffusers.errors import ConfigError, RequestError
+from strands_diffusers.errors import ConfigError, RequestError, SweepError
 from strands_diffusers.plugin.choices import prepare
 from strands_diffusers.runner import folders, job, resume, summary, sweep
 from strands_diffusers.runner.progress import SweepProgress
@@ -177,11 +177,11 @@ def _sweep(hydra: Any, overrides: list[str]) -> int:
             raise  # nothing was run: the folder is a wrong choice
         where = f" {error.filename}" if error.filename else ""
         say(f"the sweep stopped, the next job's folder cannot be written to: {error.strerror or error}{where}")
-    except Exception:
-        if not progress.rows:
-            raise
+    except Exception as error:
         if all(row.status != "failed" for row in progress.rows):
             raise
+        if isinstance(error, SweepError):
+            say(str(error))
     finally:
         progress.clear()
         status = _conclude(state, directory) if progress.rows else 1

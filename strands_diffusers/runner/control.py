@@ -28,6 +28,8 @@ class Control:
         self._progress, self._cancel = progress, cancel
         self._timeout_s = timeout_s
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self.stage = "check"
+        """Where the job is, for a failure that could leave no record."""
         self._job_limit_s: float | None = None
         self._job_deadline: float | None = None
 
@@ -37,6 +39,7 @@ class Control:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Raises: `CancelledError`; `RolloutError` past a time limit."""
+        self.stage = what
         now, at = time.monotonic(), f"{what} {done}/{total}"
         if self._cancel is not None and self._cancel():
             raise CancelledError(f"cancelled at {at}.")

@@ -121,6 +121,7 @@ def begin(directory: Path) -> None:
 
 
 def next_number(directory: Path) -> int:
-    """The first job number that a sweep's folder does not hold yet."""
-    names = [path.name.partition("-")[0] for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
+    """The first job number of a sweep's folder from which on nothing is there."""
+    folders = [path for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
+    names = [path.name.partition("-")[0] for path in folders if any(path.iterdir())]
     return max((int(name) + 1 for name in names if name.isdecimal() and name.isascii()), default=0)

@@ -73,19 +73,19 @@ class Sweep:
         hydra = HydraConfig.get()
         overrides = tuple(hydra.overrides.task)
         self.directory = Path(hydra.sweep.dir).absolute() if hydra.mode is RunMode.MULTIRUN else None
-        directory, config = Path(hydra.runtime.output_dir), None
+        directory = Path(hydra.runtime.output_dir)
         try:
             config = compose.to_run_config(node, overrides, Path(hydra.runtime.cwd))
             job = self.check(config)
         except Exception as error:
-            self.failed(directory, overrides, error, config)
+            self.failed(directory, overrides, error)
             raise
         self.tracker = self.tracker or job.tracker
         return objective(job.config, self.run(job, self.place(job, directory), overrides))
 
     def run(self, job: Job, directory: Path, overrides: tuple[str, ...]) -> Record:
         """Run one checked job, unless its rollouts are there. Raises what failed, after it is recorded and shown."""
-        config = job.config
+        control = Control(self.progress.stage)
         record = self._known(job)
         try:
             if resume.is_generated(job, record):
@@ -102,9 +102,9 @@ class Sweep:
                 )
             self.progress.begins(directory)
             group = None if self.directory is None else group_name(self.directory)
-            outcome = attempt(job, directory, overrides, group, self.progress.stage, say=self.progress.say)
+            outcome = attempt(job, directory, overrides, group, control=control, say=self.progress.say)
         except Exception as error:
-            self.failed(directory, overrides, error, config)
+            self.failed(directory, overrides, error, control.stage)
             raise
         self._mine[job.hash] = outcome.record
         lines = [f"job {directory.name}: problem: {problem}" for problem in outcome.record.problems]
@@ -151,22 +151,20 @@ class Sweep:
             return free
         return directory
 
-    def failed(
-        self, directory: Path, overrides: Sequence[str], error: Exception, config: RunConfig | None = None
-    ) -> None:
+    def failed(self, directory: Path, overrides: Sequence[str], error: Exception, stage: str = "check") -> None:
         """Record a failed job the moment it fails, and show it: job, stage, overrides, one line, where the record is."""
         text = f"{type(error).__name__}: {one_line(error)}"
         record = records.read(directory)
         if record is None or not (record.error.startswith(text[:200]) or record.done):
             record = Record(
-                directory, "failed", overrides=tuple(overrides), error=text, stage="check", finished=records.now()
+                directory, "failed", overrides=tuple(overrides), error=text, stage=stage, finished=records.now()
             )
             try:
                 directory.mkdir(parents=True, exist_ok=True)
                 records.write(record)
             except (OSError, StrandsDiffusersError):
                 log.debug("no record of the failure could be written to %s", directory)
-        stage = record.stage if not record.done else "check"
+        stage = stage if record.done else record.stage
         line = f"job {directory.name} failed at {stage}: {' '.join(overrides)}: {one_line(error)}"
         self.progress.ended(
             Row(directory.name, "failed", tuple(overrides), text, stage), f"{line}  [{directory / records.FAILURE}]"

@@ -42,6 +42,14 @@ class PoolConfig(CrewConfig):
     gpus: list[str] | None = None
     """GPUs that workers get in turn, as in CUDA_VISIBLE_DEVICES (`[0,1]`, `[GPU-5f3a...]`); null: all that are visible."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gpus == []:
+            raise ConfigError(
+                "hydra.launcher.gpus=[] leaves no GPU. Name some (hydra.launcher.gpus=[0,1]), or null for all that are visible; "
+                "model.device=cpu runs without any."
+            )
+
 
 @dataclass
 class RayConfig(CrewConfig):

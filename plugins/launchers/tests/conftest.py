@@ -150,7 +150,9 @@ def sweep(tmp_path):
             "UNLUCKY": str(tmp_path / "plan.json"),
             "PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
-        command = [sys.executable, "-m", "strands_diffusers", "-m", *BARE, f"hydra/launcher={launcher}", *overrides]
+        given = {override.partition("=")[0] for override in overrides}
+        bare = [override for override in BARE if override.partition("=")[0] not in given]
+        command = [sys.executable, "-m", "strands_diffusers", "-m", *bare, f"hydra/launcher={launcher}", *overrides]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -25,7 +25,7 @@ def test_fail_fast_starts_no_job_after_a_lost_one(sweep):
 
 
 @pytest.mark.timeout(120)
-def test_a_job_that_can_leave_no_record_is_told_and_in_the_table(sweep, tmp_path):
+def test_a_job_that_can_leave_no_record_is_shown_and_in_the_table(sweep, tmp_path):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "1").write_text("not a folder")
 
@@ -33,12 +33,12 @@ def test_a_job_that_can_leave_no_record_is_told_and_in_the_table(sweep, tmp_path
 
     assert done.process.returncode == 1, done.err
     assert sorted(done.jobs("manifest")) == ["0", "2"]
-    [told] = [line for line in done.err.splitlines() if line.startswith("job 1 failed at start: ")]
+    [shown] = [line for line in done.err.splitlines() if line.startswith("job 1 failed at start: ")]
     [row] = [line for line in done.err.splitlines() if line.startswith("     1  failed at start")]
-    for line in (told, row):
+    for line in (shown, row):
         assert "seed=1" in line
         assert "File exists" in line
-    [recorded] = [job for job in json.loads((done.folder / "sweep.json").read_text())["jobs"] if job["number"] == "1"]
+    [recorded] = [job for job in json.loads((done.folder / "sweep.json").read_text())["jobs"] if job["name"] == "1"]
     assert recorded["error"].startswith("FileExistsError: ")
 
 
@@ -61,3 +61,10 @@ def test_a_wrong_setting_is_one_line_and_runs_nothing(sweep, tmp_path):
     assert "hydra.launcher.workers=two must be auto or a whole number from 1" in done.err
     assert "Traceback" not in done.err
     assert not list(tmp_path.glob("sweep/*/manifest.json"))
+
+
+def test_an_empty_list_of_gpus_is_refused(sweep):
+    done = sweep("pool", "seed=0,1", "hydra.launcher.gpus=[]")
+
+    assert done.process.returncode == 2
+    assert "hydra.launcher.gpus=[] leaves no GPU" in done.err
