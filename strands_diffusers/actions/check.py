@@ -11,7 +11,7 @@ false alarm in 68,000 simulated chunks of every domain with statistics, still to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Any, Literal
 
 from strands_diffusers import domains
@@ -91,10 +91,9 @@ def _numbers(value: Any) -> Array:
     """Return float64 `[T, D]`, T and D at least 1."""
     try:
         array = np.asarray(value)
-    except ValueError as error:  # numpy on ragged nesting
-        raise ActionError(
-            f"actions are ragged: {_ragged(value)}. Every row needs the same number of values."
-        ) from error
+    except ValueError:  # numpy on ragged nesting
+        check_nesting(value, "the chunk of actions")
+        raise ActionError("actions have no regular shape; give [T, D], or chunks [K, T, D].") from None
     if array.dtype.kind not in "fiu":
         raise ActionError(
             f"actions must be numbers, nested as [T][D] or [K][T][D]; got {type(value).__name__} of {array.dtype}."
@@ -107,16 +106,37 @@ def _numbers(value: Any) -> Array:
         return array.astype(np.float32).astype(np.float64).reshape(-1, array.shape[-1])
 
 
-def _ragged(value: Any) -> str:
-    """Say which row differs, where `value` is a list of rows or of chunks of rows."""
-    rows = [value] if not isinstance(value, Sequence) else value
-    if rows and isinstance(rows[0], Sequence) and rows[0] and isinstance(rows[0][0], Sequence):
-        rows = [row for chunk in rows for row in (chunk if isinstance(chunk, Sequence) else [chunk])]
-    lengths = [len(row) if isinstance(row, Sequence) else 0 for row in rows]
-    for index, length in enumerate(lengths):
-        if length != lengths[0]:
-            return f"row {index} has {length} values, row 0 has {lengths[0]}"
-    return "the nesting has no regular shape"
+def check_nesting(value: Any, name: str) -> None:
+    """Refuse nested lists that are not a regular [T][D] or [K][T][D] of numbers, naming the first odd row."""
+    if not isinstance(value, list) or not all(isinstance(item, list) for item in value):
+        raise ActionError(f"{name} is not a list of rows, nested as [T][D] or [K][T][D].")
+    chunks = value if value and value[0] and isinstance(value[0][0], list) else [value]
+    first: list[Any] | None = None
+    for k, chunk in enumerate(chunks):
+        where = f"chunk {k}, " if chunks is value else ""
+        if len(chunk) != len(chunks[0]):
+            raise ActionError(f"{name} is ragged: chunk {k} has {len(chunk)} rows, chunk 0 has {len(chunks[0])}.")
+        for t, row in enumerate(chunk):
+            if not isinstance(row, list):
+                raise ActionError(f"{name} is ragged: {where}row {t} is not a list.")
+            first = row if first is None else first
+            if len(row) != len(first):
+                raise ActionError(
+                    f"{name} is ragged: {where}row {t} has {len(row)} values, the first has {len(first)}."
+                )
+            for d, number in enumerate(row):
+                if isinstance(number, bool) or not isinstance(number, int | float):
+                    raise ActionError(f"{name} holds {_shown(number)} in {where}row {t}, column {d}: not a number.")
+                if not abs(number) < math.inf:
+                    raise ActionError(
+                        f"{name} holds {_shown(number)} in {where}row {t}, column {d}. "
+                        "Every action must be a finite number."
+                    )
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if isinstance(value, float) else repr(value)
+    return text if len(text) <= 24 else f"{text[:20]}..."
 
 
 def _refuse_physical(rows_TD: Array, known: Domain, space: ActionSpace | None) -> None:

@@ -5,11 +5,11 @@ Array suffixes: K chunks, T steps, D action width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from strands_diffusers.actions.check import check_nesting
 from strands_diffusers.errors import ActionError, ObservationError
 from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
@@ -42,7 +42,7 @@ def read_chunks(path: Path, name: str = "") -> np.ndarray:
     check_file(path, name)
     if path.suffix.lower() == ".json":
         value = only_chunk(read_json(path, name, ObservationError, max_bytes=20 * MAX_VALUES), name)
-        _check_nesting(value, name)
+        check_nesting(value, name)
         value = np.array(value, np.float64)
     elif path.suffix.lower() in (".npy", ".npz"):
         value = _from_numpy(path, name)
@@ -72,7 +72,7 @@ def only_chunk(value: Any, name: str) -> Any:
     for entries in ([key for key in found if {*key.split(".")} & {*_NAMES}], list(found)):
         if len(entries) == 1:
             return found[entries[0]]
-    listed = ", ".join(_shown(key) for key in list(found or value)[:8]) or "nothing"
+    listed = ", ".join(repr(key) for key in list(found or value)[:8]) or "nothing"
     what = (
         f"{len(found)} chunks of actions ({listed}); keep one, or call it 'action'" if found else f"{listed}, no chunk"
     )
@@ -92,39 +92,6 @@ def _entries(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         first = first[0] if isinstance(first, list) and first else first
         if isinstance(first, int | float) and not isinstance(first, bool):
             yield f"{prefix}{key}", item
-
-
-def _check_nesting(value: Any, name: str) -> None:
-    """Refuse nested lists that are not a regular [T][D] or [K][T][D] of numbers, naming the first odd row."""
-    if not isinstance(value, list) or not all(isinstance(item, list) for item in value):
-        raise ActionError(f"{name} is not a list of rows. {_ACCEPTED}")
-    chunks = value if value and value[0] and isinstance(value[0][0], list) else [value]
-    first: list[Any] | None = None
-    for k, chunk in enumerate(chunks):
-        where = f"chunk {k}, " if chunks is value else ""
-        if len(chunk) != len(chunks[0]):
-            raise ActionError(f"{name} is ragged: chunk {k} has {len(chunk)} rows, chunk 0 has {len(chunks[0])}.")
-        for t, row in enumerate(chunk):
-            if not isinstance(row, list):
-                raise ActionError(f"{name} is ragged: {where}row {t} is not a list.")
-            first = row if first is None else first
-            if len(row) != len(first):
-                raise ActionError(
-                    f"{name} is ragged: {where}row {t} has {len(row)} values, the first has {len(first)}."
-                )
-            for d, number in enumerate(row):
-                if isinstance(number, bool) or not isinstance(number, int | float):
-                    raise ActionError(f"{name} holds {_shown(number)} in {where}row {t}, column {d}: not a number.")
-                if not math.isfinite(number):
-                    raise ActionError(
-                        f"{name} holds {_shown(number)} in {where}row {t}, column {d}. "
-                        "Every action must be a finite number."
-                    )
-
-
-def _shown(value: Any) -> str:
-    text = str(value) if isinstance(value, float) else repr(value)
-    return text if len(text) <= 24 else f"{text[:20]}..."
 
 
 _BROKEN = (ValueError, EOFError, OSError, KeyError, SyntaxError, MemoryError, NotImplementedError, RuntimeError)

@@ -54,9 +54,9 @@ def test_nested_lists_and_chunks_become_one_float32_table_with_the_same_values()
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([[0.0] * 10, [0.0] * 9], "ragged: row 1 has 9 values, row 0 has 10"),
+        ([[0.0] * 10, [0.0] * 9], "ragged: row 1 has 9 values, the first has 10"),
         ([[[0.0] * 10], [[0.0] * 10, [0.0] * 10]], "ragged"),
-        ([[[0.0] * 10, [0.0] * 8]], "ragged: row 1 has 8 values"),
+        ([[[0.0] * 10, [0.0] * 8]], "ragged: chunk 0, row 1 has 8 values"),
         ([], r"empty: shape \[0\]"),
         ([[]], r"empty: shape \[1, 0\]"),
         ([[[]]], "empty"),
