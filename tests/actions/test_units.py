@@ -254,6 +254,6 @@ def test_actions_of_another_domain_are_pointed_out_by_their_range(data: Path) ->
     bridge = np.float32(json.loads((data / "cosmos3_nano/cosmos_action_chunk.json").read_text()))
 
     assert actions.range_note(bridge, "bridge") is None
-    assert actions.range_note(bridge * 20, "bridge") is not None
+    assert "model space of domain bridge" in actions.range_note(bridge * 20, "bridge")
     pixels = np.array([[[3.2, 250.0], [0.5, 251.0]]])
     assert actions.range_note(pixels, "pusht").startswith("75 % of the values lie beyond -1 to 1, where model space of")
