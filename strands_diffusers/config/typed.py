@@ -18,7 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from strands_diffusers.config import schema
+from strands_diffusers.config import schema, store
 from strands_diffusers.errors import ConfigError, near_miss
 
 GROUPS = ("model", "condition", "domain", "engine", "output", "visualizer", "metric", "tracker", "experiment")
@@ -43,12 +43,11 @@ _QUOTED = re.compile(r"\s*(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\s*", re.DOT
 def key_types() -> dict[str, Any]:
     """The type of every config key of the core by its dotted name; keys of choices (`condition.*`) from all of them."""
     found = dict(_leaves(schema.RunConfig, ""))
-    for prefix, classes in (("condition.", schema.CONDITIONS), ("engine.", schema.ENGINES)):
-        for cls in classes.values():
-            found |= dict(_leaves(cls, prefix))
-    for group in ("output", "visualizer", "metric", "tracker", "source"):
+    for cls in (*schema.CONDITIONS.values(), *schema.ENGINES.values()):
+        found |= dict(_leaves(cls, "engine." if issubclass(cls, schema.EngineConfig) else "condition."))
+    for group in ("output", "visualizer", "metric", "tracker", "engine", "source"):
         for file, choice in ConfigStore.instance().repo.get(group, {}).items():
-            prefix = f"{group}." if group == "tracker" else f"{group}.{file.removesuffix('.yaml')}."
+            prefix = f"{group}." if group in ("tracker", "engine") else f"{group}.{file.removesuffix('.yaml')}."
             if dataclasses.is_dataclass(content := getattr(choice, "content", None)):
                 found |= dict(_leaves(content, prefix))
     return found
@@ -105,6 +104,10 @@ def as_typed(overrides: Sequence[str], *, multirun: bool = False) -> list[str]:
             raise ConfigError(f"{key} is given twice: {seen[key]} and {override}. Give it once.")
         if sign and not key.startswith("hydra") and key.partition(".")[0] not in ("source",):
             _refuse_append(key, override)
+        if key in store.MULTI_SELECT and (
+            wrong := re.search(r"[\[,]\s*(\d[\w.]*|null|nan|inf|true|false)\s*[\],]", value, re.I)
+        ):
+            raise ConfigError(f"{override}: {wrong[1]} is no choice of {key}. See strands-diffusers plugins.")
         is_text = key_types().get(key) is str
         found.append(f"{key}={_text(key, value, multirun)}" if is_text else override)
     return found

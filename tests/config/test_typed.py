@@ -128,3 +128,9 @@ def test_wrong_values_are_one_line(values):
 def test_characters_that_no_text_holds_are_refused(key, letter):
     with pytest.raises(ConfigError, match=rf"{key} holds the character U\+"):
         compose.compose(values={key: f"a{letter}b"})
+
+
+@pytest.mark.parametrize("value", ["[1]", "[null]", "[action,nan]", "[true,video]", "[ 2.5 ]", "[video,INF,action]"])
+def test_a_choice_that_is_no_word_is_named(value):
+    with pytest.raises(ConfigError, match=r"is no choice of metric\. See strands-diffusers plugins"):
+        compose.compose([f"metric={value}"])
