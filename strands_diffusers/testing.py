@@ -205,6 +205,10 @@ def _files(cls: type, call: Callable[[Path], list[Artifact]], given: Sequence[Ro
     return bool(found)
 
 
+def _readable(cls: type[Serializer] | type[Visualizer] | type[Metric]) -> list[Rollout]:
+    return [rollout for rollout in rollouts().values() if cls.reads(rollout)]
+
+
 def _check_import(module: ModuleType) -> None:
     """Import the module in a fresh process and see what came with it."""
     if module.__spec__ is None:  # made in memory
@@ -217,16 +221,6 @@ def _check_import(module: ModuleType) -> None:
             f"imports {done.stdout.strip()} at its top: do it inside methods." if done.stdout.strip() else done.stderr
         )
         raise AssertionError(f"{module.__name__} {what}")
-
-
-def _readable(cls: type[Serializer] | type[Visualizer] | type[Metric]) -> list[Rollout]:
-    """The rollouts that hold what the class needs; the actions of forward dynamics are given, and can be drawn."""
-    needs, draws = {*cls.output_types} - {"rollout"}, issubclass(cls, Visualizer)
-    return [
-        r
-        for r in rollouts().values()
-        if needs - ({"action"} if draws and r.given_action is not None else set()) <= r.has
-    ]
 
 
 @contextmanager

@@ -60,6 +60,11 @@ class _RolloutReader(Configured):
     The types of the selected serializers are what the engine computes (with `output=[]`: those of the selected
     visualizers and metrics); a class that needs a type which was not computed is not called."""
 
+    @classmethod
+    def reads(cls, rollout: Rollout) -> bool:
+        """Whether the rollout holds what the class needs."""
+        return rollout.has.issuperset(t for t in cls.output_types if t != "rollout")
+
 
 class Serializer(_RolloutReader):
     """Turns a rollout into files."""
@@ -79,6 +84,12 @@ class Visualizer(_RolloutReader):
     """Draws a rollout for people."""
 
     Config: TypeAlias = schema.VisualizerConfig
+
+    @classmethod
+    def reads(cls, rollout: Rollout) -> bool:
+        """As for every reader; the actions of forward dynamics are given, and worth drawing."""
+        given = {"action"} if rollout.given_action is not None else set()
+        return (rollout.has | given).issuperset(t for t in cls.output_types if t != "rollout")
 
     @abstractmethod
     def draw(self, rollout: Rollout, directory: Path) -> list[Artifact]:

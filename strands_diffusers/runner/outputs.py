@@ -86,7 +86,7 @@ def produce(
             submit("output", s, guard.artifacts, s.save, r, _place(files, r))
             for r in rollouts
             for s in serializers
-            if reads(s, r)
+            if s.reads(r)
         ]
         if observed:
             written.append(("observation", pool.submit(partial(write_observed, rollouts[0], _place(files)))))
@@ -94,15 +94,15 @@ def produce(
             submit("visualizer", v, guard.artifacts, v.draw, r, _place(pictures, r))
             for r in rollouts
             for v in visualizers
-            if reads(v, r)
+            if v.reads(r)
         ]
         together = [
             submit("visualizer", v, guard.artifacts, v.draw_all, rollouts, _place(pictures))
             for v in visualizers
-            if len(rollouts) > 1 and all(reads(v, r) for r in rollouts)
+            if len(rollouts) > 1 and all(v.reads(r) for r in rollouts)
         ]
         measured = [
-            [submit("metric", m, guard.metrics, m.compute, r, m.measures) for m in metrics if reads(m, r)]
+            [submit("metric", m, guard.metrics, m.compute, r, m.measures) for m in metrics if m.reads(r)]
             for r in rollouts
         ]
         for what, future in written:
@@ -120,12 +120,6 @@ def produce(
             values = {what.removeprefix("metric "): value for what, value in found.results(futures)}
             found.metrics.append({name: value for name, value in values.items() if value})
     return found
-
-
-def reads(item: Serializer | Visualizer | Metric, rollout: Rollout) -> bool:
-    """Whether the rollout holds what the class needs. The actions of forward dynamics are given, and worth drawing."""
-    given = rollout.given_action is not None and isinstance(item, Visualizer)
-    return all(t == "rollout" or t in rollout.has | ({"action"} if given else set()) for t in item.output_types)
 
 
 def mean(samples: Sequence[Metrics]) -> dict[str, dict[str, float]]:
