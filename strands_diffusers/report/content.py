@@ -19,6 +19,9 @@ from strands_diffusers.report.sweeps import Jobs
 _SETTINGS = ("model", "condition", "sampler", "domain", "engine")
 """Nodes of the config that made the rollout; what draws, measures and logs it is left to the records."""
 
+_ASIDE = ("sweep", "tracker", "hydra")
+"""Nodes of the config that never tell two rollouts apart."""
+
 _DATED = re.compile(r"[\d_-]+")
 """Names that Hydra gives by itself: dates, times, numbers."""
 
@@ -30,6 +33,7 @@ def content(found: Jobs) -> Json:
     records, notes, drawings = [job.record for job in found.jobs], list(found.notes), Drawings()
     short = Shortener(found.start, _texts(records))
     axes, shared = swept(records)
+    axes = [axis for axis in axes if axis.key.partition(".")[0] not in _ASIDE]
     columns = metric_columns(metrics for record in records for metrics in _measured(record))
     differing = {
         key: [short.value(value) for value in values]
@@ -121,7 +125,8 @@ def _facts(record: Record) -> dict[str, str]:
 
 def _settings(record: Record) -> dict[str, str]:
     """The resolved config that made the rollout, defaults included."""
-    return flat({key: record.config[key] for key in _SETTINGS if isinstance(record.config.get(key), Mapping)})
+    tree = {key: record.config[key] for key in _SETTINGS if isinstance(record.config.get(key), Mapping)}
+    return {key: value for key, value in flat(tree).items() if not key.startswith("model.recommended.")}
 
 
 def _common(facts: Sequence[Mapping[str, str]]) -> dict[str, str]:

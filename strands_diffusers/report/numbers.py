@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +84,16 @@ def by_key(records: Sequence[Record], axes: Sequence[Axis], columns: Sequence[Ma
     keys = [(place, axis) for place, axis in enumerate(axes) if axis.key not in SEED_KEYS]
     if not keys and axes:
         return [chart for index in scores if (chart := _over_seeds(records, columns[index], index))]
-    charts = []
+    charts, drawn = [], set()
     for place, axis in keys:
         if len(axis.values) > MAX_VALUES:
             continue
         rows: dict[tuple[str, str], list[Row]] = {}
         for row in _against(records, axis.key):
             rows.setdefault((row.metric, row.value), []).append(row)
+        if not rows and axis.of_job in drawn:
+            continue  # another key with as little to compare divides the jobs alike
+        drawn.add(axis.of_job)
         for index in scores:
             some = rows.get((columns[index]["metric"], columns[index]["value"]), [])
             points = [_point(axis.values.index(next(iter(row.group.values()))), row) for row in some]
@@ -129,7 +133,7 @@ def _over_seeds(records: Sequence[Record], column: Mapping[str, Any], index: int
         return None
     low, high = interval(values) or (None, None)
     ends = {"low": None if low is None else rounded(low), "high": None if high is None else rounded(high)}
-    point = {"at": 0, "mean": rounded(_mean(values)), **ends, "n": len(values), "baselines": []}
+    point: Json = {"at": 0, "mean": rounded(_mean(values)), **ends, "n": len(values), "baselines": []}
     return {"axis": None, "metric": index, "over": "seeds", "points": [point]}
 
 
@@ -217,9 +221,8 @@ def panels(directory: Path, records: Sequence[Record], notes: list[str]) -> list
         panel: type[Panel] = entry.value
         what = f"panel {entry.name}"
         try:
-            content = guard.run(
-                entry.plugin, what, lambda panel=panel: panel().content(directory, records), PANEL_LIMIT_S
-            )  # type: ignore[misc]
+            call = partial(_content, panel, directory, records)
+            content = guard.run(entry.plugin, what, call, PANEL_LIMIT_S)
             if isinstance(content, Table):
                 found.append({"title": panel.title, "table": _table("", content.columns, content.rows, content.note)})
             elif isinstance(content, str):
@@ -231,6 +234,10 @@ def panels(directory: Path, records: Sequence[Record], notes: list[str]) -> list
                 one_line(error, 300) if isinstance(error, guard.PluginFault) else f"{what}: {one_line(error, 300)}"
             )
     return found
+
+
+def _content(panel: type[Panel], directory: Path, records: Sequence[Record]) -> Any:
+    return panel().content(directory, records)
 
 
 def _list(sweep: Mapping[str, Any], key: str) -> list[Any]:

@@ -156,7 +156,9 @@ def _rows(sweep: Mapping[str, Any], notes: list[str]) -> list[Mapping[str, Any]]
     """The jobs that `sweep.json` lists and that have a name."""
     rows = sweep.get("jobs")
     rows = rows if isinstance(rows, list) else []
-    good = [row for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str) and row["name"]]
+    good: list[Mapping[str, Any]] = [
+        row for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str) and row["name"]
+    ]
     if len(good) < len(rows):
         notes.append(f"{SWEEP} lists {len(rows) - len(good)} jobs without a name: left out.")
     return good

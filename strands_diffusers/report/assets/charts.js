@@ -4,8 +4,15 @@ const NEVER_BEST = /^(prompt|observation|condition|domain)\b/; // rollouts of di
 
 let chartMetric = -1;
 
+const dotsOf = (chart) => jobs.filter((job) => job.status === 'done' && !job.same_as && isNumber(job.metrics[chart.metric]))
+  .map((job) => ({job, at: chart.axis === null ? 0 : job.axes[chart.axis], value: job.metrics[chart.metric]}));
+
+// Whether there is anything to compare: two values of the key that were scored, or the spread over seeds.
+const tells = (chart) => chart.axis === null || new Set(dotsOf(chart).map((dot) => dot.at)).size > 1;
+
 function drawCharts() {
-  const metrics = [...new Set(DATA.charts.map((chart) => chart.metric))];
+  const charts = DATA.charts.filter(tells);
+  const metrics = [...new Set(charts.map((chart) => chart.metric))];
   place('charts').hidden = !metrics.length;
   if (!metrics.length) return;
   if (!metrics.includes(chartMetric)) chartMetric = metrics.includes(keyMetric()) ? keyMetric() : metrics[0];
@@ -14,14 +21,13 @@ function drawCharts() {
     names.map(([value, name]) => el('option', {value, selected: value === chartMetric}, name)));
   place('charts').replaceChildren(
     el('div.heading', {}, el('h2', {}, 'Scores against what was swept'), el('small', {}, DATA.metrics[chartMetric].meaning), metrics.length > 1 ? select : ''),
-    el('div.charts', {}, DATA.charts.filter((chart) => chart.metric === chartMetric).map(drawChart)));
+    el('div.charts', {}, charts.filter((chart) => chart.metric === chartMetric).map(drawChart)));
 }
 
 function drawChart(chart) {
   const metric = DATA.metrics[chart.metric];
   const axis = chart.axis === null ? {key: 'seed', label: 'all jobs', values: ['']} : DATA.axes[chart.axis];
-  const dots = jobs.filter((job) => job.status === 'done' && !job.same_as && isNumber(job.metrics[chart.metric]))
-    .map((job) => ({job, at: chart.axis === null ? 0 : job.axes[chart.axis], value: job.metrics[chart.metric]}));
+  const dots = dotsOf(chart);
   const few = chart.points.some((point) => point.low === null);
   const top = winner(chart, metric, axis);
   const says = chart.points.length

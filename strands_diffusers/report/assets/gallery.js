@@ -148,8 +148,9 @@ function caption(self, best) {
   self.open.setAttribute('aria-label', `Job ${job.number}, ${job.status}: ${self.open.textContent.slice(job.number.length)}`);
   const index = keyMetric();
   const value = index < 0 || !sample ? undefined : sample.metrics[index];
-  self.metric.textContent = isNumber(value) ? withUnit(value, DATA.metrics[index].unit) : '';
-  self.metric.title = isNumber(value) ? `${DATA.metrics[index].metric}.${DATA.metrics[index].value}` : '';
+  const without = sample && job.reference.startsWith('no reference');
+  self.metric.textContent = isNumber(value) ? withUnit(value, DATA.metrics[index].unit) : without ? 'no reference' : '';
+  self.metric.title = isNumber(value) ? `${DATA.metrics[index].metric}.${DATA.metrics[index].value}` : job.reference;
   self.metric.classList.toggle('best', best(job, value));
   const file = fileOf(sample, view.show) || usual;
   if (file.size) self.node.style.setProperty('--ratio', `${file.size[0]} / ${file.size[1]}`);
