@@ -4,6 +4,8 @@ Hydra accepts launchers only below `hydra_plugins`, and runs each module here a 
 nothing here holds state or is ever pickled.
 """
 
+from typing import Any
+
 from hydra.core.config_store import ConfigStore
 
 from strands_diffusers_launchers.config import PoolConfig, RayConfig
@@ -16,7 +18,7 @@ class PoolLauncher(CrewLauncher):
 
     settings_class = PoolConfig
 
-    def open(self, settings: PoolConfig, sweep: Sweep, jobs: int) -> tuple[Backend, int]:
+    def open(self, settings: PoolConfig, sweep: Sweep, jobs: int) -> tuple[Backend[Any], int]:
         """Return the pool and its number of workers."""
         from strands_diffusers_launchers.pool import open_pool
 
@@ -28,7 +30,7 @@ class RayLauncher(CrewLauncher):
 
     settings_class = RayConfig
 
-    def open(self, settings: RayConfig, sweep: Sweep, jobs: int) -> tuple[Backend, int]:
+    def open(self, settings: RayConfig, sweep: Sweep, jobs: int) -> tuple[Backend[Any], int]:
         """Return the actors' backend and their number."""
         from strands_diffusers_launchers.actors import open_actors
 
