@@ -53,7 +53,7 @@ def test_pages_use_the_words_of_the_glossary(page):
 
 
 def test_every_page_has_its_place_in_the_navigation():
-    read = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    read = yaml.safe_load((ROOT / ".mkdocs.yml").read_text())
 
     def pages(node):
         if isinstance(node, str):
