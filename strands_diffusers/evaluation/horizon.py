@@ -8,10 +8,10 @@ from pathlib import Path
 
 from strands_diffusers.evaluation.bootstrap import interval
 from strands_diffusers.evaluation.stored import rollouts
-from strands_diffusers.evaluation.tables import SEED_KEYS
+from strands_diffusers.evaluation.tables import groups
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs.horizon import MAX_CURVES, Curve, draw_horizon
-from strands_diffusers.records import Record, swept
+from strands_diffusers.records import Record
 
 PICTURE = "horizon.png"
 _BANDED = 3
@@ -25,18 +25,16 @@ def curves(records: Sequence[Record]) -> list[Curve]:
     of 5 observations and more. Empty where no job predicted actions that a reference is known for. Every step that all
     observations of a curve have counts.
     """
-    axes = [axis for axis in swept(records)[0] if axis.key not in ("observation", *SEED_KEYS)]
-    labels = {record.directory: index for index, record in enumerate(records)}
+    group_of = {record.directory: group for record, group in zip(records, groups(records), strict=True)}
     errors: dict[str, dict[str, list[np.ndarray]]] = {}
     baseline: dict[str, list[np.ndarray]] = {}
     for rollout in rollouts(records):
-        if not rollout.sample.reference_action or not rollout.has_actions:
+        if not rollout.sample.reference_action or not rollout.has("action"):
             continue
         true_TD = np.concatenate([np.asarray(chunk, np.float64) for chunk in rollout.sample.reference_action])
         rows_TD = rollout.actions()
         steps = min(len(rows_TD), len(true_TD))
-        job = labels[rollout.record.directory]
-        group = {axis.label: axis.values[axis.of_job[job]] for axis in axes}
+        group = group_of[rollout.record.directory]
         label = " · ".join(group.values() if len(group) > 1 else map(" ".join, group.items())) or "predicted"
         error_T = np.abs(rows_TD[:steps] - true_TD[:steps]).mean(axis=1)
         errors.setdefault(label, {}).setdefault(rollout.source, []).append(error_T)

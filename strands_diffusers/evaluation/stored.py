@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from strands_diffusers.errors import SweepError
 from strands_diffusers.lazy import np
@@ -20,6 +21,8 @@ from strands_diffusers.records import Record, SampleRecord, flat
 
 _ASIDE = ("tracker", "output_dir", "resume", "sweep", "source", "output", "visualizer", "metric", "engine")
 """Config nodes that do not tell two rollouts apart."""
+
+_FILES = {"video": "video.mp4", "action": "action.json"}
 
 
 @dataclass(frozen=True)
@@ -42,29 +45,23 @@ class StoredRollout:
         """Address of its observation."""
         return str(self.sample.observation.get("source") or "")
 
-    @property
-    def has_actions(self) -> bool:
-        """Whether its job wrote predicted actions."""
-        return self.record.file("action", self.sample, "action.json") is not None
-
-    @property
-    def has_video(self) -> bool:
-        """Whether its job wrote a video."""
-        return self.record.file("video", self.sample, "video.mp4") is not None
+    def has(self, type_: str) -> bool:
+        """Whether its job wrote its `video`, or its `action`."""
+        return self.record.file(type_, self.sample, _FILES[type_]) is not None
 
     def video(self) -> np.ndarray:
         """The video, uint8 `[F, H, W, 3]`. Raises: `SweepError` where the job wrote none."""
-        path = self.record.file("video", self.sample, "video.mp4")
-        if path is None:
-            raise SweepError(f"job {self.record.name} wrote no video.")
-        return read_clip(path).frames_FHWC
+        return read_clip(self._path("video")).frames_FHWC
 
     def actions(self) -> np.ndarray:
         """The predicted actions, float64 `[T, D]` in model space. Raises: `SweepError` where the job wrote none."""
-        path = self.record.file("action", self.sample, "action.json")
+        return np.asarray(read_actions(self._path("action")), np.float64)
+
+    def _path(self, type_: str) -> Path:
+        path = self.record.file(type_, self.sample, _FILES[type_])
         if path is None:
-            raise SweepError(f"job {self.record.name} wrote no actions.")
-        return np.asarray(read_actions(path), np.float64)
+            raise SweepError(f"job {self.record.name} wrote no {_FILES[type_]}.")
+        return path
 
 
 def rollouts(records: Iterable[Record]) -> list[StoredRollout]:

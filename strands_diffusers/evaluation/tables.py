@@ -20,9 +20,6 @@ from strands_diffusers.plugin.base import Measure
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import Axis, Record, SampleRecord, swept, write_text
 
-BASELINES = ("repeat_first_frame", "no_motion", "mean_action")
-"""How a metric names the baseline of a value: `psnr_repeat_first_frame` is that of `psnr`."""
-
 PASS_LINES: Mapping[tuple[str, str], float] = {("video", "psnr"): 14.0, ("action", "mse"): 0.05}
 """Of the official examples, which hold them for forward dynamics and policy (PSNR [dB]), inverse dynamics and policy
 (MSE in model space)."""
@@ -99,9 +96,18 @@ def over_observations(records: Sequence[Record]) -> list[Row]:
     done = _measured(records)
     if len({_source(sample) for record in done for sample in record.samples if sample.metrics}) < 2:
         return []
-    others = [axis for axis in swept(done)[0] if axis.key not in ("observation", *SEED_KEYS)]
-    groups = [{axis.label: axis.values[axis.of_job[index]] for axis in others} for index in range(len(done))]
-    return _rows(done, groups, "observations")
+    return _rows(done, groups(done), "observations")
+
+
+def compared_axes(records: Sequence[Record]) -> list[Axis]:
+    """What was swept, observations and seeds aside: rollouts are averaged over those."""
+    return [axis for axis in swept(records)[0] if axis.key not in ("observation", *SEED_KEYS)]
+
+
+def groups(records: Sequence[Record]) -> list[dict[str, str]]:
+    """The values of each job of what was swept, observations and seeds aside, by label."""
+    axes = compared_axes(records)
+    return [{axis.label: axis.values[axis.of_job[index]] for axis in axes} for index in range(len(records))]
 
 
 def against(records: Sequence[Record], axis: Axis | str, metric: str | None = None) -> list[Row]:
@@ -140,18 +146,17 @@ def against(records: Sequence[Record], axis: Axis | str, metric: str | None = No
     if not shared or len(present) < 2:
         return []
     over = "observations" if len({cell[0] for cell in shared}) > 1 else "seeds"
-    groups = [{own.label: own.values[own.of_job[job]]} for job in range(len(done))]
-    rows = _rows(done, groups, over, lambda job, sample: rest(job, sample) in shared)
+    values = [{own.label: own.values[place]} for place in own.of_job]
+    rows = _rows(done, values, over, lambda job, sample: rest(job, sample) in shared)
     place = {value: index for index, value in enumerate(own.values)}
-    name, _, value = (metric or "").partition(".")
-    chosen = [row for row in rows if name in ("", row.metric) and value in ("", row.value)]
+    chosen = [row for row in rows if metric in (None, row.metric, f"{row.metric}.{row.value}")]
     return sorted(chosen, key=lambda row: (row.metric, place[row.group[own.label]]))
 
 
 def tables(records: Sequence[Record], total: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The tables of a sweep of `total` jobs: `{name, columns, rows, note}` each, and all their rows for the CSV file."""
     done = _measured(records)
-    axes = [axis for axis in swept(done)[0] if axis.key not in ("observation", *SEED_KEYS)]
+    axes = compared_axes(done)
     missing = (
         f" {total - len(done)} of {total} jobs left no measurement and are not in it." if len(done) < total else ""
     )
@@ -165,14 +170,9 @@ def tables(records: Sequence[Record], total: int) -> tuple[list[dict[str, Any]],
             of_metric = [row for row in some if row.metric == metric]
             cells = [row.cells() for row in of_metric]
             columns = [c for c in _columns(cells) if any(row.get(c) not in (None, "") for row in cells)]
-            made.append(
-                {
-                    "name": f"{name}: {metric}",
-                    "columns": columns,
-                    "rows": [[row.get(column) for column in columns] for row in cells],
-                    "note": _note(of_metric, name) + missing,
-                }
-            )
+            lines = [[row.get(column) for column in columns] for row in cells]
+            note = _note(of_metric, name) + missing
+            made.append({"name": f"{name}: {metric}", "columns": columns, "rows": lines, "note": note})
             rows += [{"table": name, "metric": metric, **row} for row in cells]
     return made, rows
 
@@ -202,11 +202,9 @@ def _rows(
     counts: Callable[[int, SampleRecord], bool] = lambda job, sample: True,
 ) -> list[Row]:
     """The rows of the samples that count, in the order in which metrics declare their values."""
-    declared = {
-        (name, value): measure
-        for name, metric in plugins().classes("metric").items()
-        for value, measure in metric.measures.items()
-    }
+    metrics = plugins().classes("metric").items()
+    declared = {(name, value): measure for name, metric in metrics for value, measure in metric.measures.items()}
+    unknown = Measure("", "neither", "")
     found: dict[tuple[Any, ...], Row] = {}
     for job, (record, group) in enumerate(zip(records, groups, strict=True)):
         for sample in record.samples:
@@ -215,12 +213,14 @@ def _rows(
             unit = _source(sample) if over == "observations" else str(sample.seed)
             for metric, values in sample.metrics.items():
                 for value, number in values.items():
-                    main, baseline = _split(value, values)
-                    measure = declared.get((metric, main), Measure("", "neither", ""))
-                    if ((metric, main) in declared and measure.better == "neither") or not math.isfinite(number):
+                    baseline = declared.get((metric, value), unknown).baseline
+                    main = _main(value, values) if baseline else value
+                    measure = declared.get((metric, main), unknown)
+                    if (measure is not unknown and measure.better == "neither") or not math.isfinite(number):
                         continue  # counts and shares are on the page, with each job
-                    row = found.setdefault((metric, main, *group.items()), Row(metric, main, measure, group, over))
-                    of = row.found if baseline is None else row.baselines.setdefault(baseline, {})
+                    key = (metric, main, *group.items())
+                    row = found.setdefault(key, Row(metric, main, measure, group, over))
+                    of = row.baselines.setdefault(value.removeprefix(f"{main}_"), {}) if baseline else row.found
                     of.setdefault(unit, []).append(float(number))
     order = {key: place for place, key in enumerate(declared)}
     rows = [row for row in found.values() if row.found]
@@ -258,13 +258,9 @@ def _columns(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if name not in last] + last
 
 
-def _split(value: str, values: Mapping[str, float]) -> tuple[str, str | None]:
-    """`psnr_repeat_first_frame` -> `psnr`, `repeat_first_frame`, where `psnr` was measured too."""
-    for baseline in BASELINES:
-        main = value.removesuffix(f"_{baseline}")
-        if main != value and main in values:
-            return main, baseline
-    return value, None
+def _main(baseline: str, values: Mapping[str, float]) -> str:
+    """The value that a baseline belongs to: `psnr` of `psnr_repeat_first_frame`, `psnr_moving` of the longer name."""
+    return max((name for name in values if baseline.startswith(f"{name}_")), key=len, default=baseline)
 
 
 def _means(found: Mapping[str, list[float]]) -> np.ndarray:

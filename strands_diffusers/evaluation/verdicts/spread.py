@@ -52,11 +52,11 @@ class SeedSpread(Verdict):
             raise SweepError("it needs two finished seeds of one request.")
         deviations, movements, pairs = [], [], []
         for group in alike:
-            if all(rollout.has_actions for rollout in group):
+            if all(rollout.has("action") for rollout in group):
                 rows_NTD = np.stack([rollout.actions() for rollout in group])
                 deviations.append(float(rows_NTD.std(axis=0, ddof=1).mean()))
                 movements.append(float(rows_NTD.mean(axis=0).std(axis=0).mean()))
-            if all(rollout.has_video for rollout in group):
+            if all(rollout.has("video") for rollout in group):
                 videos = [rollout.video() for rollout in group]
                 pairs += [video_distance(a, b) for a, b in itertools.combinations(videos, 2)]
         numbers: dict[str, Any] = {"requests": len(alike), "seeds": max(len(group) for group in alike)}
@@ -110,7 +110,7 @@ class PromptSensitivity(Verdict):
         found = rollouts(records)
         between: list[float] = []
         within: list[float] = []
-        acts = all(rollout.has_actions for rollout in found)
+        acts = all(rollout.has("action") for rollout in found)
         for group in groups(found, "prompt"):
             arrays = [(r.config["prompt"], r.seed, r.actions() if acts else r.video()) for r in group]
             for (prompt, seed, first), (other, another, second) in itertools.combinations(arrays, 2):
