@@ -56,8 +56,20 @@ def read_frames(dataset: Dataset, episode: Episode, key: str, start: int, stride
     if isinstance(info, dict) and info.get("video.is_depth_map"):
         raise dataset.error(f"camera {key!r} is a depth map, which is no picture.")
     if feature["dtype"] == "image":
-        return read_pictures(dataset, episode, key, range(start, start + stride * count, stride))
-    shot, period_s = episode.shots[key], 1.0 / dataset.fps
+        frames_FHWC = read_pictures(dataset, episode, key, range(start, start + stride * count, stride))
+    else:
+        frames_FHWC = _read_video(dataset, episode, episode.shots[key], start, stride, count)
+    size = feature.get("shape")
+    if isinstance(size, list) and len(size) == 3 and not {*frames_FHWC.shape[1:3]} <= {*size}:
+        raise dataset.error(
+            f"camera {key!r} gives {list(frames_FHWC.shape[1:])} in episode {episode.index}, and {size} in meta/info.json. "
+            "The copy is damaged."
+        )
+    return frames_FHWC
+
+
+def _read_video(dataset: Dataset, episode: Episode, shot: Shot, start: int, stride: int, count: int) -> np.ndarray:
+    period_s = 1.0 / dataset.fps
     name = f"{dataset.name}: {shot.path.relative_to(dataset.root)}"
     times_F = _check_times(dataset, episode, shot, name)
     # A seek keeps the first frame at or after its time: half a frame early, that can only be the one wanted.
@@ -78,14 +90,13 @@ def _check_times(dataset: Dataset, episode: Episode, shot: Shot, name: str) -> n
     status = shot.path.stat()
     times = _stamps(shot.path, name, status.st_mtime_ns, status.st_size)
     wanted_F = shot.from_s + np.arange(episode.length) / dataset.fps
-    ends = shot.from_s + (episode.length - 0.75) / dataset.fps
     after = np.searchsorted(times, wanted_F)
     before_F, after_F = times[np.maximum(after - 1, 0)], times[np.minimum(after, len(times) - 1)]
     nearest_F = np.where(wanted_F - before_F < after_F - wanted_F, before_F, after_F)
     off = np.abs(nearest_F - wanted_F) * dataset.fps > 0.25
     if off.any():
         missing = int((off & (wanted_F > times[-1])).sum())
-        if missing and times[-1] < ends and missing == off.sum():
+        if missing == off.sum():
             raise errors.ObservationError(
                 f"{name} ends {missing} frames before episode {episode.index} does. The copy is damaged."
             )

@@ -109,7 +109,7 @@ def read_pictures(dataset: Dataset, episode: Episode, key: str, frames: Sequence
     return np.stack(pictures)
 
 
-_OWN = ("frame_index", "task_index", "timestamp", "index")
+_OWN = ("frame_index", "task_index", "timestamp", "index", "episode_index")
 """Columns of LeRobot's own that are read beside the robot's, where they are there; `frame_index` must be."""
 
 
@@ -136,6 +136,9 @@ def _check_rows(dataset: Dataset, rows: Rows, number: int, length: int, where: s
             f"episode {number} should have rows 0 to {length - 1}; {where} holds {len(frames)} of them"
             f"{', in another order' if len(frames) == length else ''}. The copy is damaged."
         )
+    if "episode_index" in rows and (rows["episode_index"] != number).any():
+        other = rows["episode_index"][rows["episode_index"] != number][0]
+        raise dataset.error(f"{where} should hold episode {number} and holds episode {other:g}. The copy is damaged.")
     if "timestamp" in rows:
         late_s = rows["timestamp"][:, 0] - frames / dataset.fps
         if np.abs(late_s).max() * dataset.fps > 0.25:

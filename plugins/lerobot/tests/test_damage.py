@@ -140,6 +140,23 @@ def test_rows_that_are_not_where_meta_says_are_refused(columns, message, copy):
         read(f"{copy}@episode:1@camera:top")
 
 
+def test_a_data_file_of_another_episode_is_refused(tmp_path):
+    root = toy.write_v2(tmp_path / "set")
+    change(root, "data/chunk-000/episode_000001.parquet", episode_index=2)
+
+    with pytest.raises(ObservationError, match=r"episode_000001\.parquet should hold episode 1 and holds episode 2"):
+        read(f"{root}@episode:1@camera:top")
+
+
+def test_a_video_of_another_size_is_refused(copy):
+    described = features(copy)
+    described[toy.TOP]["shape"] = [64, 48, 3]
+    inform(copy, features=described)
+
+    with pytest.raises(ObservationError, match=r"gives \[32, 48, 3\] in episode 1, and \[64, 48, 3\] in meta/info"):
+        read(f"{copy}@episode:1@camera:top")
+
+
 def test_metadata_is_read_and_checked_once(copy, monkeypatch):
     read(f"{copy}@episode:1@camera:top")
     opened = []
