@@ -33,7 +33,7 @@ def rollout(
     a live W&B run.
 
     Raises: a `RequestError` before anything is loaded or written, another `StrandsDiffusersError` once running;
-        `ConfigError` for `sampler.num_samples` above 1, which `rollouts` serves.
+    `ConfigError` for `sampler.num_samples` above 1, which `rollouts` serves.
     """
     control = Control(progress, cancel=cancel, timeout_s=timeout_s)
     return _rollouts(overrides, observation, output_dir, values, control, single=True)[0]
