@@ -1,4 +1,4 @@
-"""What is asked: each case is a list of calls, timed together and told per rollout."""
+"""What is asked: each case is a list of calls, timed together and reported per rollout."""
 
 from __future__ import annotations
 

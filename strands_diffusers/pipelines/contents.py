@@ -2,7 +2,7 @@
 
 The field's name says the kind (`frames`, `images`, `audios`, `action`), the catalog says whether a list of pictures is a
 set of stills, a clip or a turntable, the type says where the channels are (numpy and PIL last, torch before height and
-width). Nothing is told from which axis is short or which value is large.
+width). Nothing is guessed from which axis is short or which value is large.
 
 Array suffixes: F frames, n images, H height, W width, C channels, N samples of sound, K chunks, T steps, D action width.
 """
@@ -156,8 +156,25 @@ def sampling_rate(pipe: Any, output: Mapping[str, Any] | None = None) -> int | N
     return None
 
 
+def arrays(pipe: Any, output: Any) -> dict[str, Any]:
+    """Canonical arrays of any pipeline's output: the first sample of a batch, but all images; and the rate of its sound.
+
+    Raises: `RolloutError` naming the fields where none holds media.
+    """
+    named = fields(output)
+    found: dict[str, Any] = {}
+    for name, value in named.items():
+        for content in contents(pipe, name, value):
+            found.setdefault(content.type, content.value)
+    if not found:
+        raise RolloutError(
+            f"{type(pipe).__name__} returned {', '.join(named) or 'nothing'}: no video, image, sound, action or mesh."
+        )
+    return found | ({"sampling_rate": sampling_rate(pipe, named)} if "sound" in found else {})
+
+
 def fps(pipe: Any, arguments: Mapping[str, Any]) -> float | None:
-    """Rate [Hz] of the film of one call: the argument, else the signature's default, else that of diffusers' own example."""
+    """Rate [Hz] of the video of one call: the argument, else the signature's default, else that of diffusers' own example."""
     for name in ("fps", "frame_rate"):
         if isinstance(arguments.get(name), int | float):
             return float(arguments[name])
@@ -225,7 +242,7 @@ def _is_meshes(value: Any) -> bool:
 
 
 def _are_clips(pipe: Any, value: Any) -> bool:
-    """Whether an `images` field holds clips: the pipeline makes films, or renders turntables of its meshes."""
+    """Whether an `images` field holds clips: the pipeline makes videos, or renders turntables of its meshes."""
     names = [cls.__name__ for cls in type(pipe).__mro__ if cls.__name__ in catalog.pipelines()]
     made = catalog.find(names[0]).outputs if names else ()
     if "mesh" in made:

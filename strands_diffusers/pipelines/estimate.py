@@ -7,12 +7,12 @@ nothing honest is known of the machine's speed.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ TOKENS_TOGETHER = 16_384
 ALIVE_CPU, ALIVE_ELSEWHERE = 40, 14
 """Tensors as large as one of the autoencoder's last stage that are alive together: on a CPU measured while the embedded
 model decodes 512 to 768 pixels, in both precisions; elsewhere counted, the two inputs of a residual block being wider."""
+
+
+Change = Callable[[int], tuple[RunConfig, Request]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def check_fits(config: RunConfig, request: Request) -> Needs:
     if needed <= limit:
         return found
 
-    def largest(value: int, change: Callable[[int], tuple[RunConfig, Request]]) -> int:
+    def largest(value: int, change: Change) -> int:
         low, high = 0, value
         while high - low > 1:
             middle = (low + high) // 2
@@ -139,35 +142,18 @@ def _working_bytes(
     return float(value_bytes * max(tokens * width, decoding))
 
 
-def _knobs(config: RunConfig, request: Request) -> list[tuple[str, int, Callable[[int], tuple[RunConfig, Request]]]]:
+def _knobs(config: RunConfig, request: Request) -> Iterator[tuple[str, int, Change]]:
     """What may be made smaller: the key, its value now, and the request with another value."""
-    condition = config.condition
-    found: list[tuple[str, int, Callable[[int], tuple[RunConfig, Request]]]] = []
-    if config.sampler.num_samples > 1:
-        sampler = config.sampler
-        found.append(
-            (
-                "sampler.num_samples",
-                sampler.num_samples,
-                lambda n: (dataclasses.replace(config, sampler=dataclasses.replace(sampler, num_samples=n)), request),
-            )
-        )
-    if isinstance(condition, ActionConditionConfig) and request.num_chunks > 1:
-        found.append(
-            ("condition.num_chunks", request.num_chunks, lambda n: (config, dataclasses.replace(request, num_chunks=n)))
-        )
-    if isinstance(condition, WorldConditionConfig) and (condition.num_frames or 1) > 1:
-        found.append(
-            (
-                "condition.num_frames",
-                condition.num_frames or 1,
-                lambda n: (
-                    dataclasses.replace(config, condition=dataclasses.replace(condition, num_frames=n)),
-                    request,
-                ),
-            )
-        )
-    return found
+    sampler, condition = config.sampler, config.condition
+    if sampler.num_samples > 1:
+        name = "sampler.num_samples"
+        yield name, sampler.num_samples, lambda n: (replace(config, sampler=replace(sampler, num_samples=n)), request)
+    if request.num_chunks > 1:
+        yield "condition.num_chunks", request.num_chunks, lambda n: (config, replace(request, num_chunks=n))
+    frames = condition.num_frames if isinstance(condition, WorldConditionConfig) else None
+    if frames and frames > 1:
+        changed = partial(replace, condition)
+        yield "condition.num_frames", frames, lambda n: (replace(config, condition=changed(num_frames=n)), request)
 
 
 def _worst(config: RunConfig, found: Needs) -> tuple[str, float, float]:

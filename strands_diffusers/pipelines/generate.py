@@ -15,7 +15,7 @@ import numpy as np
 
 from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, WorldConditionConfig
 from strands_diffusers.errors import ModelError, RolloutError, StrandsDiffusersError, one_line
-from strands_diffusers.pipelines import arguments, convert
+from strands_diffusers.pipelines import arguments, contents
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.engine import Call, Sample, choose
 from strands_diffusers.pipelines.loader import WorldModel
@@ -26,6 +26,10 @@ from strands_diffusers.results import OUTPUT_TYPES, Rollout
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) while a rollout runs."""
+
+
+EXPORT_FPS = 10.0
+"""Rate [Hz] of a video whose pipeline states none: the default of diffusers' own `export_to_video`."""
 
 
 class Kept(Protocol):
@@ -220,7 +224,11 @@ def _world_rollouts(
     rollouts = []
     for i, sample in enumerate(samples):
         started = time.perf_counter()
-        arrays = convert.arrays(model.pipe, sample, num_frames=world.num_frames)
+        arrays = {name: value for name in ("video", "sound", "action") if (value := getattr(sample, name)) is not None}
+        if sample.raw is not None:
+            arrays = contents.arrays(model.pipe, sample.raw)
+        if world.num_frames == 1 and len(arrays.get("video", ())) == 1:
+            arrays["image"] = arrays.pop("video")
         if not wanted & set(arrays):
             made = ", ".join(name for name in OUTPUT_TYPES if name in arrays)
             raise RolloutError(
@@ -233,7 +241,7 @@ def _world_rollouts(
                 mode=request.mode,
                 prompt=request.prompt,
                 seed=config.seed + i,
-                fps=world.fps or convert.fps(model.pipe, call.arguments),
+                fps=world.fps or contents.fps(model.pipe, call.arguments) or EXPORT_FPS,
                 sampling_rate=arrays.pop("sampling_rate", None) or rate,
                 observation=request.observation,
                 sample=_sample_index(config, i),

@@ -9,6 +9,7 @@ adds tomorrow is listed tomorrow. What was found is kept on disk until the sourc
 import ast
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,8 @@ def pipelines(root: Path | None = None) -> tuple[str, ...]:
 
 def models(root: Path | None = None) -> tuple[str, ...]:
     """Names of all public model classes (transformers, autoencoders, controlnets, ...), sorted: whatever is a `ModelMixin`."""
-    sources, cache = _tree(root)
 
-    def find_all() -> list[str]:
+    def find_all(sources: Sources) -> list[str]:
         names = (
             name
             for name, home in sources.public.items()
@@ -69,7 +69,7 @@ def models(root: Path | None = None) -> tuple[str, ...]:
             name for name, each in located if name == "AutoModel" or (each and sources.descends(each, "ModelMixin"))
         )
 
-    return tuple(cache.get_or_make("models", find_all))
+    return tuple(_kept(root, "models", find_all))
 
 
 def schedulers(root: Path | None = None) -> tuple[str, ...]:
@@ -80,15 +80,13 @@ def schedulers(root: Path | None = None) -> tuple[str, ...]:
 
 def public_names(root: Path | None = None) -> dict[str, str]:
     """Every public name of diffusers -> the submodule that exports it (`pipelines`, `models`, ...)."""
-    sources, cache = _tree(root)
-    return dict(cache.get_or_make("public names", lambda: sources.public))
+    return dict(_kept(root, "public names", lambda sources: sources.public))
 
 
 def tasks(root: Path | None = None) -> dict[str, dict[str, str]]:
     """The task tables behind diffusers' `AutoPipelineFor*`: task -> checkpoint family -> pipeline class."""
-    sources, cache = _tree(root)
 
-    def read() -> dict[str, dict[str, str]]:
+    def read(sources: Sources) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
         for node in ast.walk(sources.module(sources.root / "pipelines" / "auto_pipeline.py").tree):
             if not isinstance(node, ast.Assign):
@@ -100,7 +98,7 @@ def tasks(root: Path | None = None) -> dict[str, dict[str, str]]:
                 found.setdefault(_task(table[1]), {}).update(pairs)
         return found
 
-    return dict(cache.get_or_make("tasks", read))
+    return dict(_kept(root, "tasks", read))
 
 
 def modalities(root: Path | None = None) -> dict[str, list[str]]:
@@ -115,18 +113,16 @@ def modalities(root: Path | None = None) -> dict[str, list[str]]:
 
 def everything(root: Path | None = None) -> tuple[PipelineInfo, ...]:
     """All public pipelines with what they take and give, sorted by name."""
-    sources, cache = _tree(root)
 
-    def read() -> list[PipelineInfo]:
+    def read(sources: Sources) -> list[PipelineInfo]:
         return [describe.info(sources, source) for source in map(sources.locate, pipelines(root)) if source]
 
-    return tuple(map(_restored, cache.get_or_make("everything", read)))
+    return tuple(map(_restored, _kept(root, "everything", read)))
 
 
 def find(name: str, root: Path | None = None) -> PipelineInfo:
     """The pipeline class `name`. Raises: `ModelError` with a near miss where diffusers has no such public class."""
-    sources, cache = _tree(root)
-    return _restored(cache.get_or_make(f"find {name}", lambda: describe.info(sources, _pipeline(sources, name))))
+    return _restored(_kept(root, f"find {name}", lambda sources: describe.info(sources, _pipeline(sources, name))))
 
 
 def pipeline_info(name: str, root: Path | None = None) -> dict[str, Any]:
@@ -134,8 +130,7 @@ def pipeline_info(name: str, root: Path | None = None) -> dict[str, Any]:
 
     Raises: `ModelError` with a near miss where diffusers has no such public class.
     """
-    sources, cache = _tree(root)
-    return dict(cache.get_or_make(f"pipeline {name}", lambda: describe.details(sources, _pipeline(sources, name))))
+    return dict(_kept(root, f"pipeline {name}", lambda sources: describe.details(sources, _pipeline(sources, name))))
 
 
 def describe_name(name: str, root: Path | None = None) -> dict[str, Any]:
@@ -145,9 +140,8 @@ def describe_name(name: str, root: Path | None = None) -> dict[str, Any]:
     one of diffusers' helpers.
     Raises: `ModelError` with a near miss for a name that diffusers does not export.
     """
-    sources, cache = _tree(root)
 
-    def read() -> dict[str, Any]:
+    def read(sources: Sources) -> dict[str, Any]:
         parts = name.removeprefix("diffusers.").split(".")
         at = next((i for i, part in enumerate(parts) if part in sources.public), None)
         found: dict[str, Any] | None = None
@@ -166,7 +160,7 @@ def describe_name(name: str, root: Path | None = None) -> dict[str, Any]:
             raise ModelError(f"{name!r} is not a public name of diffusers.{near}")
         return {"name": name, **found}
 
-    return dict(cache.get_or_make(f"name {name}", read))
+    return dict(_kept(root, f"name {name}", read))
 
 
 def stated_fps(name: str, root: Path | None = None) -> float | None:
@@ -174,13 +168,12 @@ def stated_fps(name: str, root: Path | None = None) -> float | None:
 
     The default of its `fps` or `frame_rate` parameter, else what the example in its own file exports with.
     """
-    sources, cache = _tree(root)
 
-    def read() -> float | None:
+    def read(sources: Sources) -> float | None:
         source = sources.locate(name)
         return describe.rate(sources, source) if source else None
 
-    value: float | None = cache.get_or_make(f"rate {name}", read)
+    value: float | None = _kept(root, f"rate {name}", read)
     return value
 
 
@@ -192,13 +185,17 @@ def _read(root: Path, _changed_ns: int) -> tuple[Sources, Cache]:
     return Sources(root), Cache(root)
 
 
-def _tree(root: Path | None) -> tuple[Sources, Cache]:
-    """The tree at `root`, kept for the process until its import table changes (an upgrade under a running server)."""
+def _kept(root: Path | None, key: str, make: Callable[[Sources], Any]) -> Any:
+    """What `make` finds in the tree at `root`, from the cache where it is known.
+
+    A tree is kept for the process until its import table changes (an upgrade under a running server).
+    """
     root = installed() if root is None else Path(root)
     init = root / "__init__.py"
     if not init.is_file():
         raise ModelError(f"{root} is not a diffusers package: it has no __init__.py.")
-    return _read(root, init.stat().st_mtime_ns)
+    sources, cache = _read(root, init.stat().st_mtime_ns)
+    return cache.get_or_make(key, lambda: make(sources))
 
 
 def _restored(values: list[Any]) -> PipelineInfo:

@@ -188,7 +188,7 @@ def _plain(sources: Sources, source: Class) -> tuple[set[str], set[str]]:
 
 
 def _output_fields(sources: Sources, source: Class) -> dict[str, str]:
-    """Fields of the output class that the call builds; where it builds none, of those that it speaks of."""
+    """Fields of the output class that the call builds; where it builds none, of those that it names."""
     call = sources.inherited(source, "__call__")
     if call is None:
         return {}

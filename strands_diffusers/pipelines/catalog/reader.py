@@ -30,12 +30,7 @@ class Function:
     """A function or method: its tree and its text."""
 
     def __init__(self, node: ast.FunctionDef, module: "Module") -> None:
-        self.node, self.module = node, module
-
-    @property
-    def path(self) -> Path:
-        """The file that defines it."""
-        return self.module.path
+        self.node, self.module, self.path = node, module, module.path
 
     @cached_property
     def text(self) -> str:
@@ -178,12 +173,6 @@ class Sources:
     def dotted(self, path: Path) -> str:
         """`diffusers.pipelines.wan.pipeline_wan` for a file of the tree."""
         return ".".join(["diffusers", *path.relative_to(self.root).with_suffix("").parts])
-
-    def file_of(self, name: str) -> Path | None:
-        """The file that the import tables lead to for a public name; None where they end in a package."""
-        group = self.public.get(name)
-        home = self._follow(self.root, group, name) if group else None
-        return home if home and home.suffix else None
 
     def _descend(self, folder: Path, module: str, name: str, seen: frozenset[Path] = frozenset()) -> Class | None:
         """The class `name` that the package or file `module` of `folder` exports."""

@@ -22,7 +22,7 @@ def understanding_layer(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the text stream through one layer; return its output and the keys and values that generated tokens see.
 
-    Shapes: `text_LC` [L, C]; `cos`, `sin` [L, 1, d]; keys and values [1, L, g, d]. After the `last` layer nobody reads
+    Shapes: `text_LC` [L, C]; `cos`, `sin` [L, 1, d]; keys and values [1, L, g, d]. After the `last` layer nothing reads
     the text again, so its own attention and MLP are left out there and `text_LC` is returned as it came.
     """
     attn = layer.self_attn

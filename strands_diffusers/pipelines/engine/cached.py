@@ -35,7 +35,7 @@ class CachedEngine(Engine):
         return refuse_mode(getattr(action, "mode", ""))
 
     def run(self, pipe: Any, call: Call, progress: Progress | None = None) -> list[Sample]:
-        """Call the pipeline once per seed under the cache; without the decode where nobody wants the video."""
+        """Call the pipeline once per seed under the cache; without the decode where no video is wanted."""
         output_type = "pil" if call.wanted & {"video", "image"} else "latent"
         with sea_cache(pipe.transformer, self.threshold):
             return EagerEngine(output_type).run(pipe, call, progress)

@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The tokens of a sample whose velocity somebody wants."""
+    """The tokens of a sample whose velocity is wanted."""
 
     tokens: Tensor | None
     """Their places [R]; None: all."""
@@ -96,7 +96,7 @@ class Denoiser:
         """Predict the velocity of every latent; zero where a latent conditions.
 
         `embeds` are the timestep embeddings of vision, sound and action tokens, one row or one per noisy token.
-        `without_vision`, at the last step of a call whose video nobody wants, leaves that of the vision latents at zero.
+        `without_vision`, at the last step of a call without the video, leaves that of the vision latents at zero.
         """
         reading = self.read_at_end if without_vision else self.read
         tokens = self.embed(state, embeds)
@@ -105,7 +105,7 @@ class Denoiser:
         return self.predict(self._last_layer(reading.tokens, tokens, *text.layers[-1], *rotary), state, reading)
 
     def _last_layer(self, read: Tensor | None, tokens: Tensor, *others: Tensor) -> Tensor:
-        """Return the last hidden state [B * R, E] of the R tokens of each sample that somebody reads.
+        """Return the last hidden state [B * R, E] of the R tokens of each sample that are read.
 
         A kernel may add in another order for fewer rows, so on a CPU all are computed until that is known not to be.
         """

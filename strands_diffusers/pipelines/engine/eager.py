@@ -1,4 +1,4 @@
-"""`engine=eager`: diffusers' own call, untouched. The yardstick of every other engine."""
+"""`engine=eager`: diffusers' own call, untouched: what every other engine is compared with."""
 
 import inspect
 import time

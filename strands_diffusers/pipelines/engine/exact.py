@@ -1,7 +1,7 @@
 """`engine=exact`: the rollout of diffusers' own Cosmos 3 call, with far less work.
 
 The whole story: read the prompt once, encode the frames that condition, denoise generated tokens alone, decode what
-somebody wants. Nothing is stored on the pipeline; what is worth keeping lies in its `Memory`.
+is wanted. Nothing is stored on the pipeline; what is worth keeping lies in its `Memory`.
 """
 
 from __future__ import annotations

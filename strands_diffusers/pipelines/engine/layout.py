@@ -61,7 +61,7 @@ class Layout:
 
     @property
     def read_tokens(self) -> tuple[int, ...]:
-        """Tokens of one sample whose velocity anybody reads: those that carry noise."""
+        """Tokens of one sample whose velocity is read: those that carry noise."""
         vision = [frame * self.frame_tokens + i for frame in self.noisy_frames for i in range(self.frame_tokens)]
         first = self.vision_tokens + self.sound_frames
         actions = [] if self.actions_given else range(first, first + self.action_steps)

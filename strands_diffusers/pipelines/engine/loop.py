@@ -37,7 +37,7 @@ class Loop:
     def run(self, state: State, progress: Callable[[int], None] | None = None, *, needs_video: bool = True) -> State:
         """Denoise one batch; on a CUDA device without waiting for it once.
 
-        Where nobody `needs_video`, the last step leaves the vision latents as they are: they matter to the others no more.
+        Without `needs_video` the last step leaves the vision latents as they are: nothing reads them after it.
         """
         solvers = [self.schedule.solver() for _ in state]
         for step, embeds in enumerate(self.embeds):

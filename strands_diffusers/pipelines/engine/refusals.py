@@ -43,7 +43,7 @@ def refuse_exact(pipe: Any, call: Call) -> str | None:
 
 
 def _refuse_replaced(*parts: Any) -> str | None:
-    """Name a method that somebody replaced on the instance: diffusers would call it, the engine would not."""
+    """Name a method that was replaced on the instance: diffusers would call it, the engine would not."""
     for part in parts:
         replaced = seams.mirrored_names(type(part)) & set(vars(part))
         if replaced:

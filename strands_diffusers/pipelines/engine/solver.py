@@ -1,4 +1,4 @@
-"""Stepping latents along the noise schedule, without a word from the device to the host.
+"""Stepping latents along the noise schedule, without the host ever waiting for the device.
 
 Cosmos 3 is sampled with UniPC. All that its steps need beside the latents are scalars that depend on the schedule
 alone, yet diffusers works them out on the device at each step, solving a small linear system there, which makes the

@@ -35,7 +35,7 @@ def cells(vae: Any, height: int, width: int) -> tuple[int, int]:
 def encode(pipe: Any, frames: Tensor, all_latent_frames: int) -> Tensor:
     """Encode the first frames of a clip to normalised latents [1, C, T, h, w], float32.
 
-    `frames` is [1, 3, F, H, W] in [-1, 1]; the whole clip, of which the rest matters to nobody, has
+    `frames` is [1, 3, F, H, W] in [-1, 1]; the whole clip, of which the rest is not needed, has
     `all_latent_frames`. The last convolution still runs over that length: a kernel for fewer frames might add in
     another order.
     """

@@ -1,4 +1,4 @@
-"""The lossy gears as far as a CPU goes: what they compute, and that they keep off the pipeline."""
+"""The lossy engines as far as a CPU goes: what they compute, and that they leave the pipeline as it was."""
 
 import numpy as np
 import pytest
