@@ -30,8 +30,8 @@ OUTPUT_TYPES = ("video", "sound", "action", "image", "mesh")
 class Observation:
     """What was seen: frames and, where the source has them, the true actions and the task.
 
-    Frame 0 conditions a policy or a forward-dynamics rollout; the frames after it are the true future, used as the
-    reference. Inverse dynamics and video conditions use them all.
+    Frame 0 conditions a policy or a forward-dynamics rollout; the frames after it are what truly followed, used as
+    the reference. Inverse dynamics and video conditions use them all.
     """
 
     frames: np.ndarray | None = None
@@ -107,7 +107,7 @@ class ActionSpace:
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """One future (one sample) that a world model produced, with all that is needed to judge it."""
+    """One result of one sample of a world model, with all that is needed to judge it."""
 
     mode: str
     """policy, forward_dynamics, inverse_dynamics, text, image or video."""
