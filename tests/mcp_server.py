@@ -7,12 +7,17 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+MISSING = "the extra mcp is not installed: pip install 'mcp>=2'"
 SERVER = [sys.executable, "-m", "strands_diffusers.api.mcp"]
 
 
 def talk(transport, conversation):
     """Run `conversation(client)` with a client over the transport."""
     import anyio
+
+    pytest.importorskip("mcp", reason=MISSING)
     from mcp.client.client import Client
 
     async def main():
@@ -23,6 +28,7 @@ def talk(transport, conversation):
 
 
 def stdio(*arguments: str, errlog=sys.stderr, **environment: str):
+    pytest.importorskip("mcp", reason=MISSING)
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
     keep = {
@@ -37,6 +43,7 @@ def stdio(*arguments: str, errlog=sys.stderr, **environment: str):
 @contextlib.contextmanager
 def serving(*arguments: str, stderr=subprocess.PIPE):
     """A server on a free port: its address and its process, which is asked to end at the end."""
+    pytest.importorskip("mcp", reason=MISSING)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

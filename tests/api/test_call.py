@@ -1,7 +1,9 @@
+import base64
 import json
 import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -268,3 +270,73 @@ def test_many_threads_keep_and_call_at_once(use) -> None:
     assert "nothing is kept" in use("clear_cache", cache_key="scheduler_3")["content"][0]["text"]
     use("clear_cache")
     assert use("cache")["data"] == {}
+
+
+# ------------------------------------------------------------------------------------------------- what cannot be used
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b", "\udfff"])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        lambda text: ("call", {"target": "CosmosActionCondition", "parameters": {**UMI, "prompt": text}}),
+        lambda text: ("call", {"target": text}),
+        lambda text: ("run", {"pipeline": "WanPipeline", "model": "a/b", "parameters": {"prompt": [text]}}),
+        lambda text: ("rollout", {"parameters": {"prompt": text}}),
+        lambda text: ("visualize", {"inputs": [[0.0]], "parameters": {"prompt": text}}),
+        lambda text: ("wfm", {"parameters": {text: 1}}),
+    ],
+)
+def test_text_that_nothing_can_hold_is_refused_everywhere(refused, request_, text: str) -> None:
+    action, arguments = request_(text)
+    assert "zero byte" in refused(action, **arguments)
+
+
+@pytest.mark.parametrize("action", ["visualize", "call", "rollout"])
+def test_a_million_rows_belong_into_a_file(refused, action: str) -> None:
+    rows = [[0.0, 0.0]] * 600_000
+    started = time.monotonic()
+    assert "file instead" in refused(action, inputs=rows, target="CosmosActionCondition")
+    assert "file instead" in refused(action, target="CosmosActionCondition", parameters={"inputs": rows})
+    assert time.monotonic() - started < 5
+
+
+def test_a_small_file_of_very_many_frames_is_refused_before_it_is_decoded(refused, tmp_path: Path, monkeypatch) -> None:
+    from PIL import Image
+
+    from strands_diffusers.api import media
+
+    monkeypatch.setattr(media, "MAX_FRAMES_MB", 8)
+    black, white = (Image.new("RGB", (200, 100), colour) for colour in ("black", "white"))
+    path = tmp_path / "bomb.gif"
+    with path.open("wb") as stream:
+        black.save(stream, "GIF", save_all=True, append_images=[white, black] * 80, loop=0)
+    assert path.stat().st_size < 50_000
+    data = "data:image/gif;base64," + base64.b64encode(path.read_bytes()).decode()
+    for given in (str(path), data):
+        line = refused("call", target="CosmosActionCondition", parameters={**UMI, "video": given})
+        assert "MB of memory" in line, line
+
+
+# ------------------------------------------------------------------------------------------------------------- exports
+
+
+GREY = np.full((4, 32, 32, 3), 200, np.uint8)
+"""uint8 frames whose brightness diffusers would wrap: 200 * 255 is 56 modulo 256."""
+
+
+@pytest.mark.parametrize("frames", [GREY, list(GREY), GREY.tolist(), GREY / 255.0, (GREY / 255.0).tolist()])
+def test_exported_frames_keep_their_brightness(use, frames, artifacts: Path) -> None:
+    import torch
+
+    arrays = [torch.from_numpy(frames).permute(0, 3, 1, 2)] if isinstance(frames, np.ndarray) else []
+    for given in (frames, *arrays):
+        reply = use("call", target="utils.export_to_video", parameters={"video_frames": given, "fps": 5})
+        [path] = reply["artifacts"]
+        assert Path(path).parent == artifacts
+        assert abs(int(np.median(read_clip(Path(path)).frames_FHWC)) - 200) <= 3
+
+
+@pytest.mark.parametrize("frames", [GREY.astype(np.float32), GREY.astype(np.int64) * 2, (GREY * 2.0).tolist()])
+def test_frames_that_are_no_pixels_are_not_exported(refused, frames) -> None:
+    assert "pixels are 0 to 1" in refused("call", target="utils.export_to_video", parameters={"video_frames": frames})

@@ -185,8 +185,9 @@ def test_the_server_ends_cleanly_in_the_middle_of_a_call_whose_client_left(artif
 def test_a_server_over_stdio_ends_cleanly_at_a_signal(number: int) -> None:
     import subprocess
 
-    from mcp_server import SERVER
+    from mcp_server import MISSING, SERVER
 
+    pytest.importorskip("mcp", reason=MISSING)
     process = subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     request = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}}  # fmt: skip

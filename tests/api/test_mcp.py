@@ -1,52 +1,20 @@
+import base64
+import io
 import json
-import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from mcp_server import SERVER, ask, serving, stdio, talk
+from PIL import Image
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed: pip install 'mcp>=2'")
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-SERVER = [sys.executable, "-m", "strands_diffusers.api.mcp"]
 FAST = {"tracker": "none", "metric": [], "visualizer": [], "sampler": {"num_inference_steps": 1}}
-
-
-def talk(transport, conversation):
-    """Run `conversation(client)` with a real MCP client over the transport."""
-    import anyio
-    from mcp.client.client import Client
-
-    async def main():
-        async with Client(transport) as client:
-            await conversation(client)
-
-    anyio.run(main)
-
-
-def stdio(*arguments: str, **environment: str):
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-
-    keep = {
-        name: os.environ[name]
-        for name in ("STRANDS_DIFFUSERS_ARTIFACTS", "PYTHONPATH", "OMP_NUM_THREADS")
-        if name in os.environ
-    }
-    return stdio_client(
-        StdioServerParameters(command=SERVER[0], args=[*SERVER[1:], *arguments], env=keep | environment)
-    )
-
-
-async def ask(client, action: str, **arguments):
-    result = await client.call_tool("use_diffusers", {"action": action, **arguments})
-    block = result.content[0]
-    assert result.is_error is (result.structured_content["status"] == "error")
-    assert "Traceback" not in block.text
-    return block.text, result.structured_content
 
 
 def test_a_client_over_stdio_lists_discovers_rolls_out_and_gets_errors_as_data(artifacts: Path) -> None:
@@ -54,13 +22,26 @@ def test_a_client_over_stdio_lists_discovers_rolls_out_and_gets_errors_as_data(a
         [tool] = (await client.list_tools()).tools
         assert tool.name == "use_diffusers"
         assert "world models" in tool.description
-        assert set(tool.input_schema["properties"]) >= {"action", "pipeline", "model", "parameters", "cache_key"}
+        properties = tool.input_schema["properties"]
+        assert set(properties) >= {"action", "pipeline", "model", "parameters", "cache_key", "timeout_s"}
+        assert not {"context", "cancel", "progress"} & set(properties)
+        assert all(each.get("description") for each in properties.values())
+        assert set(properties["action"]["enum"]) >= {"wfm", "rollout", "run", "call", "measure"}
+        hints = tool.annotations
+        assert (hints.read_only_hint, hints.destructive_hint, hints.open_world_hint) == (False, False, False)
         text, content = await ask(client, "wfm")
         assert "Cosmos3OmniPipeline" in content["data"]
         assert "Cosmos3OmniPipeline" in text
-        text, content = await ask(client, "rollout", parameters=FAST)
-        assert content["status"] == "success", text
+        result = await client.call_tool("use_diffusers", {"action": "rollout", "parameters": FAST})
+        content = result.structured_content
+        assert content["status"] == "success", result
         assert Path(content["data"]["video"]["path"]).is_relative_to(artifacts)
+        _, sheet, *links = result.content
+        with Image.open(io.BytesIO(base64.b64decode(sheet.data))) as picture:
+            assert (sheet.mime_type, picture.format) == ("image/jpeg", "JPEG")
+            assert 100 < picture.width <= 600
+        assert {link.uri for link in links} == {Path(path).as_uri() for path in content["artifacts"]}
+        assert all(link.type == "resource_link" and link.size for link in links)
         text, content = await ask(client, "visualize", inputs=content["data"]["action"]["path"])
         assert content["data"]["domain"] == "pusht"
         text, content = await ask(client, "wfmm")
@@ -105,18 +86,8 @@ def test_a_local_file_is_readable_only_where_the_user_allowed_it(
 
 
 def test_a_client_over_http_does_the_same(artifacts: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([*SERVER, "--http", "--port", str(port)], stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.2)
+    with serving() as (address, process):
+        port = int(address.rpartition(":")[2].partition("/")[0])
 
         async def conversation(client):
             assert [tool.name for tool in (await client.list_tools()).tools] == ["use_diffusers"]
@@ -127,16 +98,12 @@ def test_a_client_over_http_does_the_same(artifacts: Path) -> None:
             text, content = await ask(client, "run", pipeline="WanPipelin", model="nobody/nothing")
             assert "Did you mean 'WanPipeline'" in text
 
-        talk(f"http://127.0.0.1:{port}/mcp", conversation)
-        outside = [address for address in _addresses() if not address.startswith("127.")]
-        for address in outside:
+        talk(address, conversation)
+        for outside in [each for each in _addresses() if not each.startswith("127.")]:
             with socket.socket() as probe:
                 probe.settimeout(1)
-                assert probe.connect_ex((address, port)) != 0, f"the server listens on {address}"
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        process.stderr.close()
+                assert probe.connect_ex((outside, port)) != 0, f"the server listens on {outside}"
+        assert process.poll() is None
 
 
 def _addresses() -> set[str]:
@@ -156,7 +123,7 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 def test_the_server_does_not_load_torch_before_it_is_needed() -> None:
     program = (
         "import sys; from strands_diffusers.api import mcp; from strands_diffusers.api.access import Access; "
-        "mcp.server(Access(())); print('torch' in sys.modules)"
+        "mcp.server(mcp.Calls(Access(()))); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
