@@ -47,6 +47,7 @@ class WandbServer(ThreadingHTTPServer):
             "Viewer": lambda _: {"viewer": _VIEWER},
             "ServerFeaturesQuery": lambda _: {"serverInfo": {"features": []}},
             "UpsertBucket": self._run,
+            "RunResumeStatus": self._resumed,
             "CreateRunFiles": self._run_files,
             "CreateArtifact": self._artifact,
             "CreateArtifactManifest": lambda _: {
@@ -63,6 +64,21 @@ class WandbServer(ThreadingHTTPServer):
         bucket = {"id": "B", "name": variables["name"], "displayName": variables["displayName"], "config": "{}"}
         bucket |= {"description": None, "sweepName": None, "historyLineCount": 0, "project": project}
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+
+    def _resumed(self, variables: Variables) -> Any:
+        if variables["name"] not in {run["name"] for run in self.runs}:
+            return {"model": {"bucket": None}}
+        tail = json.dumps([json.dumps({"_step": 4, "_runtime": 2, "seconds/check": 0.5})])
+        bucket = {"name": variables["name"], "displayName": "first", "id": "B", "historyTail": tail, "eventsTail": "[]"}
+        bucket |= {
+            "historyLineCount": 5,
+            "eventsLineCount": 0,
+            "logLineCount": 0,
+            "config": "{}",
+            "tags": ["first", "problems", "failed: metric jerk"],
+        }
+        bucket |= {"summaryMetrics": '{"status": "failed", "error": "x: y", "_step": 4}', "wandbConfig": '{"t": 1}'}
+        return {"model": {"id": "P", "name": variables["project"], "entity": {"name": "somebody"}, "bucket": bucket}}
 
     def _run_files(self, variables: Variables) -> Any:
         files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]

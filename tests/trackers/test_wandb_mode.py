@@ -206,6 +206,23 @@ def test_an_online_run_reaches_the_server_whole(info, rollout, artifacts, server
     assert server.commits == 2  # the table and the rollout's files
 
 
+@pytest.mark.usefixtures("fresh_session", "server")
+def test_a_job_that_is_tried_again_online_continues_its_run_where_that_ended(info, rollout, artifacts):
+    again = dataclasses.replace(info, id="0123456789abcdef", name="seed=3")
+    tracker = WandbTracker()
+    tracker.start(again)
+    tracker.finish(record_of(info.directory, [], status="failed", error="RolloutError: out of memory"))
+
+    notes, _ = job(again, rollout, artifacts)
+
+    assert [note.rpartition("/")[2] for note in notes] == ["0123456789abcdef"]
+    [run] = read_runs(info.directory)
+    assert run.id == "0123456789abcdef"
+    assert min(row["_step"] for row in run.history) == 5  # the stand-in says that the first attempt ended at 4
+    assert (run.summary["status"], run.summary["error"]) == ("done", None)
+    assert set(run.tags) == {"bridge", "demo"}  # the first attempt's problems are over
+
+
 def test_a_dead_server_costs_the_timeout_once_and_no_rollout(
     info, another, rollout, artifacts, monkeypatch, fresh_session
 ):
