@@ -223,6 +223,7 @@ def test_a_job_that_is_tried_again_online_continues_its_run_where_that_ended(inf
     assert set(run.tags) == {"bridge", "demo"}  # the first attempt's problems are over
 
 
+@pytest.mark.slow
 def test_a_dead_server_costs_the_timeout_once_and_no_rollout(
     info, another, rollout, artifacts, monkeypatch, fresh_session
 ):
@@ -281,6 +282,7 @@ def sync(directory: Path) -> None:
     subprocess.run([sys.executable, "-m", "wandb", "sync", str(directory)], check=True, capture_output=True, timeout=50)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_session")
 def test_the_sync_line_uploads_an_offline_run_whole(info, rollout, artifacts, server):
     job(info, rollout, artifacts, mode=WandbMode.offline)
@@ -294,6 +296,7 @@ def test_the_sync_line_uploads_an_offline_run_whole(info, rollout, artifacts, se
     assert server.commits == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_session")
 def test_a_run_that_was_moved_still_uploads_its_media(info, rollout, artifacts, server, tmp_path):
     job(info, rollout, artifacts, mode=WandbMode.offline)

@@ -8,6 +8,8 @@ from wandb_readback import read_runs
 
 from strands_diffusers.cli import main
 
+pytestmark = pytest.mark.slow
+
 SWEEP = (
     "-m", "seed=3,4,5", "sampler.num_inference_steps=1", "sampler.guidance_scale=1", "tracker.mode=offline",
     "output=[video,action]", "visualizer=[timeseries]", "metric=[action]",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from wandb_readback import read_runs
 
+pytestmark = pytest.mark.slow
+
 JOB = """
 import multiprocessing as mp
 import os

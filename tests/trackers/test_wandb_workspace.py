@@ -37,17 +37,20 @@ def keys_of(kind: str) -> set[str]:
     return {key for section in panels.sections(["pusht"]) for p in section.panels if p.kind == kind for key in p.keys}
 
 
+@pytest.mark.slow
 def test_every_picture_and_video_that_a_panel_shows_is_logged(logged):
     shown = {key for key in logged if key.startswith("plots/") or key in ("video", "observation", "reference")}
     assert shown == keys_of("media")
 
 
+@pytest.mark.slow
 def test_the_panels_of_a_domains_actions_are_the_charts_that_a_run_logs(jobs):
     for run in jobs:
         assert {f"action/{column}" for column in keys_of("lines")} == set(run.charts)
     assert keys_of("table") - {"sweep"} <= jobs[1].keys
 
 
+@pytest.mark.slow
 def test_every_score_and_its_baselines_stand_in_one_panel(logged):
     [metrics] = [section for section in panels.sections(["pusht"]) if section.name == "Metrics"]
     by_title = {panel.title: panel.keys for panel in metrics.panels}
@@ -61,6 +64,7 @@ def test_every_score_and_its_baselines_stand_in_one_panel(logged):
     assert "metrics/action.mse_no_motion" in by_title["action mse, lower is better"]
 
 
+@pytest.mark.slow
 def test_every_stage_that_is_timed_has_its_bar(logged):
     assert {key for key in logged if key.startswith("seconds/")} <= keys_of("bars")
 
