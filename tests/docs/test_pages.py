@@ -80,6 +80,13 @@ def test_the_floor_plan_shows_every_room_and_only_modules_that_are_there():
         assert (package / module).exists(), module
 
 
+def test_every_path_on_the_architecture_page_is_there():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+
+    for path in re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?)`", page):
+        assert any((ROOT / start / path).exists() for start in ("", "strands_diffusers", "strands_diffusers/report", "strands_diffusers/_hydra")), path
+
+
 def test_the_import_rules_are_those_that_are_checked():
     page = (ROOT / "docs" / "architecture.md").read_text().split("## Import rules")[1]
     [contract, *_] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
