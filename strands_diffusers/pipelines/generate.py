@@ -231,9 +231,9 @@ def _world_rollouts(
             arrays["image"] = arrays.pop("video")
         if not wanted & set(arrays):
             made = ", ".join(name for name in OUTPUT_TYPES if name in arrays)
-            raise RolloutError(
-                f"{model.pipeline} made {made}, and the outputs asked for {', '.join(sorted(wanted))}. Use output=[{made}]."
-            )
+            asked = ", ".join(sorted(wanted))
+            instead = f" It made {made}: use output=[{made}]." if made else ""
+            raise RolloutError(f"{model.pipeline} made none of the outputs that were asked for ({asked}).{instead}")
         seconds = {**sample.seconds, "convert": time.perf_counter() - started}
         rate = getattr(getattr(getattr(model.pipe, "sound_tokenizer", None), "config", None), "sampling_rate", None)
         rollouts.append(

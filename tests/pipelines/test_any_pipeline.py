@@ -115,7 +115,7 @@ def test_the_guardrail_that_nobody_asked_for_is_recorded_as_off(run, tmp_path: P
 
 
 def test_an_output_that_the_pipeline_does_not_make_is_refused(run, tmp_path: Path) -> None:
-    with pytest.raises(RolloutError, match=r"made image, and the outputs asked for video"):
+    with pytest.raises(RolloutError, match=r"asked for \(video\)\. It made image: use output=\[image\]"):
         run("StableDiffusionPipeline", *SIZE, "output=[video]")
     assert not (tmp_path / "job" / "manifest.json").exists()
 
