@@ -31,6 +31,10 @@ def run(arguments: Sequence[str]) -> int:
     """Answer one of Hydra's flags (`--cfg`, `--help`, completion, ...), run one rollout, or a sweep."""
     from hydra._internal.utils import get_args_parser
 
+    if sys.flags.optimize > 1:
+        raise ConfigError(
+            "python -OO removes docstrings, and transformers does not import without them. Use python, or -O."
+        )
     prepare()
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore # argparse would print its usage and exit

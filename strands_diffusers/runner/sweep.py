@@ -31,7 +31,7 @@ from strands_diffusers.errors import ConfigError, RequestError, StrandsDiffusers
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.choices import prepare as prepare
 from strands_diffusers.records import Record
-from strands_diffusers.runner import folders, resume
+from strands_diffusers.runner import folders, provenance, resume
 from strands_diffusers.runner.control import Control, Progress
 from strands_diffusers.runner.job import Checker, Job
 from strands_diffusers.runner.progress import Row, SweepProgress, row_of
@@ -151,13 +151,21 @@ class Sweep:
             return free
         return directory
 
-    def failed(self, directory: Path, overrides: Sequence[str], error: Exception, stage: str = "check") -> None:
+    def failed(
+        self, directory: Path, overrides: Sequence[str], error: Exception, stage: str = "check", name: str = ""
+    ) -> None:
         """Record a failed job the moment it fails, and show it: job, stage, overrides, one line, where the record is."""
         text = f"{type(error).__name__}: {one_line(error)}"
         record = records.read(directory)
         if record is None or not (record.error.startswith(text[:200]) or record.done):
             record = Record(
-                directory, "failed", overrides=tuple(overrides), error=text, stage=stage, finished=records.now()
+                directory,
+                "failed",
+                overrides=tuple(overrides),
+                error=text,
+                stage=stage,
+                finished=records.now(),
+                versions=provenance.versions(),
             )
             try:
                 directory.mkdir(parents=True, exist_ok=True)
@@ -165,9 +173,10 @@ class Sweep:
             except (OSError, StrandsDiffusersError):
                 log.debug("no record of the failure could be written to %s", directory)
         stage = stage if record.done else record.stage
-        line = f"job {directory.name} failed at {stage}: {' '.join(overrides)}: {one_line(error)}"
+        line = f"job {name or directory.name} failed at {stage}: {' '.join(overrides)}: {one_line(error)}"
         self.progress.ended(
-            Row(directory.name, "failed", tuple(overrides), text, stage), f"{line}  [{directory / records.FAILURE}]"
+            Row(name or directory.name, "failed", tuple(overrides), text, stage),
+            f"{line}  [{directory / records.FAILURE}]",
         )
 
 
@@ -276,6 +285,7 @@ def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Comp
             node.hydra.job.id = node.hydra.job.num = each.number
         HydraConfig.instance().set_config(node)  # a job's folder may be named by `${hydra:...}`
         directory = state.place(each.job, Path(str(node.hydra.sweep.dir), str(node.hydra.sweep.subdir)).absolute())
+        ended = len(state.progress.rows)
         try:
             if resume.is_generated(each.job, state._known(each.job)):
                 state.run(each.job, directory, own)
@@ -287,8 +297,8 @@ def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Comp
                 )
             in_hydra(launcher, node, functools.partial(state.run, each.job, directory, own), "hydra.sweep")
         except Exception as error:
-            if not state.progress.rows or state.progress.rows[-1].name != directory.name:
-                state.failed(directory, own, error)
+            if len(state.progress.rows) == ended:  # it never began
+                state.failed(directory, own, error, name=str(each.number))
             if isinstance(error, OSError) and not any(state.progress.counts.values()):
                 raise
         configure_log(launcher.config.hydra.hydra_logging, launcher.config.hydra.verbose)

@@ -128,3 +128,12 @@ def test_resume_without_m_is_refused(command):
 
     assert status == 2
     assert "add -m" in err
+
+
+def test_two_jobs_with_one_folder_do_not_overwrite_each_other(command, tmp_path):
+    status, err = command("-m", *bare("seed=0,1"), "hydra.sweep.subdir=same", "output_dir=sweep")
+
+    assert status == 1
+    assert "job 1 failed" in err
+    assert "holds another finished job" in err
+    assert records.read(tmp_path / "sweep" / "same").seed == 0
