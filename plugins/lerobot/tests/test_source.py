@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import strands_diffusers_lerobot
 import toy
 from PIL import Image
 from strands_diffusers_lerobot.cameras import concat_view
 from strands_diffusers_lerobot.choices import Units
 from strands_diffusers_lerobot.source import LeRobotSource
 
-from strands_diffusers import ObservationRequest, read_clip
+from strands_diffusers import ObservationRequest, read_clip, testing
 from strands_diffusers.errors import ObservationError
 
 
@@ -281,3 +282,10 @@ def test_the_real_droid_episode_reads_frame_exactly(droid):
     assert seen.task is None  # its annotation is blank: " |  | "
     with pytest.raises(ObservationError, match=r"there is observation\.image\.exterior_image_2_left \(declared"):
         read(f"{droid}@camera:wrist_image_left")
+
+
+def test_it_keeps_the_rules_of_a_plugin(dataset):
+    testing.check_plugin(strands_diffusers_lerobot)
+    testing.check_source(
+        LeRobotSource, f"{dataset}@episode:0@camera:top", ObservationRequest(5, float(toy.FPS), "pusht", "policy")
+    )

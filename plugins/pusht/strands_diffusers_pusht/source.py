@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 from strands_diffusers import Observation, ObservationRequest, Source, errors
 
-from .expert import MOTIONS, TASKS, play
-from .simulator import FPS, PushT, to_model_space
-
 WORDS = {
     "left": "Push the T block to the left.",
     "right": "Push the T block to the right.",
@@ -20,7 +17,7 @@ WORDS = {
     "free": "Move the pusher around freely.",
     "poke": "Poke the T block.",
 }
-"""Each task as a prompt."""
+"""Each task and motion of the expert, as a prompt."""
 
 _FORM = "pusht:SEED[@task:NAME][@start:N], for example pusht:3@task:left"
 
@@ -38,7 +35,7 @@ class PushTSource(Source):
     scheme = "pusht"
 
     @dataclass
-    class Config(Source.Config):  # type: ignore[misc]  # `Source.Config` is typed as any class
+    class Config(Source.Config):
         """Options of the source `pusht`."""
 
         num_frames: int = 33
@@ -49,6 +46,9 @@ class PushTSource(Source):
 
     def read(self, address: str, request: ObservationRequest) -> Observation:
         """Simulate the episode at `address`, as long as `request` needs it."""
+        from .expert import play  # inside: numpy is not for every start of the command
+        from .simulator import FPS, PushT, to_model_space
+
         seed, task, start = _parse(address)
         num_frames = request.num_frames or self.config.num_frames
         simulator = PushT(solid_walls=self.config.solid_walls)
@@ -75,11 +75,11 @@ def _parse(address: str) -> tuple[int, str, int]:
         if key not in values:
             raise errors.ObservationError(f"pusht:{address} has an option @{key} that is not known. Type {_FORM}.")
         values[key] = value
-    task, names = values["task"], (*TASKS, *MOTIONS)
-    if task not in names:
-        near = difflib.get_close_matches(task, names, 1)
+    task = values["task"]
+    if task not in WORDS:
+        near = difflib.get_close_matches(task, WORDS, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise errors.ObservationError(f"pusht has no task {task!r}; there are {', '.join(names)}.{hint}")
+        raise errors.ObservationError(f"pusht has no task {task!r}; there are {', '.join(WORDS)}.{hint}")
     if not re.fullmatch(r"\d{1,4}", values["start"]):
         raise errors.ObservationError(f"@start:{values['start']} is not a frame number. Type {_FORM}.")
     return int(seed), task, int(values["start"])

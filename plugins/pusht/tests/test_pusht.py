@@ -6,13 +6,14 @@ from PIL import Image
 
 pytest.importorskip("gym_pusht")
 
+import strands_diffusers_pusht
 from strands_diffusers_pusht import tracking
 from strands_diffusers_pusht.closed_loop import drive, progress_px
 from strands_diffusers_pusht.expert import GOAL_PX, MOTIONS, TASKS, Expert, play
 from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
-from strands_diffusers_pusht.source import PushTSource
+from strands_diffusers_pusht.source import WORDS, PushTSource
 
-from strands_diffusers import ObservationRequest, errors
+from strands_diffusers import ObservationRequest, errors, testing
 from strands_diffusers.config.schema import Scene
 from strands_diffusers.observations import scenes
 
@@ -155,7 +156,7 @@ def test_the_embedded_model_takes_every_scene_of_the_simulator_for_its_own(table
             for frame in frames[::10]:
                 Image.fromarray(frame).save(tmp_path / "frame.jpg")
                 for seen in (frame, np.asarray(Image.open(tmp_path / "frame.jpg"))):
-                    assert scenes.doubt(Scene.pusht, seen) is None, (seed, task)
+                    assert scenes.mismatch(Scene.pusht, seen) is None, (seed, task)
 
 
 def test_overlap_is_one_for_the_same_mask_and_zero_for_disjoint_ones():
@@ -216,3 +217,12 @@ def test_the_source_gives_frames_true_actions_and_the_task():
 def test_a_wrong_address_says_what_to_type(address, message):
     with pytest.raises(errors.ObservationError, match=message):
         PushTSource().read(address, ObservationRequest())
+
+
+def test_every_task_and_motion_of_the_expert_has_its_words():
+    assert {*WORDS} == {*TASKS, *MOTIONS}
+
+
+def test_it_keeps_the_rules_of_a_plugin():
+    testing.check_source(PushTSource, "3@task:left")
+    testing.check_plugin(strands_diffusers_pusht)

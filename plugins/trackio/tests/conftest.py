@@ -6,13 +6,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
-from strands_diffusers.runner import sweep
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _configs():
-    sweep.prepare()
-
 
 @pytest.fixture(autouse=True)
 def _no_remote(monkeypatch):

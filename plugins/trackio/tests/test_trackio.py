@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import strands_diffusers_trackio
 from PIL import Image
 from strands_diffusers_trackio import TrackioTracker
 
-from strands_diffusers import Artifact, Rollout, RunInfo, actions, write_mp4
-from strands_diffusers.config import compose
+from strands_diffusers import Artifact, Rollout, RunInfo, actions, testing, write_mp4
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.records import FileEntry, Record, SampleRecord
 
@@ -64,6 +64,10 @@ def logged(project):
     with sqlite3.connect(HOME / f"{project}.db") as base:
         rows = base.execute("SELECT run_name, step, metrics FROM metrics ORDER BY id").fetchall()
     return [(run, step, json.loads(metrics)) for run, step, metrics in rows]
+
+
+def test_it_keeps_the_rules_of_a_plugin():
+    testing.check_plugin(strands_diffusers_trackio)
 
 
 def test_numbers_curves_and_media_are_in_the_database_when_finish_returns(project, tmp_path, capsys):
@@ -162,9 +166,9 @@ def test_sending_elsewhere_is_never_silent(project, tmp_path, monkeypatch):
 
 
 def test_its_choice_is_typed():
-    assert compose.compose(["tracker=trackio", "tracker.project=mine"]).tracker.project == "mine"
+    assert testing.compose("tracker=trackio", "tracker.project=mine").tracker.project == "mine"
     with pytest.raises(ConfigError, match="is not a Trackio project name"):
-        compose.compose(["tracker=trackio", "tracker.project=a/b"])
+        testing.compose("tracker=trackio", "tracker.project=a/b")
 
 
 def test_the_project_of_the_environment_counts_where_none_is_typed(monkeypatch):
