@@ -9,7 +9,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-PAGES.remove(ROOT / "docs" / "plugins.md")  # its programs are run by tests/plugin, with what each hook needs
 
 MARKS = {
     "gpu": "needs an accelerator and weights: composed, not run",
