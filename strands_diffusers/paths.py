@@ -1,7 +1,10 @@
 """Paths as people type them."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
+
+from strands_diffusers.errors import ObservationError
 
 
 def expanded(path: str | Path) -> Path:
@@ -21,3 +24,28 @@ def absolute_path(path: str | Path, cwd: Path) -> str:
         if os.path.exists(head):  # noqa: PTH110 - False for what cannot be a path at all
             whole = Path(os.path.realpath(head), *whole.parts[end:])
     return str(whole)
+
+
+def visible_files(directory: Path, suffixes: Collection[str], *, deep: bool = False) -> list[Path]:
+    """Files of a folder (`deep`: and below) with one of these endings, sorted by path.
+
+    Hidden files and folders, copies that editors and systems leave, are left out. Raises: `ObservationError` for a folder
+    that cannot be read, and for a link that leads out of it.
+    """
+    try:
+        found = [
+            path
+            for path in (directory.rglob("*") if deep else directory.iterdir())
+            if path.suffix.lower() in suffixes
+            and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+            and path.is_file()
+        ]
+        home = directory.resolve()
+        astray = [path for path in found if path.is_symlink() and not path.resolve().is_relative_to(home)]
+    except OSError as error:
+        raise ObservationError(f"{directory} cannot be read: {error.strerror}.") from error
+    if astray:
+        raise ObservationError(
+            f"{min(astray)} is a link that leads out of the folder. Copy the files: cp -rL {directory} NEW."
+        )
+    return sorted(found)

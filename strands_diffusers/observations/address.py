@@ -27,6 +27,11 @@ class Address:
     def __str__(self) -> str:
         return self.path + "".join(f"@{key}:{value}" for key, value in self.options.items())
 
+    @property
+    def local(self) -> Path:
+        """The path as one of this machine, `~` replaced by the home folder."""
+        return expanded(self.path)
+
     def integer(self, key: str, default: int, minimum: int = 0) -> int:
         """The option `key` as a whole number of at least `minimum`; `ObservationError` for anything else."""
         text = self.options.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from strands_diffusers.observations.address import Address, exists, split_addres
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, frame_files, read_folder, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
 from strands_diffusers.observations.window import RATE_TOLERANCE, same_rate, usable_frames
+from strands_diffusers.paths import expanded, visible_files
 from strands_diffusers.plugin.base import ActionRows, Source
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Observation, ObservationRequest
@@ -46,12 +48,12 @@ class FileSource(Source):
 
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the path and the action file absolute."""
-        return absolute_file(address, cwd)
+        return str(split_address(address, OPTIONS, cwd=cwd).absolute(cwd, file_options=("actions",)))
 
     def action_rows(self, address: str, domain: str) -> ActionRows:
         """Read an action file, or every action file in a folder and below, one at a time, by name."""
         path = local(split_address(address, ()).path)
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ACTION_SUFFIXES) if path.is_dir() else [path]
+        found = visible_files(path, ACTION_SUFFIXES, deep=True) if path.is_dir() else [path]
         if not found:
             raise ObservationError(f"{path} holds no action files ({', '.join(ACTION_SUFFIXES)}).")
         return ActionRows(_physical_rows(file, domain) for file in found)
@@ -72,20 +74,15 @@ def _physical_rows(path: Path, domain: str) -> np.ndarray:
         raise ActionError(f"{path}: {error}") from error
 
 
-def absolute_file(address: str, cwd: Path) -> str:
-    """Return `PATH[@key:value]...` with the path and `@actions:` as seen from `cwd`."""
-    return str(split_address(address, OPTIONS, cwd=cwd).absolute(cwd, file_options=("actions",)))
-
-
-def local(path: str) -> Path:
+def local(text: str) -> Path:
     """Return an existing path, or raise `ObservationError` with the closest name beside it."""
-    if exists(path):
-        return Path(path).expanduser()
-    parent = Path(path).expanduser().parent if len(path) < 4096 else Path()
-    siblings: Iterable[str] = ()
-    if exists(str(parent)) and parent.is_dir():
-        siblings = [item.name for item in parent.iterdir()]
-    shown = path if len(path) <= 200 else f"{path[:200]}..."
+    path = expanded(text)
+    if exists(text):
+        return path
+    siblings: list[str] = []
+    with contextlib.suppress(OSError, ValueError):  # a parent that is not there, or may not be listed
+        siblings = [item.name for item in path.parent.iterdir()]
+    shown = text if len(text) <= 200 else f"{text[:200]}..."
     raise ObservationError(f"{shown} does not exist.{near_miss(Path(shown).name, siblings)} {ACCEPTED}")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from strands_diffusers.errors import ObservationError, one_line
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.media import MAX_DECODED_BYTES, MAX_PIXELS, TRANSPARENT, check_file
+from strands_diffusers.paths import visible_files
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Files that are read as images."""
@@ -24,6 +25,8 @@ _ACCEPTED = "An image is an 8-bit png, jpg or webp."
 
 def read_image(source: Path | bytes, name: str = "") -> np.ndarray:
     """Read one image, a file or its bytes, turned as its EXIF orientation says; of an MPO (a phone's JPEG) the first.
+
+    An embedded colour profile is not applied: neither do the readers of robot datasets that models are trained with.
 
     Shapes: -> uint8 `[H, W, 3]`, RGB.
     Raises: `ObservationError` for a file that is missing, empty, truncated, too large or no image, and for what has no
@@ -128,20 +131,7 @@ def frame_files(directory: Path) -> list[Path]:
             f"{directory} is a LeRobot dataset, not a folder of frames. With the plugin strands-diffusers-lerobot, "
             f"type lerobot:{directory}@episode:0."
         )
-    try:
-        files = [
-            p
-            for p in directory.iterdir()
-            if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
-        ]
-        home = directory.resolve()
-        astray = [path.name for path in files if path.is_symlink() and not path.resolve().is_relative_to(home)]
-    except OSError as error:
-        raise ObservationError(f"{directory} cannot be read: {error.strerror}.") from error
-    if astray:
-        raise ObservationError(
-            f"{directory / min(astray)} is a link that leads out of the folder. Copy the frames: cp -rL {directory} NEW."
-        )
+    files = visible_files(directory, IMAGE_SUFFIXES)
     if not files:
         raise ObservationError(f"{directory} is a folder without images. {_ACCEPTED}")
     return sorted(files, key=lambda path: (_natural(path.name), path.name))

@@ -12,6 +12,7 @@ from strands_diffusers.errors import MissingPackageError, ObservationError, near
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.address import exists
 from strands_diffusers.observations.window import check_domain
+from strands_diffusers.paths import expanded
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import ActionRows, Source
 from strands_diffusers.plugin.manager import plugins
@@ -47,7 +48,7 @@ def read_action_rows(address: str, domain: str, sources: Mapping[str, Source]) -
     Raises: as `read_observation`, and `MissingPackageError` where that plugin is not installed.
     """
     scheme, rest = _choose(address, sources)
-    path = Path(rest.split("@", 1)[0]).expanduser()
+    path = expanded(rest.split("@", 1)[0])
     if scheme == FILE and exists(str(path / "meta" / "info.json")):
         if LEROBOT not in sources:
             raise MissingPackageError(

@@ -38,7 +38,7 @@ class RunSource(Source):
     def read(self, address: str, request: ObservationRequest) -> Observation:
         """Read the run at `address`."""
         parsed = split_address(address, OPTIONS)
-        directory = Path(parsed.path).expanduser()
+        directory = parsed.local
         record = _finished(directory, parsed.path)
         sample = _sample(record, parsed)
         check_domain(sample.domain, request, f"run:{parsed.path}")

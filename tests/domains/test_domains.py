@@ -57,6 +57,7 @@ def test_every_domain_of_diffusers_is_listed_in_the_order_of_ids() -> None:
     assert len({domain.short for domain in listed}) == len(listed)
 
 
+@pytest.mark.slow
 @pytest.mark.contract
 def test_ids_and_widths_are_those_that_diffusers_uses() -> None:
     from diffusers.pipelines.cosmos import pipeline_cosmos3_omni as pipeline

@@ -218,3 +218,33 @@ def test_paths_become_absolute_from_any_folder(sources, tmp_path):
         f"{tmp_path}/clips/a.mp4@actions:{tmp_path}/b.json@start:3"
     )
     assert absolute_address("a@fps:5.mp4@start:1", tmp_path, sources) == f"{odd}@start:1"
+
+
+def test_copies_of_editors_and_systems_are_no_actions(sources, tmp_path):
+    rows = json.dumps([[1.0, 2.0]] * 4)
+    for name in ("a.json", "._a.json", ".ipynb_checkpoints/a-checkpoint.json", "day_2/b.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(rows)
+
+    found = list(sources["file"].action_rows(str(tmp_path), "pusht").pieces)
+
+    assert [len(piece) for piece in found] == [4, 4]
+
+
+def test_a_folder_of_actions_does_not_lead_out_of_itself(sources, tmp_path):
+    (tmp_path / "secret.json").write_text("[[1.0, 2.0]]")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.json").symlink_to(tmp_path / "secret.json")
+
+    with pytest.raises(ObservationError, match=r"a\.json is a link that leads out of the folder"):
+        sources["file"].action_rows(str(tmp_path / "mine"), "pusht")
+
+
+@pytest.mark.parametrize("name", ["~no_user_of_that_name/x.png", "x\0.png", "x" * 5000, "file.txt/x.png"])
+def test_what_cannot_be_a_path_is_just_not_there(name, sources, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.txt").write_text("")
+
+    with pytest.raises(ObservationError, match="does not exist") as error:
+        sources["file"].read(name, request())
+    one_line(error)

@@ -314,6 +314,7 @@ def test_a_frame_that_is_too_large_is_never_decoded(tmp_path, monkeypatch):
         read_clip(path)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=40, deadline=None)
 @given(
     st.sampled_from(["mp4", "gif", "mkv", "avi"]),

@@ -46,7 +46,7 @@ def test_every_scene_that_a_model_can_name_has_a_look():
 
 def test_the_embedded_model_names_its_scene_and_others_name_none():
     assert compose.compose(["model=cosmos3_pusht"]).model.scene is Scene.pusht
-    assert compose.compose(["model=custom", "model.repo=x/y"]).model.scene is None
+    assert compose.compose(["model=custom", "model.repo=x/y", "domain=bridge"]).model.scene is None
 
 
 @pytest.mark.parametrize("name", SAMPLES)

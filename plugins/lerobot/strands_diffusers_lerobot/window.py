@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,7 +32,7 @@ _Choice = TypeVar("_Choice", bound=Enum)
 
 def read_window(parsed: Address, config: Any, request: ObservationRequest) -> Observation:
     """Read the window at an address, as many frames as `request` needs; `config` holds what the address leaves open."""
-    dataset = open_dataset(Path(parsed.path).expanduser(), f"lerobot:{parsed.path}")
+    dataset = open_dataset(parsed.local, f"lerobot:{parsed.path}")
     episode = dataset.episode(parsed.integer("episode", 0))
     start, stride = parsed.integer("start", 0), _stride(dataset, parsed)
     if start >= episode.length:
@@ -76,7 +75,7 @@ def read_window(parsed: Address, config: Any, request: ObservationRequest) -> Ob
 
 def read_action_rows(parsed: Address, config: Any, domain: str) -> ActionRows:
     """Return the actions of every episode (or of `@episode:N`), which are read as they are iterated over."""
-    dataset = open_dataset(Path(parsed.path).expanduser(), f"lerobot:{parsed.path}")
+    dataset = open_dataset(parsed.local, f"lerobot:{parsed.path}")
     mapping, why = _mapping(dataset, parsed, config, domain)
     if mapping is None:
         raise errors.ObservationError(f"{dataset.name}: {why}")
