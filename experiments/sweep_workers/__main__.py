@@ -15,10 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext
 from strands_diffusers_launchers.actors import open_actors
 from strands_diffusers_launchers.config import PoolConfig, RayConfig
-from strands_diffusers_launchers.crew import Crew
 from strands_diffusers_launchers.messages import Job, Sweep
 from strands_diffusers_launchers.pool import open_pool
 from strands_diffusers_launchers.work import payload
+from strands_diffusers_launchers.workers import Workers
 
 from strands_diffusers.config.store import conf_dir
 from strands_diffusers.runner.sweep import prepare
@@ -26,7 +26,7 @@ from strands_diffusers.runner.sweep import prepare
 JOB = ("tracker=none", "visualizer=[]", "metric=[]", "output=[video,action]")
 
 
-def open_crew(launcher: str, folder: Path) -> Crew:
+def open_workers(launcher: str, folder: Path) -> Workers:
     """Two workers of one thread each, as the launcher would start them."""
     prepare()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -37,7 +37,7 @@ def open_crew(launcher: str, folder: Path) -> Crew:
         backend, size = open_actors(RayConfig(workers=2, threads_per_worker=1), sweep, 2)
     else:
         backend, size = open_pool(PoolConfig(workers=2, threads_per_worker=1), sweep, 2)
-    return Crew(backend, size, sweep, 60.0)
+    return Workers(backend, size, sweep, 60.0)
 
 
 def main() -> None:
@@ -52,15 +52,15 @@ def main() -> None:
     rates: dict[int, list[float]] = {1: [], 2: []}
     number = 0
     with tempfile.TemporaryDirectory() as folder:
-        crew = open_crew(launcher, Path(folder))
+        pool = open_workers(launcher, Path(folder))
 
         def batch(workers: int, jobs: int) -> float:
             nonlocal number
-            crew.size = workers
+            pool.size = workers
             numbers = range(number, number + jobs)
             number += jobs
             started = time.perf_counter()
-            ended = crew.run([Job(n, (*JOB, f"seed={n}")) for n in numbers])
+            ended = pool.run([Job(n, (*JOB, f"seed={n}")) for n in numbers])
             assert all(end.status == "done" for _, end in ended), ended
             return jobs / (time.perf_counter() - started)
 
@@ -70,7 +70,7 @@ def main() -> None:
                 rates[workers].append(batch(workers, arguments.jobs))
             text = ", ".join(f"{w}: {rates[w][-1]:.2f} jobs/s" for w in rates)
             print(f"{launcher} {text}  load average {os.getloadavg()[0]:.1f}", flush=True)
-        crew.close()
+        pool.close()
         records = [json.loads(path.read_text()) for path in Path(folder).glob("*/manifest.json")]
         print(f"{launcher}: {len(records)} jobs, {sum(not r['model']['warm'] for r in records)} loads")
     ratio = statistics.median(rates[2]) / statistics.median(rates[1])

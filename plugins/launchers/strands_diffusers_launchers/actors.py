@@ -116,9 +116,9 @@ class Actor:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
         watch(os.getppid())  # Ray's own process on this machine, which ends with the sweep: a busy actor notices late
-        from strands_diffusers_launchers.work import Bench
+        from strands_diffusers_launchers.work import JobRunner
 
-        self._bench = Bench(sweep.payload)
+        self._runner = JobRunner(sweep.payload)
         self._slot, self._mailbox = slot, mailbox
 
     def do(self, job: Job) -> bytes:
@@ -130,7 +130,7 @@ class Actor:
             if not isinstance(message, Stage):
                 ray.get(sent)  # these must arrive, whatever happens to this process next
 
-        return pickle.dumps(self._bench.do(job, say))
+        return pickle.dumps(self._runner.do(job, say))
 
 
 class Actors:
@@ -153,7 +153,7 @@ class Actors:
         return Handle(self._ray, slot, make.remote(self._sweep, slot, self._environment, self._mailbox))
 
     def wait(self, workers: Sequence[Handle], timeout: float | None) -> Iterable[tuple[Handle, Message]]:
-        """What the workers say next."""
+        """The next messages of the workers."""
         busy = {worker.call: worker for worker in workers}
         ready, _ = self._ray.wait([self._letters, *busy], num_returns=1, timeout=timeout)
         for call in ready:

@@ -8,7 +8,7 @@ AUTO = "auto"
 
 
 @dataclass
-class CrewConfig:
+class LauncherConfig:
     """Common to both launchers."""
 
     workers: int | str = AUTO
@@ -34,7 +34,7 @@ class CrewConfig:
 
 
 @dataclass
-class PoolConfig(CrewConfig):
+class PoolConfig(LauncherConfig):
     """Worker processes of this machine."""
 
     _target_: str = "hydra_plugins.strands_diffusers_launchers.launchers.PoolLauncher"
@@ -52,7 +52,7 @@ class PoolConfig(CrewConfig):
 
 
 @dataclass
-class RayConfig(CrewConfig):
+class RayConfig(LauncherConfig):
     """Ray actors of this machine or of a cluster."""
 
     _target_: str = "hydra_plugins.strands_diffusers_launchers.launchers.RayLauncher"

@@ -13,20 +13,20 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from strands_diffusers_launchers.config import CrewConfig
+from strands_diffusers_launchers.config import LauncherConfig
 
 log = logging.getLogger(__name__)
 
 
-class CrewLauncher(Launcher):
-    """Runs a sweep's jobs on a crew of workers; subclasses say where those live."""
+class WorkerLauncher(Launcher):
+    """Runs a sweep's jobs on several workers; subclasses say where those live."""
 
-    settings_class: ClassVar[type[CrewConfig]]
+    settings_class: ClassVar[type[LauncherConfig]]
 
     def __init__(self, **parameters: Any) -> None:
         # checked in setup: Hydra would wrap an error raised here into one of its own
         self._parameters = OmegaConf.to_container(OmegaConf.create(parameters), resolve=True)
-        self._crew: Any = None
+        self._workers: Any = None
 
     def open(self, settings: Any, sweep: Any, jobs: int) -> tuple[Any, int]:
         """Return the backend of a sweep and how many workers it should have."""
@@ -46,10 +46,10 @@ class CrewLauncher(Launcher):
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         jobs = [Job(initial_job_idx + i, tuple(o)) for i, o in enumerate(job_overrides)]
-        crew = self._crew or self._open(len(jobs))
-        log.info("Launching %d jobs, %d at a time", len(jobs), crew.size)
+        workers = self._workers or self._open(len(jobs))
+        log.info("Launching %d jobs, %d at a time", len(jobs), workers.size)
         try:
-            ended = crew.run(jobs, self._progress)
+            ended = workers.run(jobs, self._progress)
         except BaseException:
             self._close()
             raise
@@ -58,24 +58,24 @@ class CrewLauncher(Launcher):
         return [_job_return(job, end) for job, end in ended]
 
     def _open(self, jobs: int) -> Any:
-        from strands_diffusers_launchers.crew import Crew
         from strands_diffusers_launchers.messages import Sweep
         from strands_diffusers_launchers.work import payload
+        from strands_diffusers_launchers.workers import Workers
 
         directory = Path(str(self._config.hydra.sweep.dir)).absolute()
         directory.mkdir(parents=True, exist_ok=True)
         sweep = Sweep(payload(self._context, self._config, directory, self._settings.kill_grace_s), directory)
         backend, size = self.open(self._settings, sweep, jobs)
-        self._crew = Crew(backend, size, sweep, self._settings.kill_grace_s)
-        self._finalizer = weakref.finalize(self, self._crew.close)  # also at the end of the process
-        return self._crew
+        self._workers = Workers(backend, size, sweep, self._settings.kill_grace_s)
+        self._finalizer = weakref.finalize(self, self._workers.close)  # also at the end of the process
+        return self._workers
 
     def _close(self) -> None:
         self._finalizer()
-        self._crew = None
+        self._workers = None
 
     def _is_last(self) -> bool:
-        """Whether no further batch of jobs will come: Hydra's own sweeper sends all at once unless told otherwise."""
+        """Whether no further batch of jobs will come: Hydra's own sweeper sends all at once unless configured otherwise."""
         sweeper = self._config.hydra.sweeper
         return str(sweeper._target_).endswith(("BasicSweeper", "CheckedSweeper")) and sweeper.max_batch_size is None
 

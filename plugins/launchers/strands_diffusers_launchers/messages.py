@@ -1,4 +1,4 @@
-"""What a sweep's process and its workers say to each other: plain data that pickles, whoever carries it."""
+"""The messages between a sweep and its workers: plain data that pickles, whoever carries it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ class Sweep:
     """What every job of a sweep has in common."""
 
     payload: bytes
-    """For `work.Bench`: how to compose and run a job."""
+    """For `work.JobRunner`: how to compose and run a job."""
 
     directory: Path
     """The sweep's folder, absolute; workers' output goes to `worker_N.log` in it."""
@@ -54,7 +54,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Said:
+class Line:
     """A line for the person at the terminal."""
 
     line: str
@@ -86,7 +86,7 @@ class Ended:
 
     error: str | None = None
     line: str | None = None
-    """What to say of a failed job, in one line."""
+    """What is shown of a failed job, in one line."""
 
     name: str = ""
     """Name of the job's folder."""
@@ -106,10 +106,10 @@ class Gone:
     """In words: `was killed by SIGKILL`."""
 
     recorded: bool = False
-    """Whether it ended as it was told to, and so left the record of its job itself."""
+    """Whether it ended on request, and so left the record of its job itself."""
 
 
-Message = Started | Moved | Said | Stage | Ended | Gone
+Message = Started | Moved | Line | Stage | Ended | Gone
 
 
 class Worker(Protocol):
@@ -140,7 +140,7 @@ class Backend(Protocol, Generic[W]):
         """Start a worker; it gets ready on its own time."""
 
     def wait(self, workers: Sequence[W], timeout: float | None) -> Iterable[tuple[W, Message]]:
-        """What the workers say next; empty where none says anything within `timeout` seconds."""
+        """The next messages of the workers; empty where none says anything within `timeout` seconds."""
 
     def close(self) -> None:
         """Release what the backend itself holds; its workers have ended."""

@@ -71,7 +71,7 @@ class Pool:
         return Process(slot, self._sweep, environment)
 
     def wait(self, workers: Sequence[Process], timeout: float | None) -> Iterable[tuple[Process, Message]]:
-        """What the workers say next."""
+        """The next messages of the workers."""
         by_line = {worker.line: worker for worker in workers}
         for line in wait(list(by_line), timeout):
             worker = by_line[line]  # type: ignore[index]
@@ -136,7 +136,7 @@ class Process:
             memory = ", as the kernel does where memory runs out" if -status == signal.SIGKILL else ""
             return Gone(f"was killed by {signal.Signals(-status).name}{memory}")
         if status == INTERRUPTED:
-            return Gone("was told to end by SIGTERM", recorded=True)
+            return Gone("was ended by SIGTERM", recorded=True)
         return Gone(f"ended with exit status {status}")
 
     def _kill_group(self) -> None:

@@ -11,7 +11,7 @@ import time
 from multiprocessing.connection import Connection
 
 INTERRUPTED = 143
-"""Exit status of a worker that dropped its job because it was told to."""
+"""Exit status of a worker that dropped its job on request."""
 
 
 def main() -> None:
@@ -32,11 +32,11 @@ def main() -> None:
 
 def _serve(connection: Connection) -> None:
     content = connection.recv_bytes()  # before the slow imports: the parent waits until it is taken
-    from strands_diffusers_launchers.work import Bench
+    from strands_diffusers_launchers.work import JobRunner
 
-    bench = Bench(content)
+    runner = JobRunner(content)
     while (job := connection.recv()) is not None:
-        connection.send(bench.do(job, connection.send))
+        connection.send(runner.do(job, connection.send))
 
 
 def _interrupt(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Inside a worker: compose a job as Hydra's own launcher does, run it, and say what became of it.
+"""Inside a worker: compose a job as Hydra's own launcher does, run it, and report how it ended.
 
 Hydra's task function stays in the parent: it is a closure over the terminal. Workers call a `runner.sweep.Sweep` with a
 progress of their own, and the parent tells what they send. Nothing of Hydra's own is pickled either (configs and
@@ -31,7 +31,7 @@ from strands_diffusers.errors import one_line
 from strands_diffusers.runner import sweep
 from strands_diffusers.runner.lost import write_failure
 from strands_diffusers.runner.progress import Row, SweepProgress
-from strands_diffusers_launchers.messages import Ended, Job, Message, Moved, Said, Stage, Started
+from strands_diffusers_launchers.messages import Ended, Job, Line, Message, Moved, Stage, Started
 
 Say = Callable[[Message], None]
 
@@ -53,7 +53,7 @@ class Recipe:
 
 
 def payload(context: HydraContext, config: DictConfig, directory: Path, grace_s: float) -> bytes:
-    """What a `Bench` needs, in bytes. `config` is the sweep's, composed with its hydra node."""
+    """What a `JobRunner` needs, in bytes. `config` is the sweep's, composed with its hydra node."""
     from hydra import version
 
     plain = (str, int, float, bool, type(None))
@@ -71,7 +71,7 @@ def payload(context: HydraContext, config: DictConfig, directory: Path, grace_s:
     return pickle.dumps((sys.path, pickle.dumps(recipe)))  # the inner part is read once the path is set
 
 
-class Bench:
+class JobRunner:
     """Where a worker does its jobs, one after the other. The loaded model stays warm in `pipelines.loader`."""
 
     def __init__(self, content: bytes) -> None:
@@ -105,7 +105,7 @@ class Bench:
             sys.stderr.write(f"-- job {job.number}: {' '.join(job.overrides)}\n")
         say(started := _started(config))
         assert self._context is not None
-        self._sweep.progress = relay = _Relay(
+        self._sweep.progress = forwarder = _Forwarder(
             say, None if started.timeout_s is None else started.timeout_s + 0.9 * self._recipe.grace_s
         )
         try:
@@ -123,9 +123,9 @@ class Bench:
         finally:
             faulthandler.cancel_dump_traceback_later()
         if result.status is JobStatus.COMPLETED:
-            return Ended(relay.status, value=result.return_value, name=relay.name, facts=_facts(result))
-        failed = _failed(job, result._return_value, relay.line)
-        return replace(failed, failed=relay.failure or failed.failed, facts=_facts(result))
+            return Ended(forwarder.status, value=result.return_value, name=forwarder.name, facts=_facts(result))
+        failed = _failed(job, result._return_value, forwarder.line)
+        return replace(failed, failed=forwarder.failure or failed.failed, facts=_facts(result))
 
     def _compose(self, job: Job) -> DictConfig:
         recipe = self._recipe
@@ -157,13 +157,13 @@ def _failed(job: Job, error: Exception, line: str | None = None, *, folder: Path
     )
 
 
-class _Relay(SweepProgress):
+class _Forwarder(SweepProgress):
     """The progress of a sweep as a worker sees it: each word goes to the parent."""
 
-    def __init__(self, say: Say, patience_s: float | None) -> None:
+    def __init__(self, say: Say, limit_s: float | None) -> None:
         super().__init__(total=0)
-        self._tell = say
-        self._patience_s = patience_s
+        self._send = say
+        self._limit_s = limit_s
         self._loads: bool | None = None
         self.status = "done"
         self.line: str | None = None
@@ -171,20 +171,20 @@ class _Relay(SweepProgress):
         self.name = ""
 
     def begins(self, directory: Path) -> None:
-        self._tell(Moved(str(directory)))
+        self._send(Moved(str(directory)))
 
     def say(self, line: str) -> None:
-        self._tell(Said(line))
+        self._send(Line(line))
 
     def stage(self, what: str, done: int, total: int) -> None:
         stage = Stage(what, done, total)
-        if self._patience_s is not None and stage.loads is not self._loads:
+        if self._limit_s is not None and stage.loads is not self._loads:
             self._loads = stage.loads
             if stage.loads:
                 faulthandler.cancel_dump_traceback_later()
             else:  # just before the parent takes this process for hung, write where it hangs into its log
-                faulthandler.dump_traceback_later(self._patience_s, file=2)
-        self._tell(stage)
+                faulthandler.dump_traceback_later(self._limit_s, file=2)
+        self._send(stage)
 
     def ended(self, row: Row, line: str | None = None) -> None:
         self.status, self.line, self.name = row.status, line, row.name

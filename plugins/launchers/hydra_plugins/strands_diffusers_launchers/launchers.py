@@ -9,11 +9,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from strands_diffusers_launchers.config import PoolConfig, RayConfig
-from strands_diffusers_launchers.launcher import CrewLauncher
+from strands_diffusers_launchers.launcher import WorkerLauncher
 from strands_diffusers_launchers.messages import Backend, Sweep
 
 
-class PoolLauncher(CrewLauncher):
+class PoolLauncher(WorkerLauncher):
     """`hydra/launcher=pool`: worker processes of this machine."""
 
     settings_class = PoolConfig
@@ -25,7 +25,7 @@ class PoolLauncher(CrewLauncher):
         return open_pool(settings, sweep, jobs)
 
 
-class RayLauncher(CrewLauncher):
+class RayLauncher(WorkerLauncher):
     """`hydra/launcher=ray`: Ray actors, here or on a cluster."""
 
     settings_class = RayConfig

@@ -23,9 +23,9 @@ from strands_diffusers_launchers.messages import (
     Ended,
     Gone,
     Job,
+    Line,
     Message,
     Moved,
-    Said,
     Stage,
     Started,
     Sweep,
@@ -42,7 +42,7 @@ _INTERRUPT_S = 10.0
 
 
 @dataclass
-class _Flight:
+class _Running:
     """A job in a worker's hands."""
 
     job: Job
@@ -69,14 +69,14 @@ class _Flight:
             self.limit_began = time.monotonic()
 
 
-class Crew:
+class Workers:
     """Workers that stay warm from one batch of jobs to the next."""
 
     def __init__(self, backend: Backend[Any], size: int, sweep: Sweep, grace_s: float) -> None:
         self.size = size
         self._backend, self._sweep, self._grace_s = backend, sweep, grace_s
         self._idle: list[Worker] = []
-        self._flying: dict[Worker, _Flight] = {}
+        self._running: dict[Worker, _Running] = {}
         self._closed = False
 
     def run(self, jobs: Sequence[Job], progress: SweepProgress | None = None) -> list[tuple[Job, Ended]]:
@@ -87,16 +87,16 @@ class Crew:
         """
         batch = _Batch(jobs, progress)
         try:
-            while batch.todo or self._flying:
-                while batch.todo and not batch.stop and len(self._flying) < self.size:
+            while batch.todo or self._running:
+                while batch.todo and not batch.stop and len(self._running) < self.size:
                     if progress:
                         progress.clear()
-                    self._take_off(batch.todo.popleft())
-                if not self._flying:
+                    self._begin(batch.todo.popleft())
+                if not self._running:
                     break
-                for worker, message in list(self._backend.wait(list(self._flying), self._patience())):
-                    self._hear(batch, worker, message)
-                self._kill_the_hung()
+                for worker, message in list(self._backend.wait(list(self._running), self._wait_limit())):
+                    self._handle(batch, worker, message)
+                self._kill_hung()
         except BaseException:
             self._abort()
             raise
@@ -113,101 +113,101 @@ class Crew:
             self._idle.pop().end()
         self._backend.close()
 
-    def _take_off(self, job: Job) -> None:
+    def _begin(self, job: Job) -> None:
         if self._idle:
             worker = self._idle.pop()
         else:
-            taken = {worker.slot for worker in self._flying}
+            taken = {worker.slot for worker in self._running}
             worker = self._backend.start(next(slot for slot in range(self.size) if slot not in taken))
         log.info("\t#%d : %s", job.number, " ".join(o for o in job.overrides if not o.startswith("hydra.")))
         worker.give(job)
-        self._flying[worker] = _Flight(job)
+        self._running[worker] = _Running(job)
 
-    def _hear(self, batch: _Batch, worker: Worker, message: Message) -> None:
-        flight = self._flying[worker]
+    def _handle(self, batch: _Batch, worker: Worker, message: Message) -> None:
+        running = self._running[worker]
         match message:
             case Started():
-                flight.started, flight.limit_began = message, time.monotonic()
-                flight.directory = Path(message.directory)
+                running.started, running.limit_began = message, time.monotonic()
+                running.directory = Path(message.directory)
                 batch.false_starts = 0
             case Moved(directory):
-                flight.directory = Path(directory)
-            case Said(line):
-                batch.says(line)
+                running.directory = Path(directory)
+            case Line(line):
+                batch.show_line(line)
             case Stage():
-                flight.note(message)
-                batch.shows(flight.job, message, len(self._flying))
+                running.note(message)
+                batch.shows(running.job, message, len(self._running))
             case Ended():
                 self._idle.append(worker)
-                del self._flying[worker]
-                batch.ends(flight.job, message)
-                if message.status == "failed" and flight.started and flight.started.fail_fast:
-                    batch.stop = f"stopped at the first failure (sweep.fail_fast=true): job {flight.job.number}"
+                del self._running[worker]
+                batch.ends(running.job, message)
+                if message.status == "failed" and running.started and running.started.fail_fast:
+                    batch.stop = f"stopped at the first failure (sweep.fail_fast=true): job {running.job.number}"
             case Gone():
-                del self._flying[worker]
-                self._lose(batch, worker, flight, message)
+                del self._running[worker]
+                self._lose(batch, worker, running, message)
 
-    def _lose(self, batch: _Batch, worker: Worker, flight: _Flight, gone: Gone) -> None:
-        job, started, log_file = flight.job, flight.started, self._sweep.log(worker.slot)
-        if started is None or flight.directory is None:
+    def _lose(self, batch: _Batch, worker: Worker, running: _Running, gone: Gone) -> None:
+        job, started, log_file = running.job, running.started, self._sweep.log(worker.slot)
+        if started is None or running.directory is None:
             batch.starts_again(job, gone, log_file)
             return
-        reason = f"its worker {flight.hung or gone.reason}"
+        reason = f"its worker {running.hung or gone.reason}"
         lost = record_lost_job(
-            flight.directory, job.overrides, reason, stage=flight.stage, since=started.since, log=log_file,
+            running.directory, job.overrides, reason, stage=running.stage, since=started.since, log=log_file,
             output=_tail(log_file),
         )  # fmt: skip
         if not lost:
-            batch.ends(job, Ended("done", value=_objective_of(flight.directory)))
+            batch.ends(job, Ended("done", value=_objective_of(running.directory)))
             return
-        where = f"[{flight.directory / FAILURE}, log {log_file}]"
-        line = f"job {job.number} failed at {flight.stage}: {' '.join(job.overrides)}: {reason}  {where}"
-        failed = Row(flight.directory.name, "failed", job.overrides, f"SweepError: {reason}", flight.stage)
+        where = f"[{running.directory / FAILURE}, log {log_file}]"
+        line = f"job {job.number} failed at {running.stage}: {' '.join(job.overrides)}: {reason}  {where}"
+        failed = Row(running.directory.name, "failed", job.overrides, f"SweepError: {reason}", running.stage)
         batch.is_lost(job, started, Ended("failed", error=f"job {job.number}: {reason}", line=line, failed=failed))
 
-    def _patience(self) -> float | None:
+    def _wait_limit(self) -> float | None:
         """How long to wait for a message: until a worker counts as hung [s]."""
-        deadlines = [d for flight in self._flying.values() if (d := flight.deadline(self._grace_s)) is not None]
+        deadlines = [d for running in self._running.values() if (d := running.deadline(self._grace_s)) is not None]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
-    def _kill_the_hung(self) -> None:
-        for worker, flight in self._flying.items():
-            deadline = flight.deadline(self._grace_s)
+    def _kill_hung(self) -> None:
+        for worker, running in self._running.items():
+            deadline = running.deadline(self._grace_s)
             if deadline is None or time.monotonic() < deadline:
                 continue
-            assert flight.started is not None
-            limit = flight.started.timeout_s
-            flight.hung = f"hung {self._grace_s:g} s beyond sweep.timeout_s={limit:g} and was killed"
+            assert running.started is not None
+            limit = running.started.timeout_s
+            running.hung = f"hung {self._grace_s:g} s beyond sweep.timeout_s={limit:g} and was killed"
             worker.kill()
 
     def _abort(self) -> None:
         """End all workers now. A job that does not drop its files in time is killed and recorded."""
         try:
-            for worker in self._flying:
+            for worker in self._running:
                 worker.interrupt()
             until = time.monotonic() + min(_INTERRUPT_S, self._grace_s)
-            while self._flying and (left := until - time.monotonic()) > 0:
-                for worker, message in list(self._backend.wait(list(self._flying), left)):
+            while self._running and (left := until - time.monotonic()) > 0:
+                for worker, message in list(self._backend.wait(list(self._running), left)):
                     match message:
                         case Started():
-                            self._flying[worker].started = message
-                            self._flying[worker].directory = Path(message.directory)
+                            self._running[worker].started = message
+                            self._running[worker].directory = Path(message.directory)
                         case Moved(directory):
-                            self._flying[worker].directory = Path(directory)
+                            self._running[worker].directory = Path(directory)
                         case Gone():
-                            self._drop(self._flying.pop(worker), worker, message)
+                            self._drop(self._running.pop(worker), worker, message)
         finally:
-            for worker, flight in self._flying.items():
+            for worker, running in self._running.items():
                 worker.kill()
-                self._drop(flight, worker, Gone("was killed when the sweep was interrupted"))
-            self._flying.clear()
+                self._drop(running, worker, Gone("was killed when the sweep was interrupted"))
+            self._running.clear()
             self.close()
 
-    def _drop(self, flight: _Flight, worker: Worker, gone: Gone) -> None:
-        if flight.started and flight.directory and not gone.recorded:
+    def _drop(self, running: _Running, worker: Worker, gone: Gone) -> None:
+        if running.started and running.directory and not gone.recorded:
             reason = f"its worker {gone.reason}"
             record_lost_job(
-                flight.directory, flight.job.overrides, reason, stage=flight.stage, since=flight.started.since,
+                running.directory, running.job.overrides, reason, stage=running.stage, since=running.started.since,
                 log=self._sweep.log(worker.slot),
             )  # fmt: skip
 
@@ -228,8 +228,8 @@ class _Batch:
         if self._progress:
             self._progress.stage(f"{running} running, job {job.number} {stage.name}", stage.done, stage.total)
 
-    def says(self, line: str) -> None:
-        """A job has something to say."""
+    def show_line(self, line: str) -> None:
+        """Show a line of a job."""
         if self._progress:
             self._progress.say(line)
         else:
@@ -249,7 +249,7 @@ class _Batch:
         """A job's worker died: the job is tried again at the end of the sweep, or has failed."""
         self._lost[job.number] = times = self._lost.get(job.number, 0) + 1
         if times <= started.retries and not self.stop:
-            self.says(f"{ended.line}; it is tried again, attempt {times + 1} of {started.retries + 1}")
+            self.show_line(f"{ended.line}; it is tried again, attempt {times + 1} of {started.retries + 1}")
             self.todo.append(job)
             return
         self.ends(job, ended)
@@ -265,7 +265,7 @@ class _Batch:
                 f"workers cannot start: {self.false_starts} in a row ended before they began a job; the last one "
                 f"{gone.reason}: {said}  [log {log_file}]"
             )
-            log.error(text)  # the command takes any error of a sweep for a failed job's, which was told already
+            log.error(text)  # the command takes any error of a sweep for a failed job's, which was shown already
             raise SweepError(text)
         self.todo.appendleft(job)
 
