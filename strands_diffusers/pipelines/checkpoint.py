@@ -16,6 +16,9 @@ from strands_diffusers.config.schema import ModelConfig
 from strands_diffusers.errors import ModelError, near_miss
 from strands_diffusers.jsonfile import read_json
 
+Stamp = tuple[tuple[str, int, int], ...]
+"""Name, size and time [ns] of each file of a checkpoint: while it is the same, so is all that was found in the files."""
+
 ASSET = "asset:"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
@@ -51,6 +54,11 @@ def inspect(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise ModelError(f"model.repo={folder} {what}. Give the folder that holds model_index.json.")
+    return dict(_inspect(folder, stamp(folder)))
+
+
+@functools.lru_cache(maxsize=8)
+def _inspect(folder: Path, _stamp: Stamp) -> dict[str, Any]:
     index = _json(folder / "model_index.json", f"{folder} is not a diffusers checkpoint")
     for component, entry in index.items():
         if component.startswith("_") or not (isinstance(entry, list) and len(entry) == 2 and entry[0]):
@@ -141,7 +149,7 @@ def parameters(folder: Path, variant: str | None = None) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _parameters(folder: Path, variant: str | None, _stamp: tuple[tuple[str, int, int], ...]) -> int:
+def _parameters(folder: Path, variant: str | None, _stamp: Stamp) -> int:
     found = 0
     for part in sorted({(folder / name).parent for name, _, _ in _stamp if name.endswith(".safetensors")}):
         by_variant = _weights(part)
@@ -174,7 +182,7 @@ def _header(file: Path) -> tuple[int, list[tuple[list[int], int]]] | None:
     return (8 + length, tensors) if tensors else None
 
 
-def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def stamp(folder: Path) -> Stamp:
     """Names, sizes and times of the files in a folder, or of one file: changes whenever their content does."""
     return tuple(
         (str(p.relative_to(folder)), s.st_size, s.st_mtime_ns)
@@ -184,7 +192,7 @@ def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def _fingerprint(folder: Path, _stamp: tuple[tuple[str, int, int], ...]) -> str:
+def _fingerprint(folder: Path, _stamp: Stamp) -> str:
     digest = hashlib.sha256()
     for name, size, _ in _stamp:
         path = folder / name

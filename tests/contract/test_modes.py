@@ -50,7 +50,7 @@ def test_a_real_clip_gives_frames_and_actions_of_the_contract(run, data, domain,
     clip, actions, _ = CLIPS[domain]
     extra = [f"condition.actions={data / actions}"] if mode == "forward_dynamics" else []
 
-    future = run(
+    made = run(
         f"condition={mode}",
         f"domain={domain}",
         f"observation={data / clip}",
@@ -61,20 +61,20 @@ def test_a_real_clip_gives_frames_and_actions_of_the_contract(run, data, domain,
     )
 
     factor, width = 16, {"bridge": 10, "umi": 10, "av": 9}[domain]
-    assert future.video.dtype == np.uint8
-    assert future.video.shape[0] == 17
-    assert future.video.shape[1] % factor == future.video.shape[2] % factor == 0
+    assert made.video.dtype == np.uint8
+    assert made.video.shape[0] == 17
+    assert made.video.shape[1] % factor == made.video.shape[2] % factor == 0
     if mode != "forward_dynamics":
-        assert (future.action.dtype, future.action.shape) == (np.float32, (1, 16, width))
-        assert np.isfinite(future.action).all()
+        assert (made.action.dtype, made.action.shape) == (np.float32, (1, 16, width))
+        assert np.isfinite(made.action).all()
     if mode == "forward_dynamics":
         given = np.float32(json.loads((data / actions).read_text())).reshape(-1, width)[:16]
-        np.testing.assert_array_equal(future.given_action[0], given)
-    assert future.reference_video.shape == future.video.shape
+        np.testing.assert_array_equal(made.given_action[0], given)
+    assert made.reference_video.shape == made.video.shape
 
 
 def test_a_480x640_bridge_observation_keeps_its_size(run, data):
-    future = run(
+    made = run(
         "domain=bridge",
         f"observation={data / CLIPS['bridge'][0]}",
         "prompt=move",
@@ -82,7 +82,7 @@ def test_a_480x640_bridge_observation_keeps_its_size(run, data):
         "condition.chunk_size=4",
     )
 
-    assert future.video.shape == (5, 480, 640, 3)
+    assert made.video.shape == (5, 480, 640, 3)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_clip_shorter_than_inverse_dynamics_needs_is_refused(run, data):
 def test_world_generation(run, data, mode):
     clip = [] if mode == "text" else [f"observation={data / CLIPS['umi'][0]}"]
 
-    future = run(
+    made = run(
         f"condition={mode}",
         "prompt=a kitchen",
         *clip,
@@ -189,38 +189,38 @@ def test_world_generation(run, data, mode):
         "condition.fps=20",
     )
 
-    assert future.video.shape == (9, 64, 96, 3)
-    assert future.fps == 20
-    assert future.action is None
+    assert made.video.shape == (9, 64, 96, 3)
+    assert made.fps == 20
+    assert made.action is None
 
 
 def test_one_frame_is_an_image(run):
-    future = run(
+    made = run(
         "condition=text", "prompt=a kitchen", "condition.num_frames=1", "condition.height=64", "condition.width=96"
     )
 
-    assert future.video is None
-    assert future.image.shape == (1, 64, 96, 3)
+    assert made.video is None
+    assert made.image.shape == (1, 64, 96, 3)
 
 
 def test_sound_comes_with_its_rate(tmp_path):
     noisy = build_tiny_cosmos3(tmp_path / "noisy", sound=True)
 
-    future = rollout(
+    made = rollout(
         *FAST, f"model.repo={noisy}", "condition=text", "prompt=sea", "condition.sound=true", "condition.num_frames=9",
         "condition.height=64", "condition.width=64", "condition.fps=24", output_dir=tmp_path / "job",
     )  # fmt: skip
 
-    assert future.sound.dtype == np.float32
-    assert future.sound.ndim == 2
-    assert future.sampling_rate > 1000
+    assert made.sound.dtype == np.float32
+    assert made.sound.ndim == 2
+    assert made.sampling_rate > 1000
     assert (tmp_path / "job" / "sound.wav").is_file()
 
 
 def test_long_rollouts_are_one_video_with_reported_seams(run, data):
     clip, actions, _ = CLIPS["umi"]
 
-    future = run(
+    made = run(
         "condition=forward_dynamics",
         "domain=umi",
         f"observation={data / clip}",
@@ -228,6 +228,6 @@ def test_long_rollouts_are_one_video_with_reported_seams(run, data):
         "condition.num_chunks=2",
     )
 
-    assert future.video.shape == (33, 256, 256, 3)
-    assert future.given_action.shape == (2, 16, 10)
-    assert len(future.details["seams_psnr_db"]) == 1
+    assert made.video.shape == (33, 256, 256, 3)
+    assert made.given_action.shape == (2, 16, 10)
+    assert len(made.details["seams_psnr_db"]) == 1

@@ -58,9 +58,9 @@ SIZE = ("condition.height=32", "condition.width=48")
 
 @pytest.mark.parametrize(("name", "fps"), [("WanPipeline", 16), ("HunyuanVideoPipeline", 15)])
 def test_text_becomes_a_film_at_the_pipelines_own_rate(run, tmp_path: Path, name: str, fps: float) -> None:
-    future = run(name, *SIZE, "condition.num_frames=5", "output=[video]")
-    assert future.video.shape == (5, 32, 48, 3)
-    assert future.fps == fps
+    made = run(name, *SIZE, "condition.num_frames=5", "output=[video]")
+    assert made.video.shape == (5, 32, 48, 3)
+    assert made.fps == fps
     assert read_clip(tmp_path / "job" / "video.mp4").fps == fps
     manifest = json.loads((tmp_path / "job" / "manifest.json").read_text())
     assert manifest["engine"]["effective"] == "eager"
@@ -83,28 +83,28 @@ def test_the_class_may_be_left_to_the_checkpoint(tiny, tmp_path: Path) -> None:
         "condition.num_frames=5",
         "condition.fps=9",
     )
-    future = rollout(*overrides, *quick, output_dir=tmp_path / "job")
-    assert future.video.shape == (5, 32, 48, 3)
-    assert future.fps == 9
+    made = rollout(*overrides, *quick, output_dir=tmp_path / "job")
+    assert made.video.shape == (5, 32, 48, 3)
+    assert made.fps == 9
 
 
 @pytest.mark.parametrize("name", ["Cosmos2TextToImagePipeline", "StableDiffusionPipeline"])
 def test_text_becomes_an_image(run, tmp_path: Path, name: str) -> None:
-    future = run(name, *SIZE, "output=[image]")
-    assert future.image.shape == (1, 32, 48, 3)
+    made = run(name, *SIZE, "output=[image]")
+    assert made.image.shape == (1, 32, 48, 3)
     assert (tmp_path / "job" / "image_00.png").is_file()
 
 
 def test_text_becomes_sound(run, tmp_path: Path) -> None:
-    future = run("StableAudioPipeline", "output=[sound]")
-    assert future.sound.shape[1] == 2
-    assert future.sampling_rate == 2000
+    made = run("StableAudioPipeline", "output=[sound]")
+    assert made.sound.shape[1] == 2
+    assert made.sampling_rate == 2000
     assert (tmp_path / "job" / "sound.wav").is_file()
 
 
 def test_text_becomes_a_mesh(run, tmp_path: Path) -> None:
-    future = run("ShapEPipeline", "output=[mesh]", steps=1)
-    assert future.mesh.vertices.shape == (98304, 3)
+    made = run("ShapEPipeline", "output=[mesh]", steps=1)
+    assert made.mesh.vertices.shape == (98304, 3)
     assert (tmp_path / "job" / "mesh.ply").is_file()
 
 

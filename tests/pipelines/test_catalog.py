@@ -129,7 +129,7 @@ class GenieCondition:
 
 
 class GeniePipeline(DiffusionPipeline):
-    """Dreams on from an image."""
+    """Continues from an image."""
 
     def __call__(
         self,

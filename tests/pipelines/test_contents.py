@@ -51,7 +51,7 @@ def test_a_clip_that_is_as_high_as_it_has_channels_is_not_turned() -> None:
         (np.full((2, 4, 6, 3), np.nan, np.float32), "from nan"),
         (np.zeros((4, 6), np.float32), "shape"),
         ([], "empty"),
-        ("film.mp4", "str"),
+        ("clip.mp4", "str"),
     ],
 )
 def test_what_is_no_clip_is_refused_not_rescaled(value, message: str) -> None:

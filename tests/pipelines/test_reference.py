@@ -75,14 +75,14 @@ def test_actions_from_elsewhere_are_labelled(tmp_path: Path):
 
 
 def test_nothing_downstream_scores_or_films_a_rollout_of_another_task(tmp_path: Path):
-    future = rollout(
+    made = rollout(
         "sampler.num_inference_steps=1", "sampler.guidance_scale=1", "tracker=none", "output=[]", "visualizer=[]",
         "metric=[]", f"prompt='{RIGHT}'", "observation=sample:push_left", output_dir=tmp_path / "job",
     )  # fmt: skip
 
-    assert future.reference_video is None
-    assert future.reference_action is None
-    assert future.details["reference"].startswith("no reference: the observation shows another task")
-    assert set(ActionMetric().compute(future)) == {"out_of_range_share", "smoothness"}
-    assert VideoMetric().compute(future) == {}
-    assert ComparisonVisualizer().draw(future, tmp_path) == []
+    assert made.reference_video is None
+    assert made.reference_action is None
+    assert made.details["reference"].startswith("no reference: the observation shows another task")
+    assert set(ActionMetric().compute(made)) == {"out_of_range_share", "smoothness"}
+    assert VideoMetric().compute(made) == {}
+    assert ComparisonVisualizer().draw(made, tmp_path) == []

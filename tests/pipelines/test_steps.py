@@ -144,7 +144,7 @@ def generate_index():
 
 def test_the_steps_of_all_chunks_are_counted_together(job) -> None:
     seen: list = []
-    generate.generate(*job, frozenset({"action"}), lambda *told: seen.append(told))
+    generate.generate(*job, frozenset({"action"}), lambda *step: seen.append(step))
     assert seen == [("denoise", step, 6) for step in range(1, 7)]
 
 

@@ -41,7 +41,7 @@ __all__ = [
 def world_models(root: Path | None = None) -> tuple[PipelineInfo, ...]:
     """Every world-foundation and action-capable pipeline, sorted by name.
 
-    Also the still-image pipelines of a family that speaks actions (Cosmos 2 text to image belongs to Cosmos); no other.
+    Also the still-image pipelines of a family that takes or gives actions (Cosmos 2 text to image belongs to Cosmos); no other.
     """
     found = everything(root)
     acting = {each.family for each in found if "action" in each.inputs + each.outputs}

@@ -24,7 +24,7 @@ WORDS = {
 """Words of parameter and field names -> modality."""
 
 _NOT_CONTENT = frozenset({"adapter", "mask", "masked", "negative", "num", "noise"})
-"""A name with one of these words is a knob, an add-on or a counter-example, not what the pipeline is about."""
+"""A name with one of these words is an option, an add-on or a counter-example, not content."""
 
 _NUMBER = re.compile(r"(?:Optional\[)?(?:int|float|bool)\]?(?: \| (?:int|float|bool|None))*")
 _CONDITION = re.compile(r"\b(\w+Condition)\b")

@@ -74,12 +74,12 @@ def test_a_large_canvas_is_not_replayed(tiny, ask, monkeypatch) -> None:
 
 
 def test_the_check_that_the_loop_never_waits_covers_every_way_it_is_run(tiny, ask, monkeypatch) -> None:
-    told = []
-    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", told.append)
+    calls = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", calls.append)
     modes = forbid_waiting(monkeypatch)
     get_engine("exact").run(tiny("nano"), Call(ask("policy"), ALL))
     get_engine("exact").run(tiny("nano"), Call(ask("policy"), frozenset({"action"})), lambda done, total: None)
-    assert modes == told == ["error", "default"] * 2
+    assert modes == calls == ["error", "default"] * 2
 
 
 def test_each_stage_waits_for_its_device_once_at_its_end(monkeypatch) -> None:

@@ -40,7 +40,7 @@ def test_a_cached_run_is_close_to_the_exact_one_and_not_for_inverse_dynamics(tin
     [cached] = get_engine("cached").run(tiny("nano"), call)
     [exact] = get_engine("exact").run(tiny("nano"), call)
 
-    assert cached.video is None  # nobody wants it
+    assert cached.video is None  # not wanted
     assert 0 < np.abs(cached.action - exact.action).max() < 0.1 * np.abs(exact.action).max()
     with pytest.raises(EngineError, match="latents of the video never change"):
         choose("cached", tiny("nano"), Call(ask("inverse_dynamics"), frozenset({"action"})))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.contract
 ALL = frozenset({"video", "sound", "action"})
 
 
-def portrait(pipe):
+def state_of(pipe):
     """Everything on a pipeline that a run could change: attributes, parameters and how often each was written."""
     found = {("pipe", name): id(value) for name, value in vars(pipe).items()}
     found["scheduler"] = {name: repr(value) for name, value in vars(pipe.scheduler).items()}
@@ -30,22 +30,22 @@ def portrait(pipe):
 def test_a_run_leaves_the_pipeline_as_it_was(engine, condition, fresh, ask):
     pipe = fresh(vae="wan22", sound=True)
     sound = {"enable_sound": True} if condition == "image" else {}
-    before = portrait(pipe)
+    before = state_of(pipe)
 
     get_engine(engine).run(pipe, Call(ask(condition, guidance_scale=2.0, **sound), ALL, (0, 1)))
 
-    assert portrait(pipe) == before
+    assert state_of(pipe) == before
 
 
 def test_a_step_cache_is_gone_after_its_run(fresh, ask, difference):
     pipe = fresh(vae="wan22", sound=True)
     call = Call(ask("policy", num_inference_steps=6), ALL)
     [reference] = get_engine("eager").run(pipe, call)  # leaves what diffusers' own call leaves
-    before = portrait(pipe)
+    before = state_of(pipe)
 
     [cached] = get_engine("cached").run(pipe, call)
 
-    after = portrait(pipe)
+    after = state_of(pipe)
     for name in (
         "_guidance_scale",
         "_num_timesteps",
