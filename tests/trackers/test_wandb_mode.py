@@ -279,7 +279,8 @@ def test_a_server_that_dies_during_the_job_is_left_after_the_timeout(
 
 
 def sync(directory: Path) -> None:
-    subprocess.run([sys.executable, "-m", "wandb", "sync", str(directory)], check=True, capture_output=True, timeout=50)
+    command = [sys.executable, "-m", "wandb", "sync", str(directory)]
+    subprocess.run(command, check=True, capture_output=True, timeout=50, cwd=directory.parent)
 
 
 @pytest.mark.slow

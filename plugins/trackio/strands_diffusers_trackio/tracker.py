@@ -1,15 +1,18 @@
 """`tracker=trackio`: each job is a run in Trackio's local database; `trackio show` is the dashboard.
 
-What a run holds (those of `sampler.num_samples` > 1 under `sample_00/`, `sample_01/`, ..., the first also without):
+What a run holds, at step 0 but for the curves:
 
-| key                                    | step        | what                                                    |
-|----------------------------------------|-------------|---------------------------------------------------------|
-| `video`, `sound`, `image`              | 0           | the rollout's own files                                 |
-| `plots/<visualizer>`                   | 0           | a picture or film of each visualizer                    |
-| `metrics/<metric>.<value>`             | 0           | what the metrics measured                               |
-| `action/<column>`, `given_action/...`, | action step | curves in model space; step t of chunk k counts k*T + t |
-| `reference_action/<column>`            |             |                                                         |
-| `seconds/<stage>`, `status`, `error`   | 0           | wall seconds of each stage; `done` or `failed`, and why |
+| key                              | what                                                                               |
+|----------------------------------|------------------------------------------------------------------------------------|
+| `video`, `sound`, `image`        | the rollout's own files; of several samples `video/00`, `video/01`, ...            |
+| `observation`, `reference`       | what was seen, and the true frames where there are any                             |
+| `plots/<visualizer>`             | what each visualizer drew; of several samples what it drew over all of them        |
+| `metrics/<metric>.<value>`       | as in the manifest: of several samples the mean                                    |
+| `samples`                        | of several samples: a table of their seeds and metrics                             |
+| `action/<column>/<whose>`        | curves in model space over the action step (step t of chunk k counts k*T + t);     |
+|                                  | whose: `predicted` (of several samples `sample_00`, ...), `given`, `true`          |
+| `seconds/<stage>`                | wall seconds of each stage                                                         |
+| `status`, `error`, `problems`    | `done` or `failed`, why, and what else failed                                      |
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers import Artifact, Rollout, RunInfo, Tracker, domains, errors
+from strands_diffusers import Rollout, RunInfo, Tracker, domains, errors
 from strands_diffusers.records import Record
 
 DEFAULT_PROJECT = "strands-diffusers"
@@ -37,7 +40,8 @@ _MEDIA = {
 }  # fmt: skip
 """The Trackio class that shows a file; files of other kinds stay in the job's folder alone."""
 
-_OWN_TYPES = ("video", "sound", "action", "image", "mesh")
+_OWN_TYPES = ("video", "sound", "action", "image", "mesh", "observation", "reference")
+"""Types of files that no visualizer drew."""
 
 
 class TrackioTracker(Tracker):
@@ -79,12 +83,14 @@ class TrackioTracker(Tracker):
         import trackio
 
         for variable in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
-            if os.environ.get(variable):
-                self._notes.append(f"Trackio sends this run to {os.environ[variable]}, as {variable} says.")
+            if place := os.environ.get(variable):
+                place = place.partition("?")[0].rpartition("@")[2]  # without a token or a password
+                self._notes.append(f"Trackio sends this run to {place}, as {variable} says.")
         theirs = getattr(trackio, "config", None)
-        stamp = datetime.datetime.now().astimezone().strftime("%m-%d %H-%M-%S")
+        mark = run.id[:8] or datetime.datetime.now().astimezone().strftime("%m-%d %H-%M-%S")
         options = {
-            "name": f"{stamp} {run.name}",  # Trackio tells runs apart by their names
+            "name": f"{run.name} {mark}",  # Trackio tells runs apart by their names
+            "resume": "allow" if run.id else "never",
             "group": run.group,
             "config": _flat(run.config) | {"job_type": run.job_type, "tags": ", ".join(run.tags), "folder": str(run.directory)},
             "auto_log_cpu": self.config.system_metrics,
@@ -96,34 +102,21 @@ class TrackioTracker(Tracker):
         trackio.config = theirs
 
     def log(self, record: Record, rollouts: Sequence[Rollout]) -> None:
-        """Log each sample: numbers and media at step 0, then the curves of its actions."""
-        for rollout, sample in zip(rollouts, record.samples, strict=True):
-            files = record.artifacts if sample.index == 0 else record.files_of(sample)
-            artifacts = [
-                Artifact(record.directory / f.path, f.type)
-                for f in files
-                if f.path.startswith(sample.prefix) or not f.path.startswith("sample_")
-            ]
-            self._log_sample(rollout, artifacts, sample.metrics)
-
-    def _log_sample(
-        self, rollout: Rollout, artifacts: Sequence[Artifact], metrics: Mapping[str, Mapping[str, float]]
-    ) -> None:
+        """Log a finished job: numbers and media at step 0, then the curves of its actions."""
         if self._run is None:
             return
-        there = [artifact for artifact in artifacts if artifact.path.is_file()]
-        self._notes += [f"Trackio: {a.path} is not there to be shown." for a in artifacts if a not in there]
+        import trackio
+
+        found: dict[str, Any] = {f"metrics/{key}": value for key, value in _numbers(record.metrics).items()}
         with self._quiet():
-            for prefix in _prefixes(rollout.sample):
-                numbers = {
-                    f"metrics/{m}.{name}": float(v) for m, values in metrics.items() for name, v in values.items()
-                }
-                shown = _media(there, _caption(rollout))
-                found = {prefix + key: value for key, value in {**numbers, **shown}.items()}
-                if found:
-                    self._run.log(found, step=0)
-                for step, point in enumerate(_curves(rollout)):
-                    self._run.log({prefix + key: value for key, value in point.items()}, step=step)
+            found |= self._media(record)
+            if len(record.samples) > 1:
+                rows = [{"sample": s.index, "seed": s.seed, **_numbers(s.metrics)} for s in record.samples]
+                found["samples"] = trackio.Table(data=rows)
+            if found:
+                self._run.log(found, step=0)
+            for step, point in enumerate(_curves(rollouts)):
+                self._run.log(point, step=step)
 
     def finish(self, record: Record) -> None:
         """Write the seconds and the status, and close the run: everything is in the database when this returns."""
@@ -132,21 +125,44 @@ class TrackioTracker(Tracker):
             return
         import trackio
 
-        seconds = {
-            f"seconds/{stage}": float(value)
-            for stage, value in record.seconds.items()
-            if isinstance(value, int | float)
-        }
+        stages = {key: value for key, value in record.seconds.items() if isinstance(value, int | float)}
+        said = {"status": record.status, "error": record.error, "problems": "; ".join(map(str, record.problems))}
+        found = {f"seconds/{stage}": float(value) for stage, value in stages.items()}
         with self._quiet():
-            run.log({**seconds, "status": record.status, **({"error": record.error} if record.error else {})}, step=0)
+            run.log(found | {key: value for key, value in said.items() if value}, step=0)
             if not record.done:
                 run.alert("rollout failed", record.error, level=trackio.AlertLevel.ERROR)
+            for problem in record.problems:
+                run.alert(problem.what, problem.error, level=trackio.AlertLevel.WARN)
             run.finish()
         self._notes.append(f"Trackio: trackio show --project {shlex.quote(self.project)}")
 
     def notes(self) -> list[str]:
         """What Trackio complained about, and the command that shows the dashboard."""
         return list(self._notes)
+
+    def _media(self, record: Record) -> dict[str, Any]:
+        """The files that Trackio can show, by key; several of one key are numbered."""
+        import trackio
+
+        several = len(record.samples) > 1
+        groups: dict[str, list[Path]] = {}
+        for entry in record.artifacts:
+            of_one = several and any(entry.path.startswith(sample.prefix) for sample in record.samples)
+            if Path(entry.path).suffix.lower() in _MEDIA and not (of_one and entry.type not in _OWN_TYPES):
+                key = entry.type if entry.type in _OWN_TYPES else f"plots/{entry.type}"
+                groups.setdefault(key, []).append(record.directory / entry.path)
+        seeds = [f"seed {sample.seed}" for sample in record.samples[:1] if sample.seed is not None]
+        caption = " · ".join(part for part in (record.prompt[:200], *seeds) if part)
+        shown = {}
+        for key, paths in groups.items():
+            for number, path in enumerate(paths):
+                if path.is_file():
+                    kind = getattr(trackio, _MEDIA[path.suffix.lower()])
+                    shown[key if len(paths) == 1 else f"{key}/{number:02d}"] = kind(path, caption=caption)
+                else:
+                    self._notes.append(f"Trackio: {path} is not there to be shown.")
+        return shown
 
     @contextlib.contextmanager
     def _quiet(self) -> Iterator[None]:
@@ -173,46 +189,21 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _prefixes(sample: int | None) -> list[str]:
-    if sample is None:
-        return [""]
-    return ["", "sample_00/"] if sample == 0 else [f"sample_{sample:02d}/"]
+def _numbers(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"{metric}.{name}": float(value) for metric, values in metrics.items() for name, value in values.items()}
 
 
-def _caption(rollout: Rollout) -> str:
-    seed = "" if rollout.seed is None else f"seed {rollout.seed}"
-    return " · ".join(part for part in (rollout.prompt[:200], seed) if part)
-
-
-def _media(artifacts: Sequence[Artifact], caption: str) -> dict[str, Any]:
-    """The files that Trackio can show, by key; several of one key are numbered."""
-    import trackio
-
-    groups: dict[str, list[Path]] = {}
-    for artifact in artifacts:
-        if artifact.path.suffix.lower() in _MEDIA:
-            key = artifact.type if artifact.type in _OWN_TYPES else f"plots/{artifact.type}"
-            groups.setdefault(key, []).append(artifact.path)
-    shown = {}
-    for key, paths in groups.items():
-        for number, path in enumerate(paths):
-            kind = getattr(trackio, _MEDIA[path.suffix.lower()])
-            shown[key if len(paths) == 1 else f"{key}/{number:02d}"] = kind(path, caption=caption)
-    return shown
-
-
-def _curves(rollout: Rollout) -> Iterator[dict[str, float]]:
+def _curves(rollouts: Sequence[Rollout]) -> Iterator[dict[str, float]]:
     """For each step of the longest chunk, the value of every curve that reaches it."""
-    if rollout.domain is None:
+    if not rollouts or rollouts[0].domain is None:
         return
-    columns = [column.name for column in domains.get(rollout.domain).columns]
-    chunks = {
-        "action": rollout.action, "given_action": rollout.given_action, "reference_action": rollout.reference_action,
-    }  # fmt: skip
-    rows = {name: c.reshape(-1, c.shape[-1]) for name, c in chunks.items() if c is not None}
+    columns = [column.name for column in domains.get(rollouts[0].domain).columns]
+    curves = {"predicted" if r.sample is None else f"sample_{r.sample:02d}": r.action for r in rollouts}
+    curves |= {"given": rollouts[0].given_action, "true": rollouts[0].reference_action}
+    rows = {name: chunks.reshape(-1, chunks.shape[-1]) for name, chunks in curves.items() if chunks is not None}
     for step in range(max(map(len, rows.values()), default=0)):
         yield {
-            f"{name}/{column}": float(value)
+            f"action/{column}/{name}": float(value)
             for name, rows_SD in rows.items()
             if step < len(rows_SD)
             for column, value in zip(columns, rows_SD[step], strict=True)

@@ -15,7 +15,7 @@ from strands_diffusers_trackio import TrackioTracker
 
 from strands_diffusers import Artifact, Rollout, RunInfo, actions, testing, write_mp4
 from strands_diffusers.errors import ConfigError
-from strands_diffusers.records import FileEntry, Record, SampleRecord
+from strands_diffusers.records import FileEntry, Problem, Record, SampleRecord
 
 HOME = Path(os.environ["TRACKIO_DIR"])
 
@@ -46,13 +46,17 @@ def some_files(folder) -> list[Artifact]:
     return [Artifact(folder / name, kind) for name, kind in kinds.items()]
 
 
-def track(project, folder, rollouts, status="done", error="", **info):
+def track(project, folder, rollouts, status="done", error="", problems=(), metrics=None, **info):
     tracker = TrackioTracker(TrackioTracker.Config(project=project))
     tracker.start(an_info(folder, **info))
-    samples = tuple(SampleRecord(rollout.sample, metrics=metrics) for rollout, _, metrics in rollouts)
+    samples = tuple(
+        SampleRecord(rollout.sample, rollout.seed, prompt=rollout.prompt, metrics=measured)
+        for rollout, _, measured in rollouts
+    )
     files = tuple(FileEntry(str(a.path.relative_to(folder)), a.type) for _, each, _ in rollouts for a in each)
-    seconds = {"load": 1.5, "generate": 2.0}
-    record = Record(folder, status, samples=samples, artifacts=files, error=error, seconds=seconds)
+    facts = {"samples": samples, "artifacts": files, "problems": problems, "error": error}
+    mean = metrics or (rollouts[0][2] if rollouts else {})
+    record = Record(folder, status, seconds={"load": 1.5, "generate": 2.0}, metrics=mean, **facts)
     if record.done:
         tracker.log(record, [rollout for rollout, _, _ in rollouts])
     tracker.finish(record)
@@ -80,11 +84,11 @@ def test_numbers_curves_and_media_are_in_the_database_when_finish_returns(projec
     zero = {key: value for _, step, found in rows if step == 0 for key, value in found.items()}
     assert zero["metrics/video.psnr"] == 21.5
     assert (zero["seconds/load"], zero["status"]) == (1.5, "done")
-    curve = {step: found["action/x"] for _, step, found in rows if "action/x" in found}
+    curve = {step: found["action/x/predicted"] for _, step, found in rows if "action/x/predicted" in found}
     np.testing.assert_array_equal(np.float32([curve[step] for step in range(8)]), rollout.action.reshape(8, 10)[:, 0])
-    film, plot = zero["video"], zero["plots/timeseries"]
-    assert film["caption"] == "Open it. · seed 3"
-    assert (HOME / "media" / film["file_path"]).read_bytes() == (tmp_path / "video.mp4").read_bytes()
+    video, plot = zero["video"], zero["plots/timeseries"]
+    assert video["caption"] == "Open it. · seed 3"
+    assert (HOME / "media" / video["file_path"]).read_bytes() == (tmp_path / "video.mp4").read_bytes()
     assert plot["_type"] == "trackio.image"
     assert "action.json" not in str(zero)
     assert tracker.notes() == [f"Trackio: trackio show --project {project}"]
@@ -98,7 +102,7 @@ def test_trackio_s_own_command_reads_it(project, tmp_path):
     runs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["runs"]
 
     assert len(runs) == 1
-    assert runs[0].endswith("policy-bridge-seed3")
+    assert runs[0].startswith("policy-bridge-seed3 ")
     with sqlite3.connect(HOME / f"{project}.db") as base:
         [(text,)] = base.execute("SELECT config FROM configs").fetchall()
     config = json.loads(text)
@@ -106,18 +110,41 @@ def test_trackio_s_own_command_reads_it(project, tmp_path):
     assert (config["job_type"], config["folder"]) == ("policy", str(tmp_path))
 
 
-def test_samples_have_keys_of_their_own(project, tmp_path):
-    rollouts = [(a_rollout(sample=i), [], {"video": {"psnr": float(i)}}) for i in range(2)]
+def test_several_samples_are_a_table_their_videos_and_a_curve_each(project, tmp_path):
+    true = np.zeros((2, 4, 10), np.float32)
+    rollouts = []
+    for i in range(2):
+        (tmp_path / f"sample_0{i}").mkdir()
+        files = some_files(tmp_path / f"sample_0{i}")
+        rollouts.append((a_rollout(sample=i, seed=3 + i, reference_action=true), files, {"video": {"psnr": float(i)}}))
 
-    track(project, tmp_path, rollouts)
+    track(project, tmp_path, rollouts, metrics={"video": {"psnr": 0.5}})
 
-    keys = {key: value for _, _, found in logged(project) for key, value in found.items()}
-    assert (keys["metrics/video.psnr"], keys["sample_00/metrics/video.psnr"], keys["sample_01/metrics/video.psnr"]) == (
-        0,
-        0,
-        1,
-    )
-    assert "sample_01/action/gripper" in keys
+    found = {key: value for _, _, each in logged(project) for key, value in each.items()}
+    assert found["metrics/video.psnr"] == 0.5  # the mean, as in the manifest
+    rows = found["samples"]["_value"]
+    assert [(row["sample"], row["seed"], row["video.psnr"]) for row in rows] == [(0, 3, 0.0), (1, 4, 1.0)]
+    assert {"video/00", "video/01"} <= set(found)
+    assert "plots/timeseries" not in found
+    curves = {key.rpartition("/")[2] for key in found if key.startswith("action/x/")}
+    assert curves == {"sample_00", "sample_01", "true"}
+
+
+def test_a_job_that_is_tried_again_continues_its_run(project, tmp_path):
+    for status, error in (("failed", "RolloutError: out of memory"), ("done", "")):
+        track(project, tmp_path, [(a_rollout(), [], {})], status=status, error=error, id="0123456789abcdef")
+
+    assert {run for run, _, _ in logged(project)} == {"policy-bridge-seed3 01234567"}
+    assert [found["status"] for _, _, found in logged(project) if "status" in found] == ["failed", "done"]
+
+
+def test_problems_are_logged_and_alerts(project, tmp_path):
+    track(project, tmp_path, [(a_rollout(), [], {})], problems=(Problem("metric jerk", "ValueError: no"),))
+
+    assert logged(project)[-1][2]["problems"] == "metric jerk: ValueError: no"
+    with sqlite3.connect(HOME / f"{project}.db") as base:
+        alerts = base.execute("SELECT title, text, level FROM alerts").fetchall()
+    assert alerts == [("metric jerk", "ValueError: no", "warn")]
 
 
 def test_a_failed_job_closes_its_run_with_the_reason(project, tmp_path):
@@ -152,17 +179,17 @@ def test_a_missing_file_is_noted_and_loses_nothing_else(project, tmp_path):
     tracker = track(project, tmp_path, [(a_rollout(), [missing], {})])
 
     assert tracker.notes()[0] == f"Trackio: {tmp_path}/gone.png is not there to be shown."
-    assert "action/x" in {key for _, _, found in logged(project) for key in found}
+    assert "action/x/predicted" in {key for _, _, found in logged(project) for key in found}
 
 
 def test_sending_elsewhere_is_never_silent(project, tmp_path, monkeypatch):
-    monkeypatch.setenv("TRACKIO_SERVER_URL", "http://127.0.0.1:9/?write_token=x")
+    monkeypatch.setenv("TRACKIO_SERVER_URL", "http://127.0.0.1:9/?write_token=secret")
     tracker = TrackioTracker(TrackioTracker.Config(project=project))
 
     tracker.start(an_info(tmp_path))
     tracker.finish(Record(tmp_path))
 
-    assert "Trackio sends this run to http://127.0.0.1:9" in tracker.notes()[0]
+    assert tracker.notes()[0] == "Trackio sends this run to http://127.0.0.1:9/, as TRACKIO_SERVER_URL says."
 
 
 def test_its_choice_is_typed():
