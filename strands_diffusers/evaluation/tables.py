@@ -94,7 +94,7 @@ def over_observations(records: Sequence[Record]) -> list[Row]:
     Rollouts without a reference, such as those of a policy under another task than the observation's, are not in it.
     """
     done = _measured(records)
-    if len({_source(sample) for record in done for sample in record.samples if sample.metrics}) < 2:
+    if len({_source(sample) for record in done for sample in record.samples if any(sample.metrics.values())}) < 2:
         return []
     return _rows(done, groups(done), "observations")
 
@@ -139,7 +139,7 @@ def against(records: Sequence[Record], axis: Axis | str, metric: str | None = No
     have: dict[tuple[Any, ...], set[int]] = {}
     for job, record in enumerate(done):
         for sample in record.samples:
-            if sample.metrics:
+            if any(sample.metrics.values()):
                 have.setdefault(rest(job, sample), set()).add(own.of_job[job])
     present = set().union(*have.values()) if have else set()
     shared = {cell for cell, values in have.items() if values == present}
@@ -188,7 +188,7 @@ def write(directory: Path, made: Sequence[Mapping[str, Any]], rows: Sequence[Map
 
 
 def _measured(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record.done and any(sample.metrics for sample in record.samples)]
+    return [r for r in records if r.done and any(any(sample.metrics.values()) for sample in r.samples)]
 
 
 def _source(sample: SampleRecord) -> str:

@@ -112,7 +112,7 @@ class PromptSensitivity(Verdict):
         within: list[float] = []
         acts = all(rollout.has("action") for rollout in found)
         for group in groups(found, "prompt"):
-            arrays = [(r.config["prompt"], r.seed, r.actions() if acts else r.video()) for r in group]
+            arrays = [(r.config.get("prompt"), r.seed, r.actions() if acts else r.video()) for r in group]
             for (prompt, seed, first), (other, another, second) in itertools.combinations(arrays, 2):
                 if (prompt == other) != (seed == another):
                     distance = action_distance(first, second) if acts else video_distance(first, second)[1]
