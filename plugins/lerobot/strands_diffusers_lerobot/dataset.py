@@ -417,6 +417,8 @@ class Dataset:
                     f"{min(self.tasks)} to {max(self.tasks)}. {_DAMAGED}"
                 )
             text = self.tasks[number]
+            if text is None and len(listed) == 1:  # without words in the one table, and clear in the other
+                text = next(iter(listed))
             if text and listed and text not in listed:
                 raise self.error(
                     f"frame {start} of episode {episode.index} has the task {text!r}; meta/episodes lists "

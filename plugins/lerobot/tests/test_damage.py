@@ -191,6 +191,8 @@ def test_a_task_without_words_is_no_task(copy):
     write_tasks(copy, task_index=[0, 1], task=["push", None])
 
     assert read(f"{copy}@episode:1@start:5@camera:top").task is None
+    write_tasks(copy, task_index=[0, 1], task=pa.array([None, "pull"], pa.string()))
+    assert read(f"{copy}@episode:0@camera:top").task == "push"  # as meta/episodes says
 
 
 def test_a_line_separator_inside_a_task_ends_no_line(tmp_path):
