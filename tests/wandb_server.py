@@ -1,4 +1,4 @@
-"""A stand-in for the W&B server on a loopback port: it takes uploads, and can be told to answer 503 to everything.
+"""A stand-in for the W&B server on a loopback port: it takes uploads, and can be told to misbehave.
 
 It answers what wandb 0.31 asks while a run is logged or synced, and keeps what was uploaded. It is no part of what
 is tested: the tracker talks to the real wandb, and wandb to this.
@@ -22,8 +22,10 @@ class WandbServer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.away = False
-        """Answer 503 to everything, as a server that is down behind its proxy."""
+        self.fault: int | str | None = None
+        """What every answer is instead: a status (503: down behind its proxy), `garbage`, `redirect` or `hang`."""
+        self.released = threading.Event()
+        """Ends answers that hang."""
         self.runs: list[Variables] = []
         """Variables of each request that opened or updated a run."""
         self.uploads: dict[str, bytes] = {}
@@ -118,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self._body()
-        if not self.server.away:
+        if self.server.fault is None:
             self.server.uploads[self.path.removeprefix("/upload/")] = body
         self._reply({})
 
@@ -137,8 +139,13 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _reply(self, content: Any) -> None:
-        body = json.dumps({} if self.server.away else content).encode()
-        self.send_response(503 if self.server.away else 200)
+        fault = self.server.fault
+        if fault == "hang":
+            self.server.released.wait()
+        body = b"<html>" if fault == "garbage" else json.dumps({} if fault else content).encode()
+        self.send_response(fault if isinstance(fault, int) else 302 if fault == "redirect" else 200)
+        if fault == "redirect":
+            self.send_header("Location", self.server.url)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -168,6 +175,7 @@ def serving() -> Iterator[WandbServer]:
     try:
         yield server
     finally:
+        server.released.set()
         server.shutdown()
         server.server_close()
         thread.join()

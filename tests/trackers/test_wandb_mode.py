@@ -246,6 +246,23 @@ def test_a_dead_server_costs_the_timeout_once_and_no_rollout(
         assert "wandb sync" in said[-1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [401, 500, "garbage", "redirect", "hang"])
+def test_a_server_that_misbehaves_costs_the_timeout_and_no_rollout(
+    fault, info, rollout, artifacts, server, fresh_session
+):
+    server.fault = fault
+
+    notes, seconds = job(info, rollout, artifacts, init_timeout_s=1.5, upload_timeout_s=1.5)
+
+    assert seconds < 30
+    assert notes[0].startswith("W&B ")
+    assert "wandb sync" in notes[-1]
+    [run] = read_runs(info.directory)
+    assert {"video", "action/table", "metrics/video.psnr"} <= run.keys
+    assert run.summary["status"] == "done"
+
+
 @pytest.mark.usefixtures("fresh_session")
 def test_a_refused_key_is_a_note_and_the_run_is_kept(info, rollout, artifacts, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "no key at all")
@@ -263,7 +280,7 @@ def test_a_server_that_dies_during_the_job_is_left_after_the_timeout(
 ):
     tracker = WandbTracker(WandbTracker.Config(upload_timeout_s=2))
     tracker.start(info)
-    server.away = True
+    server.fault = 503
     started = time.monotonic()
     record = record_of(info.directory, [rollout], artifacts, [METRICS])
     tracker.log(record, [dataclasses.replace(rollout, action=None)])
