@@ -13,19 +13,9 @@ from typing import Any
 from strands_diffusers import records
 from strands_diffusers.errors import ConfigError, OutputError
 from strands_diffusers.records.files import PARTIAL
-from strands_diffusers.runner.chunks import PREFIX as CHUNKS
 
 LOCK = ".lock"
-OURS = (
-    LOCK,
-    ".hydra",
-    "strands_diffusers.log",
-    "wandb",
-    "multirun.yaml",
-    records.MANIFEST,
-    records.FAILURE,
-    "index.html",
-)
+OURS = ("strands_diffusers.log", "wandb", "multirun.yaml", "index.html", records.MANIFEST, records.FAILURE)
 """What a job or the page leaves in its folder beside its artifacts."""
 
 
@@ -88,20 +78,11 @@ def check_free(directory: Path, digest: str) -> None:
     if not directory.is_dir():
         raise ConfigError(f"{directory} is a file. Choose a folder with output_dir=DIR.")
     record = records.read(directory)
-    own: set[str] = set()
-    if record is not None and record.done:
-        if record.hash != digest:
-            raise ConfigError(f"{directory} holds another finished job. Choose an empty folder with output_dir=DIR.")
-        own = {Path(entry.path).parts[0] for entry in record.artifacts}
-    elif record is not None:
-        own = {Path(entry.path).parts[0] for entry in record.artifacts}
-    foreign = sorted(
-        path.name
-        for path in directory.iterdir()
-        if path.name not in OURS
-        and path.name not in own
-        and not path.name.startswith((PARTIAL, CHUNKS, f".{records.MANIFEST}", f".{records.FAILURE}"))
-    )
+    if record is not None and record.done and record.hash != digest:
+        raise ConfigError(f"{directory} holds another finished job. Choose an empty folder with output_dir=DIR.")
+    own = {Path(entry.path).parts[0] for entry in record.artifacts} if record is not None else set()
+    names = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))  # ours have no dot
+    foreign = [name for name in names if name not in own and name not in OURS]
     if foreign:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise ConfigError(

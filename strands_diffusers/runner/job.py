@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,10 @@ from strands_diffusers.runner import provenance
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.request import Request
+
+
+_KEPT = 15
+"""Observations that a command keeps beside the latest one."""
 
 
 @dataclass
@@ -56,7 +59,7 @@ class Checker:
     def __init__(self, cwd: Path | None = None, index: PluginIndex | None = None) -> None:
         self._cwd = cwd or Path.cwd()
         self._index = index or plugins()
-        self._observation = functools.lru_cache(maxsize=16)(self._read)
+        self._seen: dict[tuple[Any, ...], tuple[Observation, str]] = {}
 
     def __call__(self, config: RunConfig, observation: Observation | None = None) -> Job:
         """Find every fault of a request that can be found without loading weights.
@@ -78,8 +81,11 @@ class Checker:
         else:
             known = sources(config, self._index)
             config = replace(config, observation=resolve.absolute_address(config.observation, self._cwd, known))
-            wanted = (str(config.observation), observation_request(config), repr(config.source))
-            observation, seen = self._observation(*wanted, _Hidden(known))
+            key = (str(config.observation), asked := observation_request(config), repr(config.source))
+            if key not in self._seen:
+                read = resolve.read_observation(key[0], asked, known)
+                self._seen = {**dict(list(self._seen.items())[-_KEPT:]), key: (read, resolve.content_hash(read))}
+            observation, seen = self._seen[key]
         request = make_request(config, observation)
         loader.check(config.model)
         estimate.check_fits(config, request)
@@ -111,23 +117,6 @@ class Checker:
             tracker_of(config, self._index),
             time.perf_counter() - started,
         )
-
-    def _read(self, address: str, request: Any, options: str, known: _Hidden) -> tuple[Observation, str]:
-        observation = resolve.read_observation(address, request, known.value)
-        return observation, resolve.content_hash(observation)
-
-
-class _Hidden:
-    """An argument that does not count for a cache: equal to all others of its kind."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hidden)
-
-    def __hash__(self) -> int:
-        return 0
 
 
 def check(
