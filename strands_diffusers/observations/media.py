@@ -99,8 +99,14 @@ def frame_times(path: Path, name: str = "", *, decode: bool = False) -> np.ndarr
     packets, _ = _run([*_input(path), *listed, "-f", "framecrc", "-"], name)
     lines = packets.decode(errors="replace").splitlines()
     tick = next((Fraction(line.split()[-1]) for line in lines if line.startswith("#tb 0:")), Fraction(0))
-    shown = [line.split(",") for line in lines if line[:1] not in ("", "#") and not re.search(r"F=0x[4-7]\b", line)]
+    shown = [line.split(",") for line in lines if line[:1] not in ("", "#") and not _discarded(line)]
     return np.sort(np.array([int(fields[2]) for fields in shown], np.float64) * float(tick))
+
+
+def _discarded(packet: str) -> bool:
+    """Whether a packet is decoded and not shown: it stands before the beginning that an edit list sets."""
+    flags = re.search(r"F=0x([0-9A-F]+)", packet)
+    return flags is not None and bool(int(flags[1], 16) & 0x4)
 
 
 def check_file(path: Path, name: str) -> bytes:
@@ -262,7 +268,7 @@ _NO_SDR = {"smpte2084": "HDR, PQ", "arib-std-b67": "HDR, HLG"} | dict.fromkeys(
 def _unshowable(log: str, frames: Sequence[re.Match[str]]) -> str | None:
     """Why these frames are not, as they stand, the 8-bit RGB that a player shows; None where they are."""
     header = log.partition("Stream mapping:")[0]
-    streams = re.findall(r"Stream #0:\d.*: Video: .*", header)
+    streams = re.findall(r"^\[info\] +Stream #0:\d.*: Video: .*", header, re.MULTILINE)
     if (count := sum("attached pic" not in line and "thumbnails" not in line for line in streams)) > 1:
         return f"holds {count} videos. Keep one of them: ffmpeg -i CLIP -map 0:v:0 -c copy NEW.mp4"
     if len(sizes := {frame["size"] for frame in frames}) > 1:
@@ -284,7 +290,7 @@ def _unshowable(log: str, frames: Sequence[re.Match[str]]) -> str | None:
         return f"has pixels that are not square ({frames[0]['sar']}). {_SQUARE}"
     if any(frame["order"] in "TB" for frame in frames):
         return f"is interlaced: each frame shows two moments. {_CONVERT.format('-vf bwdif=mode=send_frame')}"
-    for angle in re.findall(r"rotation of (-?[\d.]+) degrees", header):
+    for angle in re.findall(r"isplay ?[mM]atrix: rotation of (-?[\d.]+) degrees", header):
         if abs(float(angle) / 90 - round(float(angle) / 90)) > 0.01:
             return f"is to be shown turned by {float(angle):g} degrees, which only multiples of 90 can be."
     return None

@@ -181,6 +181,12 @@ def test_of_two_videos_in_one_file_none_is_chosen(tmp_path):
         read_clip(tmp_path / "two.mkv")
 
 
+def test_words_in_a_title_are_no_facts(tmp_path):
+    path = encode(tmp_path / "a.mkv", "-c:v", "ffv1", "-metadata", "title=Stream #0:5: Video: x rotation of 45 degrees")
+
+    np.testing.assert_array_equal(read_clip(path).frames_FHWC, striped(6))
+
+
 def test_an_odd_angle_is_refused_and_a_mirror_is_applied(tmp_path):
     path = encode(tmp_path / "a.mp4", "-c:v", "libx264rgb", "-crf", "0")
     ffmpeg("-display_rotation", "45", "-i", path, "-c", "copy", tmp_path / "askew.mp4")
@@ -239,6 +245,17 @@ def test_frames_are_sought_by_their_own_time_where_a_clip_begins_late(tmp_path):
     np.testing.assert_allclose(frame_times(tmp_path / "late.mkv"), np.arange(3, 9) / 10)
     np.testing.assert_array_equal(clip.frames_FHWC, striped(6)[3:5])
     assert clip.first_s == pytest.approx(0.6)
+
+
+def test_packets_that_an_edit_list_hides_are_not_counted_whatever_else_is_said_of_them(tmp_path):
+    whole = encode(
+        tmp_path / "a.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "24", "-bf", "3", "-b_strategy", "0",
+        num_frames=24,
+    )  # fmt: skip
+    ffmpeg("-ss", "1.5", "-i", whole, "-c", "copy", tmp_path / "trim.mp4")
+
+    np.testing.assert_allclose(frame_times(tmp_path / "trim.mp4"), np.arange(9) / 10, atol=1e-3)
+    assert len(read_clip(tmp_path / "trim.mp4").frames_FHWC) == 9
 
 
 def test_hidden_frames_of_vp8_are_not_counted(tmp_path):
