@@ -122,8 +122,8 @@ def against(records: Sequence[Record], axis: Axis | str, metric: str | None = No
         axis: A swept key, as `records.swept` returns it, or its name: `sampler.guidance_scale`.
         metric: A metric (`video`), or one value of it (`video.psnr`); None: all.
 
-    Returns: Rows in order of the key's values; none where the key was not swept, nothing was measured, or no two values
-        of the key share a rollout.
+    Returns: Each measured value's rows, in order of the key's values; none where the key was not swept, nothing was
+        measured, or no two values of the key share a rollout.
     """
     done = _measured(records)
     axes = swept(done)[0]
@@ -148,9 +148,11 @@ def against(records: Sequence[Record], axis: Axis | str, metric: str | None = No
     over = "observations" if len({cell[0] for cell in shared}) > 1 else "seeds"
     values = [{own.label: own.values[place]} for place in own.of_job]
     rows = _rows(done, values, over, lambda job, sample: rest(job, sample) in shared)
-    place = {value: index for index, value in enumerate(own.values)}
     chosen = [row for row in rows if metric in (None, row.metric, f"{row.metric}.{row.value}")]
-    return sorted(chosen, key=lambda row: (row.metric, place[row.group[own.label]]))
+    order = list(dict.fromkeys((row.metric, row.value) for row in chosen))
+    return sorted(
+        chosen, key=lambda row: (order.index((row.metric, row.value)), own.values.index(row.group[own.label]))
+    )
 
 
 def tables(records: Sequence[Record], total: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -170,6 +170,20 @@ def test_against_a_key_several_observations_are_what_is_averaged_over(tmp_path):
     ]  # fmt: skip
 
 
+def test_the_rows_of_one_value_stand_below_each_other(tmp_path):
+    for number, scale in enumerate((4, 1, 10)):
+        job(
+            tmp_path, number, overrides=[f"sampler.guidance_scale={scale}"],
+            config={"sampler": {"guidance_scale": scale}}, metrics={"video": {"ssim": 0.5, "psnr": 10.0 + scale}},
+        )  # fmt: skip
+
+    rows = evaluation.against(records.jobs(tmp_path), "guidance_scale")
+
+    assert [(row.value, row.group["guidance_scale"]) for row in rows] == [
+        ("psnr", "1"), ("psnr", "4"), ("psnr", "10"), ("ssim", "1"), ("ssim", "4"), ("ssim", "10"),
+    ]  # fmt: skip
+
+
 def test_a_key_that_was_not_swept_has_no_rows(tmp_path):
     found = guided(tmp_path, lambda name, scale, seed: 1.0)
 
