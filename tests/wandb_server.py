@@ -1,4 +1,4 @@
-"""A stand-in for the W&B server on a loopback port: it takes uploads, and can be told to misbehave.
+"""A stand-in for the W&B server on a loopback port: it takes uploads, and can misbehave.
 
 It answers what wandb 0.31 asks while a run is logged or synced, and keeps what was uploaded. It is no part of what
 is tested: the tracker talks to the real wandb, and wandb to this.

@@ -38,8 +38,8 @@ def test_one_run_a_job_and_a_summary_run_whose_table_has_its_media(folder):
     assert {run.group for run in [*jobs, summary]} == {group} == {run.config["sweep_id"] for run in jobs}
     assert all(run.config["versions"]["torch"] for run in jobs)
     for run in jobs:
-        [film] = run.media("video")
-        assert film.read_bytes() == (folder / run.directory.relative_to(folder).parts[0] / "video.mp4").read_bytes()
+        [video] = run.media("video")
+        assert video.read_bytes() == (folder / run.directory.relative_to(folder).parts[0] / "video.mp4").read_bytes()
 
     assert summary.directory.parent == folder / "wandb"
     assert (summary.exit_code, summary.summary["jobs/done"]) == (0, 3)
