@@ -7,8 +7,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from strands_diffusers.api.access import ARTIFACTS_VARIABLE, artifacts_folder
@@ -23,26 +22,19 @@ def stamp() -> str:
     return f"{int(time.time() * 1000)}-{os.getpid()}-{next(_count)}"
 
 
-@contextmanager
-def private_folder() -> Iterator[Path]:
-    """An empty folder beside the artifacts, gone at the end: a file is moved to its place only when it is whole."""
+def write(writer: Callable[[Path], list[Artifact]], prefix: str | None = None) -> list[Artifact]:
+    """Let `writer` write into a private folder beside the artifacts, and move what is whole to its stamped names.
+
+    `video.mp4` becomes `video_<stamp>.mp4`; with a `prefix`, `<prefix>_video_<stamp>.mp4`.
+    """
     folder = artifacts_folder(create=True)
     try:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as private:
-            yield Path(private)
+            return [_publish(artifact, prefix) for artifact in writer(Path(private))]
     except OSError as error:
         raise OutputError(
             f"cannot write to {folder}: {error.strerror or error}. Set {ARTIFACTS_VARIABLE} to a folder."
         ) from error
-
-
-def write(writer: Callable[[Path], list[Artifact]], prefix: str | None = None) -> list[Artifact]:
-    """Let `writer` write into a private folder, and move what it wrote to its stamped names.
-
-    `video.mp4` becomes `video_<stamp>.mp4`; with a `prefix`, `<prefix>_video_<stamp>.mp4`.
-    """
-    with private_folder() as private:
-        return [_publish(artifact, prefix) for artifact in writer(private)]
 
 
 def _publish(artifact: Artifact, prefix: str | None) -> Artifact:

@@ -70,7 +70,7 @@ def _picture(value: Any, name: str, wish: Wish, access: Access) -> Any:
     if isinstance(value, dict):
         return {key: _picture(item, f"{name}.{key}", wish, access) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        stills = Wish(frozenset({wants.IMAGE}), wish.annotation)
+        stills = Wish(frozenset({wants.IMAGE}))
         return [
             _picture(item, f"{name}[{i}]", stills if isinstance(item, str) else wish, access)
             for i, item in enumerate(value)
@@ -149,9 +149,18 @@ def torch_dtype(name: str, shown: str) -> Any:
     """The torch dtype of that name. Raises: `ConfigError` with the allowed names."""
     import torch
 
-    if name not in DTYPES:
+    return getattr(torch, precision(name, shown))
+
+
+def precision(name: object, shown: str) -> str:
+    """The name of a precision, also of its short spellings. Raises: `ConfigError` with the allowed names."""
+    text = str(name).lower().removeprefix("torch.")
+    text = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}.get(
+        text, text
+    )
+    if text not in DTYPES:
         raise ConfigError(f"{shown}={name!r} is not a precision for weights. Use {', '.join(DTYPES)}.")
-    return getattr(torch, name)
+    return text
 
 
 # ------------------------------------------------------------------------------------------------------------- files

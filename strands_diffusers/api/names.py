@@ -11,8 +11,7 @@ import inspect
 import keyword
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from strands_diffusers.api import wants
 from strands_diffusers.api.store import PREFIX, STORE
@@ -37,18 +36,11 @@ _UPLOADS = frozenset({"push_to_hub", "register_for_auto_class"})
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type)
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a target name stands for."""
-
-    name: str
-    """As the caller wrote it."""
+class Target(NamedTuple):
+    """What a target name stands for: what is called, or else (None) the plain value of a kept object's attribute."""
 
     function: Callable[..., Any] | None
-    """What is called; None where the name stands for a plain value."""
-
     value: Any = None
-    """The plain value of a kept object's attribute."""
 
 
 def resolve(target: str, *, confined: bool = False) -> Target:
@@ -66,7 +58,7 @@ def resolve(target: str, *, confined: bool = False) -> Target:
     if parts[0] == "utils" and len(parts) == 2 and parts[1] in HELPERS:
         from diffusers import utils
 
-        return Target(target, _open(getattr(utils, parts[1]), target))
+        return Target(_open(getattr(utils, parts[1]), target))
     if at is None or (at > 0 and ".".join(parts[:at]) != public[parts[at]]):
         known = [*public, *(f"utils.{name}" for name in HELPERS)]
         raise AccessError(
@@ -79,10 +71,10 @@ def resolve(target: str, *, confined: bool = False) -> Target:
     found = _open(getattr(diffusers, parts[at]), target)
     methods = parts[at + 1 :]
     if not methods:
-        return Target(target, found)
+        return Target(found)
     if len(methods) > 1 or not isinstance(found, type):
         raise AccessError(f"{target!r} reaches into {parts[at]}; only one class method may follow a class.")
-    return Target(target, _class_method(found, methods[0], target, confined))
+    return Target(_class_method(found, methods[0], target, confined))
 
 
 def public_value(owner: Any, name: str, shown: str) -> Any:
@@ -158,17 +150,17 @@ def _kept(target: str, confined: bool) -> Target:
     value = STORE.get(key)
     if not attributes:
         if callable(value) and _is_ours(type(value)):
-            return Target(target, value)
-        return Target(target, None, value)
+            return Target(value)
+        return Target(None, value)
     for word in attributes[:-1]:
         value = public_value(value, word, repr(target))
     last = attributes[-1]
     method = _method(value, last)
     if method is None:
-        return Target(target, None, public_value(value, last, repr(target)))
+        return Target(None, public_value(value, last, repr(target)))
     if confined and last in _UPLOADS:
         raise AccessError(f"{target!r} sends data off this machine, which is not open to this caller.")
-    return Target(target, method)
+    return Target(method)
 
 
 def _method(owner: Any, name: str) -> Callable[..., Any] | None:

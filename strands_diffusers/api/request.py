@@ -92,6 +92,15 @@ def only(parameters: Mapping[str, Any], known: Mapping[str, type | tuple[type, .
     return {name: value for name, value in parameters.items() if value is not None}
 
 
+def rate(value: Any, name: str) -> float | None:
+    """A rate [Hz] or time [s] above zero, or None. Raises: `ConfigError` for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        raise ConfigError(f"{name}={value!r} must be a number above 0.")
+    return float(value)
+
+
 def require(value: str | None, name: str, verb: str, example: str) -> str:
     """The argument, or a `ConfigError` that says which verb needs it and shows one."""
     if not isinstance(value, str) or not value.strip():

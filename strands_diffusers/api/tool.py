@@ -11,7 +11,7 @@ from typing import Any
 
 from strands_diffusers.api import values, verbs
 from strands_diffusers.api.access import Access, offline, plain_name
-from strands_diffusers.api.request import Reply, Request, failed, parameters_of
+from strands_diffusers.api.request import Reply, Request, failed, parameters_of, rate
 from strands_diffusers.errors import ConfigError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.runner.control import Control, Progress
 
@@ -103,9 +103,8 @@ def _check(action: Any, timeout_s: Any, parameters: Any, arguments: Mapping[str,
         raise ConfigError(
             f"action={action!r} is unknown. Use {', '.join(verbs.VERBS)}.{near_miss(str(action), verbs.VERBS)}"
         )
-    for name, rate in (("fps", arguments.get("fps")), ("timeout_s", timeout_s)):
-        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e6):
-            raise ConfigError(f"{name}={rate!r} must be a number above 0.")
+    rate(arguments.get("fps"), "fps")
+    rate(timeout_s, "timeout_s")
     for name, value in (("parameters", parameters), *arguments.items()):
         values.check(value, name)
     if arguments.get("cache_key") is not None and action != "clear_cache":

@@ -40,8 +40,6 @@ class Wish:
     kinds: frozenset[str]
     """Any of the constants above; `{"image", "video"}` takes either, told apart by the file."""
 
-    annotation: str = ""
-
     batched: bool = False
     """Whether its documentation asks for a batch axis in front (sound: `(batch, channels, samples)`)."""
 
@@ -76,36 +74,39 @@ def _about(name: str, documentation: str) -> str:
 
 def wish(name: str, annotation: str = "", documentation: str = "") -> Wish:
     """Judge one parameter by the last telling word of its name, its annotation, and for sound its documentation."""
+    kinds = _kinds(name, annotation)
+    return Wish(frozenset(kinds), batched=SOUND in kinds and "batch" in documentation)
+
+
+def _kinds(name: str, annotation: str) -> set[str]:
     words = name.lower().split("_")
     while len(words) > 1 and words[-1] in _TAILS:
         words.pop()
     kind = WORDS.get(words[-1])
     is_number = bool(_NUMBERS.search(annotation)) and not re.search(r"Tensor|Image|ndarray|list|List", annotation)
     if "dtype" in words:
-        return Wish(frozenset({DTYPE}), annotation)
+        return {DTYPE}
     if "Generator" in annotation or name == "generator":
-        return Wish(frozenset({GENERATOR}), annotation)
+        return {GENERATOR}
     if name in _INSIDE:
-        return Wish(frozenset({INSIDE}), annotation)
+        return {INSIDE}
     if _MODEL.fullmatch(name):
-        return Wish(frozenset({MODEL}), annotation)
+        return {MODEL}
     if _PLACES.intersection(words):
-        return Wish(frozenset({PATH}), annotation)
-    if is_number or kind == TEXT or "prompt" in words:
-        return Wish(frozenset({TEXT}), annotation)
-    if _ONLY_TEXT.fullmatch(annotation):
-        return Wish(frozenset({NAME}), annotation)
+        return {PATH}
+    if kind == TEXT or "prompt" in words:
+        return {TEXT}
+    if is_number or _ONLY_TEXT.fullmatch(annotation):
+        return {NAME}
     if kind == IMAGE and _ONLY_FRAMES.fullmatch(annotation):
-        return Wish(frozenset({IMAGE, VIDEO}), annotation)
+        return {IMAGE, VIDEO}
     if kind in (IMAGE, VIDEO, SOUND):
-        return Wish(frozenset({kind}), annotation, batched="batch" in documentation)
+        return {kind}
     if kind == ACTION:
-        return Wish(frozenset({ACTION if "Tensor" in annotation else ANY}), annotation)
+        return {ACTION if "Tensor" in annotation else ANY}
     if _PICTURES.search(annotation):
-        return Wish(frozenset({IMAGE, VIDEO}), annotation)
-    if "Tensor" in annotation:
-        return Wish(frozenset({TENSOR}), annotation)
-    return Wish(frozenset({ANY}), annotation)
+        return {IMAGE, VIDEO}
+    return {TENSOR if "Tensor" in annotation else ANY}
 
 
 def of_name(name: str, wishes: Mapping[str, Wish]) -> Wish:

@@ -37,7 +37,7 @@ def uri(path: Path, kind: str) -> str:
         ("action", "CosmosActionCondition | None", {"any"}),
         ("prompt", "str | list[str]", {"text"}),
         ("negative_prompt", "str | None", {"text"}),
-        ("num_frames", "int", {"text"}),
+        ("num_frames", "int", {"name"}),
         ("video_frames", "list[np.ndarray] | list[PIL.Image.Image]", {"video"}),
         ("output_video_path", "str", {"path"}),
         ("save_directory", "str | os.PathLike", {"path"}),

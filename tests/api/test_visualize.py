@@ -143,7 +143,7 @@ def test_real_rollouts_are_drawn(use, data: Path, tmp_path: Path) -> None:
         ([[1.0], [2.0, 3.0]], {}, "not a table"),
         ([[float("inf")]], {}, "NaN or inf"),
         (CHUNK_KTD.tolist(), {"fsp": 3}, "Did you mean 'fps'"),
-        (CHUNK_KTD.tolist(), {"fps": 0}, "above 0 Hz"),
+        (CHUNK_KTD.tolist(), {"fps": 0}, "above 0"),
         (CHUNK_KTD.tolist(), {"gripper_index": 10}, "not a column"),
         (CHUNK_KTD.tolist(), {"dim_labels": ["x"]}, "10 texts"),
         (CHUNK_KTD.tolist(), {"domain": "bridge_orig_lerobo"}, "Did you mean"),

@@ -12,7 +12,7 @@ from strands_diffusers.api.serialize import Writer
 from strands_diffusers.api.store import STORE
 from strands_diffusers.api.verbs.call import bound_arguments, watch
 from strands_diffusers.config.schema import Dtype, ModelConfig
-from strands_diffusers.errors import ConfigError, MissingPackageError, RolloutError, StrandsDiffusersError, one_line
+from strands_diffusers.errors import MissingPackageError, RolloutError, StrandsDiffusersError, one_line
 from strands_diffusers.pipelines import catalog, contents, loader, steps
 
 _KWARGS = "from_pretrained_kwargs"
@@ -86,12 +86,9 @@ def _model(request: Request, loading: dict[str, Any]) -> tuple[loader.WorldModel
 
 
 def _dtype(request: Request, loading: dict[str, Any]) -> Dtype:
-    name = request.dtype or loading.pop("torch_dtype", None) or loading.pop("dtype", None) or "auto"
-    short = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
-    name = short.get(str(name).lower(), str(name).lower().removeprefix("torch."))
-    if name not in Dtype.__members__:
-        raise ConfigError(f"dtype={name!r} is not a precision. Use {', '.join(Dtype.__members__)}.")
-    return Dtype(name)
+    given = [request.dtype, loading.pop("torch_dtype", None), loading.pop("dtype", None)]
+    name = next((each for each in given if each), "auto")
+    return Dtype.auto if name == "auto" else Dtype(media.precision(name, "dtype"))
 
 
 def _guardrail(name: str, repo: str, loading: dict[str, Any]) -> tuple[bool, list[str]]:

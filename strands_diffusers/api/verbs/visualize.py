@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from strands_diffusers import actions, domains, records
 from strands_diffusers.api import arrays, files, values
 from strands_diffusers.api.access import Access, plain_name
 from strands_diffusers.api.media import bounded_clip
-from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, only, preview
+from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, only, preview, rate
 from strands_diffusers.api.store import PREFIX
 from strands_diffusers.errors import ActionError, ConfigError
 from strands_diffusers.observations.window import same_rate
@@ -20,6 +19,7 @@ from strands_diffusers.outputs.animation import AnimationVisualizer
 from strands_diffusers.outputs.timeseries import TimeseriesVisualizer
 from strands_diffusers.outputs.trajectory import TrajectoryVisualizer
 from strands_diffusers.plugin.base import Visualizer
+from strands_diffusers.records import SampleRecord
 from strands_diffusers.results import ActionSpace, Artifact, Rollout
 from strands_diffusers.runner.control import Control
 
@@ -31,16 +31,6 @@ PARAMETERS: dict[str, type | tuple[type, ...]] = {
 
 MAX_STEPS = 20_000
 """Longest action that is drawn [steps]; its animation has a frame for each."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What stands in the manifest beside an action file."""
-
-    space: ActionSpace | None = None
-    fps: float | None = None
-    prompt: str = ""
-    mode: str = "action_chunk"
 
 
 def visualize(request: Request) -> Reply:
@@ -80,32 +70,34 @@ def visualize(request: Request) -> Reply:
     return ok("\n".join(lines), data=summary, artifacts=paths, notes=notes)
 
 
-def _action(given: Any, access: Access) -> tuple[np.ndarray, Found]:
-    """The chunks as float32 `[K, T, D]`, and what the manifest beside their file says."""
-    found = Found()
+def _action(given: Any, access: Access) -> tuple[np.ndarray, SampleRecord]:
+    """The chunks as float32 `[K, T, D]`, and what the record beside their file says."""
+    found = SampleRecord()
     value = values.resolve(given, "inputs")
     if isinstance(given, str) and not given.startswith(PREFIX) and given.lstrip()[:1] not in ("[", "{"):
-        found = _manifest(access.readable(given, "inputs"), access)
+        found = _recorded(access.readable(given, "inputs"), access)
     if isinstance(value, dict) and isinstance(value.get("domain"), str):
-        found = Found(actions.space_of(value["domain"]), _number(value.get("fps")))
+        found = SampleRecord(space=actions.space_of(value["domain"]), fps=rate(value.get("fps"), "fps"))
     array = arrays.action_array(value, "inputs", access)
     return np.ascontiguousarray(array if array.ndim == 3 else array[None]), found
 
 
-def _manifest(path: Path, access: Access) -> Found:
+def _recorded(path: Path, access: Access) -> SampleRecord:
     """Domain, units and rate from the record of the job whose file this is, where there is one."""
-    for folder, name in ((path.parent, path.name), (path.parent.parent, f"{path.parent.name}/{path.name}")):
-        if not folder.is_dir() or (record := records.read(access.readable(folder, "inputs"))) is None:
+    for folder in (path.parent, path.parent.parent):
+        for name in (records.MANIFEST, records.FAILURE):
+            access.readable(folder / name, "inputs")
+        if (record := records.read(folder)) is None:
             continue
         if record.status == "damaged":
             raise ConfigError(f"the record beside {path.name} cannot be used. {record.error} Move the file elsewhere.")
         for sample in record.samples:
-            if name in [entry.path for entry in record.files_of(sample)]:
-                return Found(sample.space, sample.fps, sample.prompt, sample.mode)
-    return Found()
+            if path in [folder / entry.path for entry in record.files_of(sample)]:
+                return sample
+    return SampleRecord()
 
 
-def _rollout(action_KTD: np.ndarray, found: Found, spec: dict[str, Any], request: Request) -> Rollout:
+def _rollout(action_KTD: np.ndarray, found: SampleRecord, spec: dict[str, Any], request: Request) -> Rollout:
     """What is drawn, at its own rate: as given, as recorded, as the domain says, or as the video beside it runs.
 
     Raises: `ConfigError` where two of these say different rates.
@@ -117,19 +109,19 @@ def _rollout(action_KTD: np.ndarray, found: Found, spec: dict[str, Any], request
         path = request.access.readable(spec["world_video"], "world_video")
         clip = bounded_clip(path, f"world_video={path.name}")
         video, stated["the video"] = clip.frames_FHWC, clip.fps
-    fps = _number(spec.get("fps")) or found.fps or request.fps
+    fps = rate(spec.get("fps"), "fps") or found.fps or request.fps
     if fps is None:
-        if space is not None and (rate := domains.get(space.domain).fps):
-            stated["its domain"] = float(rate)
+        if space is not None and (own := domains.get(space.domain).fps):
+            stated["its domain"] = float(own)
         if len(stated) == 2 and not same_rate(*stated.values()):
-            both = " and ".join(f"{rate:g} Hz ({who})" for who, rate in stated.items())
+            both = " and ".join(f"{each:g} Hz ({who})" for who, each in stated.items())
             raise ConfigError(f"the rate of the actions could be {both}. Say which with fps=RATE.")
         fps = next(iter(stated.values()), DEFAULT_FPS)
     details: dict[str, Any] = {}
     if spec.get("dim_labels") or spec.get("gripper_index") is not None:
         details["columns"] = _columns(spec, space, action_KTD.shape[2])
     return Rollout(
-        mode=found.mode,
+        mode=found.mode or "action_chunk",
         prompt=str(spec.get("prompt") or found.prompt),
         action=action_KTD,
         video=video,
@@ -174,12 +166,3 @@ def _draw(rollout: Rollout, spec: dict[str, Any], control: Control) -> list[Arti
 
     with ThreadPoolExecutor(max_workers=len(visualizers), thread_name_prefix="visualize") as pool:
         return [artifact for written in pool.map(draw, visualizers) for artifact in written]
-
-
-def _number(value: Any) -> float | None:
-    """A rate [Hz] above zero, or None. Raises: `ConfigError` for anything else."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < 1e6):
-        raise ConfigError(f"fps must be a rate above 0 Hz, got {value!r}.")
-    return float(value)
