@@ -206,7 +206,7 @@ def stay_on_this_machine(keep: str = "none") -> None:
 
 def _refuse_connections(event: str, arguments: tuple[object, ...]) -> None:
     """An audit hook: refuse whatever would look up or reach another machine."""
-    if event == "socket.connect" and isinstance(arguments[1], tuple):
+    if event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
         host = arguments[1][0]
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         host = arguments[0]

@@ -87,8 +87,8 @@ def first_frame(tmp_path):
 
 
 @pytest.fixture
-def film(tmp_path):
-    """A film of 17 frames, 96x128, at 5 Hz."""
+def clip(tmp_path):
+    """A clip of 17 frames, 96x128, at 5 Hz."""
     from rollouts import moving_frames
 
     from strands_diffusers.outputs.video_file import write_mp4

@@ -229,17 +229,17 @@ def test_unknown_verbs_and_silly_arguments_are_one_line(refused) -> None:
     assert "target" in refused("pipeline_info")
 
 
-def test_the_media_helpers_of_diffusers_are_open(use, film: Path, tmp_path: Path) -> None:
+def test_the_media_helpers_of_diffusers_are_open(use, clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "copy.gif"
-    reply = use("call", target="utils.export_to_gif", parameters={"image": str(film), "output_gif_path": str(output)})
+    reply = use("call", target="utils.export_to_gif", parameters={"image": str(clip), "output_gif_path": str(output)})
     assert reply["artifacts"] == [str(output)]
     assert read_clip(output).frames_FHWC.shape == (17, 96, 128, 3)
 
 
-def test_an_output_path_that_exists_stays_a_path(use, film: Path, tmp_path: Path) -> None:
+def test_an_output_path_that_exists_stays_a_path(use, clip: Path, tmp_path: Path) -> None:
     existing = tmp_path / "existing.gif"
-    existing.write_bytes(film.read_bytes())
-    use("call", target="utils.export_to_gif", parameters={"image": str(film), "output_gif_path": str(existing)})
+    existing.write_bytes(clip.read_bytes())
+    use("call", target="utils.export_to_gif", parameters={"image": str(clip), "output_gif_path": str(existing)})
     assert existing.read_bytes().startswith(b"GIF")
 
 

@@ -12,7 +12,7 @@ from strands_diffusers.api.store import STORE
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.media import read_clip
 
-pytestmark = [pytest.mark.contract, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.contract, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_forward_dynamics_takes_nested_lists(files: Path, cosmos3: Path, nested:
     assert "notes" not in reply
 
 
-def test_inverse_dynamics_takes_a_film(files: Path, cosmos3: Path) -> None:
+def test_inverse_dynamics_takes_a_clip(files: Path, cosmos3: Path) -> None:
     reply = use_diffusers(action="call", target="CosmosActionCondition",
                           parameters={"mode": "inverse_dynamics", "chunk_size": 16, "domain_name": "bridge_orig_lerobot",
                                       "video": "observed.mp4"}, cache_key="id")  # fmt: skip

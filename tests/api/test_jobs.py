@@ -19,6 +19,11 @@ def job(use) -> Path:
     return Path(reply["data"]["directory"])
 
 
+def test_a_rollout_is_logged_nowhere_unless_a_tracker_is_named(job: Path) -> None:
+    assert not records.read(job).config["tracker"]
+    assert not list(job.parent.rglob("wandb"))
+
+
 def test_a_finished_job_is_measured_redrawn_and_reported_without_a_model(use, refused, job: Path, monkeypatch) -> None:
     from strands_diffusers.pipelines import loader
 

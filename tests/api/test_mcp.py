@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore::Depr
 FAST = {"tracker": "none", "metric": [], "visualizer": [], "sampler": {"num_inference_steps": 1}}
 
 
+@pytest.mark.slow
 def test_a_client_over_stdio_lists_discovers_rolls_out_and_gets_errors_as_data(artifacts: Path) -> None:
     async def conversation(client):
         [tool] = (await client.list_tools()).tools
@@ -52,6 +53,7 @@ def test_a_client_over_stdio_lists_discovers_rolls_out_and_gets_errors_as_data(a
     talk(stdio(), conversation)
 
 
+@pytest.mark.slow
 def test_a_local_file_is_readable_only_where_the_user_allowed_it(
     artifacts: Path, first_frame: Path, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_local_file_is_readable_only_where_the_user_allowed_it(
     talk(stdio("--root", str(tmp_path)), opened)
 
 
+@pytest.mark.slow
 def test_a_client_over_http_does_the_same(artifacts: Path) -> None:
     with serving() as (address, process):
         port = int(address.rpartition(":")[2].partition("/")[0])

@@ -55,12 +55,12 @@ def test_what_a_parameter_wants_is_read_off_its_name_and_type(name: str, annotat
     assert wants.wish(name, annotation).kinds == kinds
 
 
-def test_text_that_is_a_files_name_stays_text(film: Path) -> None:
-    assert coerced("prompt", str(film), "str | list[str]") == str(film)
-    assert coerced("label", str(film), "str") == str(film)
+def test_text_that_is_a_files_name_stays_text(clip: Path) -> None:
+    assert coerced("prompt", str(clip), "str | list[str]") == str(clip)
+    assert coerced("label", str(clip), "str") == str(clip)
 
 
-# ---------------------------------------------------------------------------------------------------- pictures, films
+# ---------------------------------------------------------------------------------------------------- pictures, videos
 
 
 def test_a_path_and_a_data_uri_become_the_same_image(first_frame: Path) -> None:
@@ -69,16 +69,16 @@ def test_a_path_and_a_data_uri_become_the_same_image(first_frame: Path) -> None:
     np.testing.assert_array_equal(np.asarray(from_uri), read_image(first_frame))
 
 
-def test_a_film_becomes_its_frames(film: Path) -> None:
-    frames = coerced("video", film)
+def test_a_clip_becomes_its_frames(clip: Path) -> None:
+    frames = coerced("video", clip)
     assert len(frames) == 17
     assert frames[0].size == (128, 96)
-    assert len(coerced("video", uri(film, "video/mp4"))) == 17
+    assert len(coerced("video", uri(clip, "video/mp4"))) == 17
 
 
-def test_lists_and_mappings_keep_their_shape(first_frame: Path, film: Path) -> None:
+def test_lists_and_mappings_keep_their_shape(first_frame: Path, clip: Path) -> None:
     assert [image.size for image in coerced("video", [str(first_frame)] * 3)] == [(128, 96)] * 3
-    controls = coerced("control_videos", {"edge": str(film)}, "dict")
+    controls = coerced("control_videos", {"edge": str(clip)}, "dict")
     assert len(controls["edge"]) == 17
 
 
@@ -107,9 +107,9 @@ def test_objects_are_handed_on_untouched(first_frame: Path) -> None:
     ],
 )
 def test_what_cannot_become_what_is_wanted_is_one_clear_error(
-    name: str, value: str, message: str, first_frame: Path, film: Path, monkeypatch
+    name: str, value: str, message: str, first_frame: Path, clip: Path, monkeypatch
 ) -> None:
-    monkeypatch.chdir(film.parent)
+    monkeypatch.chdir(clip.parent)
     with pytest.raises(ObservationError, match=message) as caught:
         coerced(name, value)
     assert len(str(caught.value)) < 400
@@ -243,7 +243,7 @@ def test_a_confined_caller_reads_below_its_roots_only(confined: Access, tmp_path
         ("anything", "../secret", "str"),
         ("anything", "file:///etc/hostname", "str"),
         ("anything", "https://example.org", "str"),
-        ("output_video_path", "/etc/film.mp4", "str"),
+        ("output_video_path", "/etc/clip.mp4", "str"),
         ("save_directory", "/tmp", "str"),
     ],
 )
@@ -253,7 +253,7 @@ def test_no_parameter_of_a_confined_caller_names_a_place_outside(confined: Acces
 
 
 def test_a_confined_caller_writes_below_the_artifacts_only(confined: Access, artifacts: Path) -> None:
-    inside = str(artifacts / "film.mp4")
+    inside = str(artifacts / "clip.mp4")
     assert coerced("output_video_path", inside, "str", confined) == inside
     assert coerced("prompt", "/etc/hostname is a file", "str", confined).startswith("/etc")
 

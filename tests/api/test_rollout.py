@@ -41,13 +41,13 @@ def test_a_rollout_on_the_embedded_model_is_the_typed_job(use, artifacts: Path) 
 
 
 def test_short_arguments_serve_too_and_a_prompt_is_kept_letter_by_letter(
-    use, cosmos3: Path, film: Path, tmp_path: Path
+    use, cosmos3: Path, clip: Path, tmp_path: Path
 ) -> None:
     prompt = 'Put the cup, then the pot: it\'s "there" = done, [x] {y} $5 ${oc.env:HOME} a\\b'
     reply = use(
         "rollout",
         model=str(cosmos3),
-        inputs=str(film),
+        inputs=str(clip),
         device="cpu",
         dtype="float32",
         parameters={
@@ -67,7 +67,7 @@ def test_short_arguments_serve_too_and_a_prompt_is_kept_letter_by_letter(
     assert reply["data"]["action"]["chunk_shape"] == [4, 10]
 
 
-@settings(derandomize=True, max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=12, deadline=None)
 @given(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=40)
     .filter(lambda text: text.strip())
@@ -113,7 +113,7 @@ def test_wrong_overrides_are_one_line_and_write_nothing(refused, artifacts: Path
         {"observation": "file:///etc/hostname"},
         {"observation": "https://example.org/a.mp4"},
         {"condition": "forward_dynamics", "condition.actions": "/etc/hostname"},
-        {"model": "custom", "model.repo": "/etc"},
+        {"model": "custom", "domain": "pusht", "model.repo": "/etc"},
         {"model.lora.repo": "/etc"},
         {"output_dir": "/tmp/elsewhere"},
         {"source.https.allow": True},
@@ -141,10 +141,10 @@ def test_a_confined_caller_names_no_file_outside_of_its_roots(parameters, tmp_pa
 
 
 def test_a_confined_caller_runs_the_embedded_model_and_files_below_its_roots(
-    tmp_path: Path, film: Path, cosmos3: Path
+    tmp_path: Path, clip: Path, cosmos3: Path
 ) -> None:
     parameters = {
-        **FAST, "model": "custom", "model.repo": str(cosmos3), "observation": str(film), "domain": "bridge", "prompt": "Move.",
+        **FAST, "model": "custom", "model.repo": str(cosmos3), "observation": str(clip), "domain": "bridge", "prompt": "Move.",
         "condition.chunk_size": 4, "condition.resolution_tier": 256, "sampler.guidance_scale": 1,
     }  # fmt: skip
     assert confined((tmp_path, cosmos3), **parameters)["status"] == "success"

@@ -34,7 +34,7 @@ def run(use, tiny):
 @pytest.mark.parametrize(
     ("name", "shape", "fps"), [("WanPipeline", (5, 32, 48, 3), 16), ("HunyuanVideoPipeline", (5, 16, 32, 3), 15)]
 )
-def test_a_film_has_the_pipelines_own_rate(run, name: str, shape: tuple[int, ...], fps: int) -> None:
+def test_a_clip_has_the_pipelines_own_rate(run, name: str, shape: tuple[int, ...], fps: int) -> None:
     entry = run(name)["data"]["frames"]
     assert entry["shape"] == list(shape)
     clip = read_clip(Path(entry["path"]))
@@ -73,7 +73,7 @@ def test_a_mesh_becomes_a_ply(run) -> None:
     assert len(body) == entry["num_verts"] * 12 + entry["num_faces"] * 13
 
 
-def test_a_turntable_of_shap_e_is_a_film_not_a_heap_of_stills() -> None:
+def test_a_turntable_of_shap_e_is_a_clip_not_a_heap_of_stills() -> None:
     from diffusers import ShapEPipeline
     from PIL import Image
 
@@ -85,21 +85,21 @@ def test_a_turntable_of_shap_e_is_a_film_not_a_heap_of_stills() -> None:
 
 
 def test_every_sample_of_a_batch_is_written(run) -> None:
-    films = run("WanPipeline", parameters={"num_videos_per_prompt": 2})["data"]["frames"]
-    assert [entry["shape"] for entry in films] == [[5, 32, 48, 3]] * 2
-    assert len({entry["path"] for entry in films}) == 2
+    videos = run("WanPipeline", parameters={"num_videos_per_prompt": 2})["data"]["frames"]
+    assert [entry["shape"] for entry in videos] == [[5, 32, 48, 3]] * 2
+    assert len({entry["path"] for entry in videos}) == 2
     assert len(run("StableDiffusionPipeline", parameters={"num_images_per_prompt": 3})["data"]["images"]) == 3
 
 
 @pytest.mark.parametrize("output_type", ["pil", "np", "pt"])
-def test_pil_numpy_and_torch_give_the_same_film(run, output_type: str) -> None:
+def test_pil_numpy_and_torch_give_the_same_clip(run, output_type: str) -> None:
     entry = run("WanPipeline", parameters={"output_type": output_type})["data"]["frames"]
     frames = read_clip(Path(entry["path"])).frames_FHWC
     reference = read_clip(Path(run("WanPipeline")["data"]["frames"]["path"])).frames_FHWC
     np.testing.assert_array_equal(frames, reference)
 
 
-def test_latents_are_an_array_not_a_film(run) -> None:
+def test_latents_are_an_array_not_a_clip(run) -> None:
     entry = run("WanPipeline", parameters={"output_type": "latent"})["data"]["frames"]
     assert entry["type"] == "array"
     assert np.load(entry["path"]).shape == tuple(entry["shape"]) == (1, 16, 2, 4, 6)
@@ -117,9 +117,9 @@ def test_without_saving_entries_have_no_path(run, artifacts: Path) -> None:
 
 def test_parameters_reach_the_call_untouched_and_a_seed_repeats(run) -> None:
     first, again, other = run("WanPipeline"), run("WanPipeline"), run("WanPipeline", parameters={"generator": 1})
-    films = [read_clip(Path(reply["data"]["frames"]["path"])).frames_FHWC for reply in (first, again, other)]
-    np.testing.assert_array_equal(films[0], films[1])
-    assert (films[0] != films[2]).any()
+    videos = [read_clip(Path(reply["data"]["frames"]["path"])).frames_FHWC for reply in (first, again, other)]
+    np.testing.assert_array_equal(videos[0], videos[1])
+    assert (videos[0] != videos[2]).any()
 
 
 @pytest.mark.parametrize(("changes", "fps"), [({}, 16), ({"fps": 12}, 12)])
@@ -213,7 +213,7 @@ def test_two_threads_share_one_pipeline(run, tiny) -> None:
 # ---------------------------------------------------------------------------------------------- Cosmos 3 and modular
 
 
-def test_cosmos_3_with_sound_gives_a_film_a_wav_and_no_action(use, cosmos3: Path) -> None:
+def test_cosmos_3_with_sound_gives_a_clip_a_wav_and_no_action(use, cosmos3: Path) -> None:
     parameters = {
         "prompt": "rain", "num_frames": 5, "height": 64, "width": 64, "fps": 5, "num_inference_steps": 1,
         "guidance_scale": 1.0, "enable_sound": True, "generator": 0,

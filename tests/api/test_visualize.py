@@ -56,18 +56,18 @@ def test_several_chunks_are_one_timeline(use) -> None:
 
 
 def test_upstreams_parameters_are_accepted(use, tmp_path: Path, artifacts: Path) -> None:
-    film = tmp_path / "world.mp4"
-    write_mp4(film, moving_frames(17, 64, 96), 8)
+    clip = tmp_path / "world.mp4"
+    write_mp4(clip, moving_frames(17, 64, 96), 8)
     parameters = {
         "save_prefix": "reach", "interpret_xyz": True, "gripper_index": -1, "cumulative_xyz": False,
-        "world_video": str(film), "fps": 8, "dim_labels": [f"joint {i}" for i in range(10)],
+        "world_video": str(clip), "fps": 8, "dim_labels": [f"joint {i}" for i in range(10)],
     }  # fmt: skip
     reply = use("visualize", inputs=CHUNK_KTD.tolist(), parameters=parameters)
     assert all(Path(path).name.startswith("reach_") and Path(path).parent == artifacts for path in reply["artifacts"])
     assert reply["data"]["gripper_index"] == 9
     plain = use("visualize", inputs=CHUNK_KTD.tolist(), parameters={"fps": 8})
-    with_film = read_clip(Path(reply["artifacts"][2])).frames_FHWC
-    assert with_film.shape[1:3] != read_clip(Path(plain["artifacts"][2])).frames_FHWC.shape[1:3]
+    with_clip = read_clip(Path(reply["artifacts"][2])).frames_FHWC
+    assert with_clip.shape[1:3] != read_clip(Path(plain["artifacts"][2])).frames_FHWC.shape[1:3]
     assert (read_image(Path(reply["artifacts"][0])) != 0).any()
     assert read_image(Path(reply["artifacts"][0])).shape != read_image(Path(plain["artifacts"][0])).shape
 
