@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.actions.check import check_nesting
-from strands_diffusers.errors import ActionError, ObservationError
+from strands_diffusers.errors import ActionError, ObservationError, one_line
 from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.media import check_file
@@ -94,11 +94,23 @@ def _entries(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", item
 
 
-_BROKEN = (ValueError, EOFError, OSError, KeyError, SyntaxError, MemoryError, NotImplementedError, RuntimeError)
+_BROKEN = (
+    ValueError,
+    EOFError,
+    OSError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    SyntaxError,
+    MemoryError,
+    RuntimeError,
+)
 """What numpy and zipfile raise for broken files, headers that promise too much and encrypted archives included."""
 
 
 def _from_numpy(path: Path, name: str) -> np.ndarray:
+    import lzma
+    import struct
     import zipfile
     import zlib
 
@@ -114,10 +126,12 @@ def _from_numpy(path: Path, name: str) -> np.ndarray:
             raise ObservationError(f"{name} is not a numpy file. {_ACCEPTED}")
         # Mapped, so that a header which promises more than the file holds takes no memory.
         return _numeric(np.load(path, mmap_mode="r", allow_pickle=False), name)
-    except (*_BROKEN, zipfile.BadZipFile, zlib.error) as error:
+    except (*_BROKEN, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error) as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise ObservationError(f"{name} holds pickled objects, which are never opened. {_ACCEPTED}") from error
-        raise ObservationError(f"{name} is truncated or not a numpy file ({error}). {_ACCEPTED}") from error
+        raise ObservationError(
+            f"{name} is truncated or not a numpy file ({one_line(error, 120)}). {_ACCEPTED}"
+        ) from error
 
 
 def _only_array(archive: Any, name: str) -> np.ndarray:

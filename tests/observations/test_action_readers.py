@@ -1,6 +1,7 @@
 import io
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -115,7 +116,19 @@ def damaged_npz() -> bytes:
     return bytes(content)
 
 
+def packed(method: int) -> bytes:
+    """An archive of another compression than numpy's own, its data damaged."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        archive.writestr("action.npy", npy(np.random.default_rng(0).normal(size=(50, 10))))
+    content = bytearray(stream.getvalue())
+    content[120:400] = b"\xaa" * 280
+    return bytes(content)
+
+
 BAD_FILES = {
+    "lzma.npz": (packed(zipfile.ZIP_LZMA), "truncated or not a numpy file"),
+    "bzip2.npz": (packed(zipfile.ZIP_BZIP2), "truncated or not a numpy file"),
     "empty.json": (b"", "is empty"),
     "empty.npz": (b"", "is empty"),
     "cut.json": (b"[[1, 2], [3", "truncated or not JSON"),
