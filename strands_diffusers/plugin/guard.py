@@ -29,6 +29,7 @@ MOST = 1000
 """More things than this are taken for an iterator that never ends."""
 
 T = TypeVar("T")
+shown = reprlib.repr  # short, and it bears objects whose own `repr` fails
 
 
 class PluginFault(StrandsDiffusersError):  # noqa: N818 - beside PluginError, which is a wrong registration
@@ -36,9 +37,12 @@ class PluginFault(StrandsDiffusersError):  # noqa: N818 - beside PluginError, wh
 
     def __init__(self, plugin: str, what: str, error: BaseException | str) -> None:
         """`plugin`: its name, empty for a built-in; `what` failed: `metric jerk`."""
-        self.plugin, self.what = plugin, what
-        self.error = error if isinstance(error, str) else f"{type(error).__name__}: {one_line(error)}"
+        self.plugin, self.what, self.error = plugin, what, _printable(error) if isinstance(error, str) else text(error)
         super().__init__(f"{what}{f' of plugin {plugin}' if plugin else ''}: {self.error}")
+
+
+class Wrong(ValueError):  # noqa: N818 - never leaves this room
+    """A plugin returned what it must not; the text follows the name of what returned it."""
 
 
 def run(owner: str, what: str, call: Callable[[], T], limit_s: float | None = LIMIT_S) -> T:
@@ -69,7 +73,7 @@ def run(owner: str, what: str, call: Callable[[], T], limit_s: float | None = LI
     if isinstance(error, StrandsDiffusersError):
         raise error
     if error is not None:
-        raise PluginFault(owner, what, error) from error
+        raise PluginFault(owner, what, f"it {error}" if isinstance(error, Wrong) else error) from error
     return value  # type: ignore[no-any-return]
 
 
@@ -89,158 +93,162 @@ def command(owner: str, name: str, call: Callable[[list[str]], Any], arguments: 
     return status or 0
 
 
+# Each of the following returns what `call` returns, once it is what it must be, checked within the same time limit.
+# Raises: `PluginFault`, and a `StrandsDiffusersError` of the call's own.
+
+
 def several(owner: str, what: str, call: Callable[[], Any], kind: type[T], limit_s: float | None = LIMIT_S) -> list[T]:
-    """Return what `call` returns as a list of `kind`; `PluginFault` where it is anything else."""
-    try:
-        found = run(owner, what, lambda: listed(call(), "it"), limit_s)
-    except PluginError as error:
-        raise PluginFault(owner, what, one_line(error)) from error
-    for item in found:
-        if not isinstance(item, kind):
-            raise PluginFault(owner, what, f"it returned {shown(item)} where a {kind.__name__} belongs")
-    return found
+    """A list of `kind`."""
+    return run(owner, what, lambda: listed(call(), kind), limit_s)
 
 
 def artifacts(
     owner: str, what: str, call: Callable[[], Any], directory: Path, limit_s: float | None = LIMIT_S
 ) -> list[Artifact]:
-    """Return the files that `save` or `draw` names: each must exist inside `directory`.
+    """The files that `save` or `draw` wrote: each must exist inside `directory`."""
+    root = directory.resolve()
 
-    Raises: `PluginFault`, and a `StrandsDiffusersError` of the call's own.
-    """
-    checked, root = [], directory.resolve()
-    for item in several(owner, what, call, Artifact, limit_s):
-        if not (isinstance(item.path, Path) and isinstance(item.type, str) and isinstance(item.details, Mapping)):
-            raise PluginFault(owner, what, f"{shown(item)} is not Artifact(Path, text, mapping)")
-        path = (directory / item.path).resolve()
-        if not path.is_relative_to(root):
-            raise PluginFault(owner, what, f"{item.path} is outside {directory}, the folder that it was given")
-        if not path.is_file():
-            raise PluginFault(owner, what, f"{item.path} is not a file: it was not written")
-        run(owner, what, functools.partial(plain, item.details), limit_s)  # a record must be able to hold them
-        checked.append(dataclasses.replace(item, path=directory / path.relative_to(root)))
-    return checked
+    def checked() -> list[Artifact]:
+        found = []
+        for item in listed(call(), Artifact):
+            if not (isinstance(item.path, Path) and isinstance(item.type, str) and isinstance(item.details, Mapping)):
+                raise Wrong(f"returned {shown(item)}; it must be Artifact(Path, text, mapping)")
+            path = (directory / item.path).resolve()
+            if not path.is_relative_to(root):
+                raise Wrong(f"returned {item.path}, which is outside {directory}, the folder that it was given")
+            if not path.is_file():
+                raise Wrong(f"returned {item.path}, which is not a file: it was not written")
+            plain(item.details)  # a record must be able to hold them
+            found.append(dataclasses.replace(item, path=directory / path.relative_to(root)))
+        return found
+
+    return run(owner, what, checked, limit_s)
 
 
 def metrics(
     owner: str, what: str, call: Callable[[], Any], measures: Mapping[str, Any], limit_s: float | None = LIMIT_S
 ) -> dict[str, float]:
-    """Return the values of `compute`: finite numbers under names that the metric's `measures` declare.
+    """The values of `compute`: finite numbers under names that the metric's `measures` declare."""
 
-    Raises: `PluginFault`, and a `StrandsDiffusersError` of the call's own.
-    """
-    found = run(owner, what, call, limit_s)
-    if not isinstance(found, Mapping):
-        raise PluginFault(owner, what, f"it returned {shown(found)} where a dict of numbers belongs")
-    for name, value in found.items():
-        if name not in measures:
-            near = near_miss(name, measures) if isinstance(name, str) else ""
-            raise PluginFault(owner, what, f"it returned {shown(name)}, which its `measures` do not declare.{near}")
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
-            raise PluginFault(owner, what, f"its {name} is {shown(value)}, not a number")
-        if not math.isfinite(value):
-            raise PluginFault(owner, what, f"its {name} is {float(value)}, not a finite number")
-    return {str(name): float(value) for name, value in found.items()}
+    def checked() -> dict[str, float]:
+        found = call()
+        if not isinstance(found, Mapping):
+            raise Wrong(f"returned {shown(found)} where a dict of numbers belongs")
+        for name, value in found.items():
+            if name not in measures:
+                near = near_miss(name, measures) if isinstance(name, str) else ""
+                raise Wrong(f"returned {shown(name)}, which its `measures` do not declare.{near}")
+            if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+                raise Wrong(f"returned {name}={shown(value)}, which is not a finite number")
+        return {str(name): float(value) for name, value in found.items()}
 
-
-def observation(owner: str, scheme: str, call: Callable[[], Any]) -> Observation:
-    """Return what a source reads, checked: the rest of the program relies on it. No time limit; Ctrl-C ends it.
-
-    Raises: `PluginError` where the source fails or returns what it must not, and its own `StrandsDiffusersError`.
-    """
-    what = f"the source {scheme!r}{f' of plugin {owner}' if owner else ''}"
-    try:
-        seen = run(owner, what, call, None)
-    except PluginFault as fault:
-        raise PluginError(f"{what} failed: {fault.error}") from fault.__cause__
-    if not isinstance(seen, Observation):
-        raise PluginError(f"{what} returned {type(seen).__name__}, not an Observation.")
-    frames, actions = seen.frames, seen.actions
-    if frames is not None and not (
-        isinstance(frames, np.ndarray)
-        and frames.dtype == np.uint8
-        and frames.ndim == 4
-        and frames.shape[3] == 3
-        and frames.size
-    ):
-        raise PluginError(f"{what} returned frames {_array(frames)}; they must be uint8 [F, H, W, 3].")
-    if actions is not None and not (
-        isinstance(actions, np.ndarray)
-        and actions.dtype == np.float32
-        and actions.ndim == 2
-        and actions.size
-        and np.isfinite(actions).all()
-    ):
-        raise PluginError(f"{what} returned actions {_array(actions)}; they must be finite float32 [T, D].")
-    if frames is None and actions is None:
-        raise PluginError(f"{what} returned neither frames nor actions.")
-    rate = seen.fps
-    if rate is not None and not (isinstance(rate, numbers.Real) and math.isfinite(rate) and rate > 0):
-        raise PluginError(f"{what} returned fps={shown(rate)}; it must be a rate above 0 [Hz], or None.")
-    for name in ("task", "domain", "source"):
-        value = getattr(seen, name)
-        if not (isinstance(value, str) or (value is None and name != "source")):
-            raise PluginError(f"{what} returned {name}={shown(value)}; it must be text.")
-    if not isinstance(seen.details, Mapping):
-        raise PluginError(f"{what} returned details={shown(seen.details)}; they must be a mapping.")
-    try:
-        plain(seen.details)
-    except Exception as error:
-        raise PluginError(f"{what} returned details that no record can hold: {one_line(error)}") from error
-    return seen
-
-
-def samples(owner: str, what: str, found: Any, count: int) -> list[Sample]:
-    """Return what an engine generated: `count` samples, each array of the kind and shape that it must have.
-
-    Raises: `PluginFault`.
-    """
-    if not (isinstance(found, list) and len(found) == count and all(isinstance(item, Sample) for item in found)):
-        raise PluginFault(owner, what, f"it returned {shown(found)} where a list of {count} Sample belongs")
-    for name, dtype, dimensions in (("video", np.uint8, 4), ("sound", np.float32, 2), ("action", np.float32, 2)):
-        for array in (getattr(item, name) for item in found if getattr(item, name) is not None):
-            if not (isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == dimensions and array.size):
-                must = f"{np.dtype(dtype)} with {dimensions} dimensions"
-                raise PluginFault(owner, what, f"its {name} is {_array(array)}; it must be {must}")
-    return found
+    return run(owner, what, checked, limit_s)
 
 
 def panel(owner: str, what: str, call: Callable[[], Any], limit_s: float | None = LIMIT_S) -> Table | str | None:
-    """Return what a report panel shows; `PluginFault` where it is neither a `Table`, nor HTML, nor None."""
-    found = run(owner, what, call, limit_s)
-    if found is None or isinstance(found, str):
-        return found
-    if not isinstance(found, Table):
-        raise PluginFault(owner, what, f"it returned {shown(found)} where a Table, HTML or None belongs")
+    """What a report panel shows: a `Table`, HTML, or None."""
 
-    def cells(values: Any) -> list[Any]:
-        return several(owner, what, lambda: values, object, limit_s)
+    def checked() -> Table | str | None:
+        found = call()
+        if found is None or isinstance(found, str):
+            return found
+        if not isinstance(found, Table):
+            raise Wrong(f"returned {shown(found)} where a Table, HTML or None belongs")
+        columns, rows = listed(found.columns, str), [listed(row, object) for row in listed(found.rows, object)]
+        if not columns or any(len(row) != len(columns) for row in rows):
+            raise Wrong("returned a Table that needs columns, and in each row as many cells")
+        for cell in (*itertools.chain.from_iterable(rows), found.note):
+            if not (cell is None or isinstance(cell, str | int | float)):
+                raise Wrong(f"returned a Table with {shown(cell)}; cells are text, numbers or None")
+        return Table(columns, rows, found.note)  # type: ignore[arg-type] # each cell was looked at
 
-    columns, rows = several(owner, what, lambda: found.columns, str, limit_s), [cells(row) for row in cells(found.rows)]
-    if not columns or any(len(row) != len(columns) for row in rows):
-        raise PluginFault(owner, what, "its Table needs columns, and in each row as many cells")
-    for cell in (*itertools.chain.from_iterable(rows), found.note):
-        if not (cell is None or isinstance(cell, str | int | float)):
-            raise PluginFault(owner, what, f"its Table holds {shown(cell)}; cells are text, numbers or None")
-    return Table(columns, rows, found.note)
+    return run(owner, what, checked, limit_s)
 
 
-def listed(values: Any, where: str) -> list[Any]:
-    """What `where` returned as a list, of at most `MOST` things; `PluginError` where it is none, or never ends."""
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise PluginError(f"{where} returned {shown(values)}; it must return a list.")
-    found = list(itertools.islice(values, MOST + 1))
-    if len(found) > MOST:
-        raise PluginError(f"{where} returned more than {MOST:,} things; it must return a list of what there is.")
+def samples(owner: str, what: str, found: Any, count: int) -> list[Sample]:
+    """What an engine generated: `count` samples with arrays as `plugin.engine.Sample` says."""
+    if not (isinstance(found, list) and len(found) == count and all(isinstance(item, Sample) for item in found)):
+        raise PluginFault(owner, what, f"it returned {shown(found)} where a list of {count} Sample belongs")
+    for name, kind in (("video", "uint8 [F, H, W, 3]"), ("sound", "float32 [N, C]"), ("action", "float32 [T, D]")):
+        for item in found:
+            if not _is(kind, array := getattr(item, name)):
+                raise PluginFault(owner, what, f"it returned {name} {_array(array)}; it must be {kind}")
     return found
 
 
-def shown(value: Any) -> str:
-    """A short `repr`, also of objects whose own fails."""
+def observation(owner: str, scheme: str, call: Callable[[], Any]) -> Observation:
+    """What a source reads. No time limit; Ctrl-C ends it. Raises: `PluginError`: the request cannot be served."""
+
+    def checked() -> Observation:
+        seen = call()
+        if not isinstance(seen, Observation):
+            raise Wrong(f"returned {type(seen).__name__}, not an Observation")
+        for name, array, kind in (
+            ("frames", seen.frames, "uint8 [F, H, W, 3]"),
+            ("actions", seen.actions, "float32 [T, D]"),
+        ):
+            if not _is(kind, array) or (name == "actions" and array is not None and not np.isfinite(array).all()):
+                raise Wrong(
+                    f"returned {name} {_array(array)}; they must be {'finite ' if name == 'actions' else ''}{kind}"
+                )
+        if seen.frames is None and seen.actions is None:
+            raise Wrong("returned neither frames nor actions")
+        rate = seen.fps
+        if rate is not None and not (isinstance(rate, numbers.Real) and math.isfinite(rate) and rate > 0):
+            raise Wrong(f"returned fps={shown(rate)}; it must be a rate above 0 [Hz], or None")
+        for name in ("task", "domain", "source"):
+            value = getattr(seen, name)
+            if not (isinstance(value, str) or (value is None and name != "source")):
+                raise Wrong(f"returned {name}={shown(value)}; it must be text")
+        if not isinstance(seen.details, Mapping):
+            raise Wrong(f"returned details={shown(seen.details)}; they must be a mapping")
+        plain(seen.details)  # a record must be able to hold them
+        return seen
+
+    what = f"the source {scheme!r}{f' of plugin {owner}' if owner else ''}"
     try:
-        return reprlib.repr(value)
-    except Exception:  # noqa: BLE001 - a repr of a plugin's
-        return f"a {type(value).__name__}"
+        return run(owner, what, checked, None)
+    except PluginFault as fault:
+        said = fault.error.removeprefix("it ") if isinstance(fault.__cause__, Wrong) else f"failed: {fault.error}"
+        raise PluginError(f"{what} {said}.") from fault.__cause__
+
+
+def listed(values: Any, kind: type[T]) -> list[T]:
+    """`values` as a list of `kind`, at most `MOST` of them. Raises: `Wrong`."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise Wrong(f"returned {shown(values)}; it must return a list")
+    found = list(itertools.islice(values, MOST + 1))
+    if len(found) > MOST:
+        raise Wrong(f"returned more than {MOST:,} things; it must return a list of what there is")
+    for item in found:
+        if not isinstance(item, kind):
+            raise Wrong(f"returned {shown(item)} where a {kind.__name__} belongs")
+    return found
+
+
+def text(error: BaseException) -> str:
+    """`ValueError: ...` in one printable line, also of errors whose own text fails."""
+    try:
+        return _printable(f"{type(error).__name__}: {one_line(error)}")
+    except Exception:  # noqa: BLE001 - a text of a plugin's
+        return type(error).__name__
+
+
+def _printable(line: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _is(kind: str, array: object) -> bool:
+    """Whether the array is missing, or of a kind such as `uint8 [F, H, W, 3]`."""
+    dtype, _, axes = kind.partition(" ")
+    sizes = axes.strip("[]").split(", ")
+    return array is None or (
+        isinstance(array, np.ndarray)
+        and array.dtype == dtype
+        and array.ndim == len(sizes)
+        and array.size > 0
+        and all(not size.isdigit() or int(size) == n for size, n in zip(sizes, array.shape, strict=True))
+    )
 
 
 def _array(value: object) -> str:
@@ -259,8 +267,8 @@ def watched(owner: str, hook: str, function: Callable[..., Any], *, wrapper: boo
         try:
             return run(owner, hook, call, limit_s)
         except StrandsDiffusersError as error:
-            text = error.error if isinstance(error, PluginFault) else f"{type(error).__name__}: {one_line(error)}"
-            problems.append(Problem(f"{hook} of plugin {owner}", text))
+            said = error.error if isinstance(error, PluginFault) else text(error)
+            problems.append(Problem(f"{hook} of plugin {owner}", said))
             return None
 
     @functools.wraps(function)  # pluggy reads the arguments' names and its own mark from it

@@ -13,7 +13,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-import itertools
 import logging
 import os
 import pkgutil
@@ -289,7 +288,11 @@ def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Regi
     others = [p for p in index.hooks.get_plugins() if p is not implementations]
     for hook, (group, base) in HOOKS.items():
         returned = index.hooks.subset_hook_caller(hook, others)()
-        for value in itertools.chain.from_iterable(guard.listed(values, hook) for values in reversed(returned)):
+        try:
+            values: list[Any] = [value for each in reversed(returned) for value in guard.listed(each, object)]
+        except guard.Wrong as error:
+            raise PluginError(f"{hook} {error}.") from error
+        for value in values:
             name = value
             if base is not None:
                 _check_class(value, base, hook)
@@ -340,9 +343,8 @@ def build_index(
             except BaseException as error:
                 if strict or interrupted:
                     raise
-                kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-                text = "".join(c if c.isprintable() else "?" for c in f"{kind}{one_line(error)}")
-                index.problems.append(LeftOut(name, text))
+                prefix = "PluginError: " if isinstance(error, PluginError) else ""
+                index.problems.append(LeftOut(name, guard.text(error).removeprefix(prefix)))
     return index
 
 

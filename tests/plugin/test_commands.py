@@ -211,12 +211,12 @@ def test_plugins_that_misbehave_cost_their_own_results_only_and_are_named(tmp_pa
     assert "Traceback" not in done.stderr
     assert record.status == "done"
     problems = {p.what: p.error for p in record.problems}
-    assert "theirs.txt is outside" in problems.pop("visualizer outside")
+    assert "theirs.txt, which is outside" in problems.pop("visualizer outside")
     assert problems == {
         "metric leaves": "SystemExit: 0",
         "metric hangs": "TimeoutError: no answer within 3 s",
-        "metric odd": "its a is nan, not a finite number",
-        "visualizer nothing": "it returned None; it must return a list.",
+        "metric odd": "it returned a=nan, which is not a finite number",
+        "visualizer nothing": "it returned None; it must return a list",
         "on_job_start of plugin misbehaves": "KeyboardInterrupt: KeyboardInterrupt",
     }
     assert record.metrics["action"]

@@ -106,7 +106,7 @@ def test_files_must_lie_in_the_folder_and_be_there(tmp_path):
             found(path)
     with pytest.raises(guard.PluginFault, match="more than 1,000 things"):
         guard.artifacts("", "output csv", lambda: itertools.repeat(Artifact(folder / "a.txt", "a")), folder)
-    with pytest.raises(guard.PluginFault, match=r"is not Artifact\(Path, text, mapping\)"):
+    with pytest.raises(guard.PluginFault, match=r"must be Artifact\(Path, text, mapping\)"):
         guard.artifacts("", "output csv", lambda: [Artifact("a.txt", "a")], folder)
 
 
@@ -137,11 +137,11 @@ def test_numbers_come_back_as_floats_and_wrong_ones_are_named():
     given_ = {"jerk": np.float32(0.5), "speed": 2}
 
     assert guard.metrics("", "metric m", lambda: given_, MEASURES) == {"jerk": 0.5, "speed": 2.0}
-    with pytest.raises(guard.PluginFault, match="its jerk is nan, not a finite number"):
+    with pytest.raises(guard.PluginFault, match="returned jerk=nan, which is not a finite number"):
         guard.metrics("", "metric m", lambda: {"speed": 1.0, "jerk": math.nan}, MEASURES)
     with pytest.raises(guard.PluginFault, match=r"'jerc', which its `measures` do not declare. Did you mean 'jerk'"):
         guard.metrics("", "metric m", lambda: {"jerc": 1.0}, MEASURES)
-    with pytest.raises(guard.PluginFault, match="not a number"):
+    with pytest.raises(guard.PluginFault, match="not a finite number"):
         guard.metrics("", "metric m", lambda: {"jerk": np.ones(1)}, MEASURES)
 
 
@@ -215,10 +215,10 @@ def test_what_an_engine_returns_is_checked():
         (None, "None where a list of 1 Sample belongs"),
         ([], "a list of 1 Sample"),
         ([1], "a list of 1 Sample"),
-        ([Sample(video.astype(np.float32))], "its video is float32"),
-        ([Sample(video[0])], "must be uint8 with 4 dimensions"),
-        ([Sample(action=action[None])], "must be float32 with 2 dimensions"),
-        ([Sample(sound=[0.0])], "its sound is list"),
+        ([Sample(video.astype(np.float32))], "returned video float32"),
+        ([Sample(video[0])], r"must be uint8 \[F, H, W, 3\]"),
+        ([Sample(action=action[None])], r"must be float32 \[T, D\]"),
+        ([Sample(sound=[0.0])], "returned sound list"),
     ]:
         with pytest.raises(guard.PluginFault, match=f"engine fast of plugin theirs: .*{message}"):
             guard.samples("theirs", "engine fast", found, 1)
@@ -240,3 +240,26 @@ def test_a_verb_s_status_is_its_number_and_what_it_raises_names_the_plugin():
     for passing in (SystemExit(3), KeyboardInterrupt(), OutputError("no")):
         with pytest.raises(type(passing)):
             verb(lambda arguments, passing=passing: fails(passing)())
+
+
+class HostileError(Exception):
+    """Its own text fails."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def test_errors_and_objects_whose_own_text_fails_are_named_by_their_class():
+    with pytest.raises(guard.PluginFault, match=r"metric jerk: HostileError$"):
+        guard.run("", "metric jerk", fails(HostileError()))
+    with pytest.raises(guard.PluginFault, match=r"<HostileError instance at .* where a dict of numbers belongs"):
+        guard.metrics("", "metric jerk", HostileError, MEASURES)
+
+
+def test_no_escape_of_a_terminal_is_left_in_what_is_said():
+    with pytest.raises(guard.PluginFault) as caught:
+        guard.run("", "metric jerk", fails(ValueError("\x1b[31mred\x07")))
+
+    assert str(caught.value).isprintable()

@@ -263,7 +263,7 @@ def test_each_hook_registers_what_it_returns(hook):
     elif hook == "register_configs":
         assert found.config_paths == [("third_party", "pkg://hydra.conf")]
     else:
-        assert found.commands == {"greet": VERB}
+        assert found.commands["greet"] is VERB
 
 
 def test_an_implementation_with_another_name_is_called_by_its_specname():
