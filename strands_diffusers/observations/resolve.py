@@ -24,6 +24,7 @@ FILE = "file"
 LEROBOT = "lerobot"
 """The scheme of LeRobot datasets, which a plugin serves."""
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9_+.-]*):")
 
 
@@ -37,6 +38,10 @@ def read_observation(address: str, request: ObservationRequest, sources: Mapping
     scheme, rest = _choose(address, sources)
     source = sources[scheme]
     observation = guard.observation(plugins().owner(type(source)), scheme, lambda: source.read(rest, request))
+    if found := _CONTROL.search(observation.task or ""):
+        raise ObservationError(
+            f"the task of {address} holds the control character U+{ord(found[0]):04X}. Say @task:TEXT."
+        )
     check_domain(observation.domain, request, address)
     return observation if observation.source else dataclasses.replace(observation, source=address)
 

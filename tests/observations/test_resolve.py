@@ -50,7 +50,7 @@ def test_an_unknown_scheme_lists_the_schemes(address, words, sources):
 
 
 class Rogue(Source):
-    """Returns what it is told to."""
+    """Returns the value that a test gives it."""
 
     scheme = "rogue"
     value: object = None
@@ -89,6 +89,16 @@ def test_another_domain_is_refused_whoever_read_it(sources):
         read_observation("rogue:x", request(domain="bridge_orig_lerobot"), both)
     assert read_observation("rogue:x", request(domain="umi"), both).domain == "umi"
     assert read_observation("rogue:x", request(domain=None), both).domain == "umi"
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\0", "\x9b"])
+def test_a_task_that_would_steer_a_terminal_is_refused(letter, sources):
+    rogue = Rogue()
+    rogue.value = Observation(striped(3), task=f"push{letter}[31m")
+
+    with pytest.raises(ObservationError, match="holds the control character U\\+00") as error:
+        read_observation("rogue:x", request(), {**sources, "rogue": rogue})
+    assert letter not in str(error.value)
 
 
 def test_the_hash_is_of_the_content_and_of_nothing_else():
