@@ -2,9 +2,9 @@
 
 import subprocess
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
+from observing import ffmpeg
 
 from strands_diffusers import read_clip
 from strands_diffusers.errors import ObservationError
@@ -15,9 +15,9 @@ FPS, FRAMES = 15, 120
 def encode(path, codec, *options):
     """A clip whose frame i is a grey of its own, with key frames so far apart that a seek must decode to get there."""
     frames_FHWC = np.broadcast_to(np.arange(FRAMES, dtype=np.uint8)[:, None, None, None] * 2, (FRAMES, 64, 64, 3))
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "64x64"]
-    command += ["-r", str(FPS), "-i", "-", "-c:v", codec, "-g", "50", "-pix_fmt", "yuv420p", *options, str(path)]
-    subprocess.run(command, input=frames_FHWC.tobytes(), check=True, capture_output=True)
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "64x64", "-r", FPS, "-i", "-"]
+    coded = ["-c:v", codec, "-g", "50", "-pix_fmt", "yuv420p"]
+    ffmpeg(*raw, *coded, *options, path, pixels=frames_FHWC.tobytes())
 
 
 @pytest.mark.parametrize(("codec", "options"), [("libx264", ("-bf", "3")), ("libsvtav1", ("-preset", "10"))])
