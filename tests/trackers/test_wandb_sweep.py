@@ -1,6 +1,8 @@
 """The summary run of a sweep, read back from its own files."""
 
+import dataclasses
 import json
+import subprocess
 
 import pytest
 from PIL import Image
@@ -52,8 +54,24 @@ def test_the_summary_run_stands_in_the_sweeps_group(summary, info):
 
     assert (run.job_type, run.group, run.name) == ("sweep", "the sweep", "the sweep summary")
     assert run.config["shared"] == {"domain": "bridge"}
-    assert notes == [f"W&B run kept on disk. Upload it with: wandb sync {run.directory}"]
     assert run.directory.parent == info.directory / "wandb"
+    [note] = notes
+    assert note.startswith("W&B runs kept on disk. Upload them with: wandb sync ")
+
+
+def test_the_sync_line_of_a_sweep_names_the_runs_of_its_jobs_too(info, records):
+    for record in records[:2]:
+        tracker = WandbTracker()
+        tracker.start(dataclasses.replace(info, directory=record.directory, id=""))
+        tracker.finish(record)
+
+    [note] = WandbTracker().summarize(info, records)
+
+    command = note.partition("Upload them with: ")[2].replace("wandb sync", "printf '%s\n'")
+    printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    folders = [path.parent for path in info.directory.rglob("run-*.wandb")]
+    assert len(folders) == 3
+    assert sorted(printed.splitlines()) == sorted(map(str, folders))
 
 
 def test_a_row_says_what_was_swept_what_came_out_and_what_failed(summary):

@@ -170,7 +170,12 @@ class WandbTracker(Tracker):
         failed = sum(not record.done for record in records)
         line = f"{failed} of {len(records)} jobs failed" if failed else ""
         log.finish(Record(run.directory, "failed" if failed else "done", error=line))
-        return log.notes()
+        notes = log.notes()
+        if notes and "/offline-run-" in notes[-1]:  # as the jobs' runs are, then
+            folder = shlex.quote(str(run.directory))
+            runs = f"{folder}/wandb/offline-run-* {folder}/*/wandb/offline-run-*"
+            notes[-1] = f"W&B runs kept on disk. Upload them with: wandb sync {runs}"
+        return notes
 
     def notes(self) -> list[str]:
         """What went wrong, then where the run is: its page, or the `wandb sync` line."""
