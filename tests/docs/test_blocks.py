@@ -9,11 +9,13 @@ import os
 import shutil
 import subprocess
 import tomllib
+import types
 
 import pytest
 import yaml
 from doc_blocks import LANGUAGES, MARKS, PAGES, ROOT, blocks, only_ours, ours
 
+from strands_diffusers import testing
 from strands_diffusers.cli import main
 from strands_diffusers.cli.verbs import VERBS
 from strands_diffusers.config import compose
@@ -82,7 +84,10 @@ def composed(words):
 def test_a_short_program_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    exec(compile(block.text, block.name, "exec"), {"__name__": "__docs__"})
+    module = types.ModuleType("theirs")
+    exec(compile(block.text, block.name, "exec"), vars(module))
+    if "@hookimpl" in block.text:
+        testing.check_plugin(module)
 
 
 @of(("python",))
