@@ -1,45 +1,209 @@
-"""Make the README's pictures from the embedded model: python docs/make_pictures.py (needs Chromium for the page)."""
+"""Make the pictures of README, docs and plugins anew from the shipped model: python docs/make_pictures.py [NAME ...].
 
+Names: rollout, report, dataset, closed_loop, viewer, dashboard; all of them without one. The last four need their
+plugins; `report`, `viewer` and `dashboard` need Chromium, its driver and selenium (`pip install -e '.[dev]'`).
+"""
+
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
+import numpy as np
+from PIL import Image
 
-IMAGES = Path(__file__).with_name("images")
-CHROMIUM = [
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--virtual-time-budget=6000"),
-]
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES, PLUGINS = ROOT / "docs" / "images", ROOT / "plugins"
+TABLE = 500_007
+"""The held-out table of `closed_loop.png`."""
+
+BROWSER = (
+    "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--hide-scrollbars", "--force-prefers-reduced-motion",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader",
+)  # fmt: skip
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> None:
+    """Run `strands-diffusers` without a tracker of its own choice."""
+    subprocess.run([sys.executable, "-m", "strands_diffusers", *map(str, arguments)], check=True, cwd=cwd)
+
+
+def screenshot(
+    address: str, path: Path, size: tuple[int, int], wait_s: float, act: Callable[[Any], None] | None = None
+) -> None:
+    """Save what Chromium shows of a page after `wait_s` seconds, and after `act` did something with it."""
+    from selenium import webdriver
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        options = webdriver.ChromeOptions()
+        options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
+        for flag in (*BROWSER, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+        try:
+            view = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
+            driver.get(address)
+            time.sleep(wait_s)
+            if act:
+                act(driver)
+                time.sleep(wait_s / 2)
+            driver.save_screenshot(str(path))
+        finally:
+            driver.quit()
+
+
+@contextlib.contextmanager
+def served(*command: str, **environment: str) -> Iterator[None]:
+    """Run a server while the block runs."""
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        time.sleep(10)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)  # the command may be a wrapper around the server
+        process.wait()
 
 
 def rollout(folder: Path) -> None:
-    """`rollout.gif`: the film of the main job."""
-    subprocess.run([sys.executable, "-m", "strands_diffusers", "tracker=none", f"output_dir={folder}"], check=True)
-    palette = (
-        "fps=10,scale=960:-1:flags=lanczos,split[a][b];[a]palettegen=max_colors=96[p];[b][p]paletteuse=dither=none"
+    """`rollout.gif`: the video of the main job beside its actions, at half speed; its last frame is held."""
+    run("tracker=none", f"output_dir={folder}")
+    look = (
+        "setpts=2*PTS,tpad=stop_mode=clone:stop_duration=1.2,fps=5,scale=960:-1:flags=lanczos,"
+        "split[a][b];[a]palettegen=max_colors=96[p];[b][p]paletteuse=dither=none"
     )
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    command = [ffmpeg, "-y", "-loglevel", "error", "-i", str(folder / "animation.mp4"), "-vf", palette]
-    subprocess.run([*command, str(IMAGES / "rollout.gif")], check=True)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-i", str(folder / "animation.mp4")]
+    subprocess.run([*command, "-vf", look, str(IMAGES / "rollout.gif")], check=True)
 
 
-def page(folder: Path) -> None:
-    """`report.png`: the page of a sweep over tasks and seeds."""
-    sweep = ["-m", "experiment=glob(pusht_gallery_*)", "seed=0,1,2,3", "tracker=none", f"output_dir={folder}"]
-    subprocess.run([sys.executable, "-m", "strands_diffusers", *sweep], check=True)
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        sys.exit("no Chromium here: report.png was not made")
-    with tempfile.TemporaryDirectory() as profile:
-        options = [f"--user-data-dir={profile}", "--window-size=1280,900", f"--screenshot={IMAGES / 'report.png'}"]
-        subprocess.run([browser, *CHROMIUM, *options, f"file://{folder}/index.html"], check=True)
+def report(folder: Path) -> None:
+    """`report.png`: the page of a sweep over tasks and seeds, 0.8 s into its videos."""
+    sweep = folder / "three_tasks"
+    tasks = 'prompt="Push the T block to the left.","Push the T block to the right.","Push the T block up."'
+    run("-m", tasks, "seed=range(0,6)", "tracker=none", f"output_dir={sweep}")
 
+    def small(driver: Any) -> None:
+        driver.find_element("css selector", "#controls [data-value=small]").click()
+
+    screenshot(f"{(sweep / 'index.html').as_uri()}#t=0.8", IMAGES / "report.png", (1280, 1180), 4, small)
+
+
+def dataset(folder: Path) -> None:
+    """`plugins/lerobot/dataset.png`: two episodes of the dataset that a sweep wrote, read back."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from strands_diffusers.plugin.manager import plugins
+    from strands_diffusers.results import ObservationRequest
+
+    seen = "observation=sample:push_left,sample:push_up"
+    run("-m", "output=[lerobot]", seen, "seed=0,1", "tracker=none", f"output_dir={folder / 'sweep'}")
+    joined = folder / "all_rollouts"
+    subprocess.run([sys.executable, "-m", "strands_diffusers_lerobot", str(joined), str(folder / "sweep")], check=True)
+    source, shown = plugins().find("source", "lerobot")(), [0, 3, 6, 9, 12, 16]
+    figure = Figure(figsize=(9.6, 5.6), dpi=100)
+    FigureCanvasAgg(figure)
+    with mpl.rc_context({"font.size": 8}):
+        for row, episode in enumerate((0, 2)):
+            request = ObservationRequest(num_frames=17, domain="pusht", mode="policy")
+            read = {c: source.read(f"{joined}@episode:{episode}@camera:{c}", request) for c in ("reference", "world")}
+            top = 0.985 - 0.49 * row
+            task = read["world"].task
+            figure.text(0.012, top, f"episode {episode}   “{task}”", va="top", weight="bold", fontsize=11)
+            for line, (camera, observation) in enumerate(read.items()):
+                base = top - 0.25 - 0.21 * line
+                figure.text(0.012, base + 0.187, f"observation.images.{camera}", fontsize=7.5, color="#444444")
+                for place, frame in enumerate(shown):
+                    axes = figure.add_axes((0.012 + 0.1 * place, base, 0.096, 0.17))
+                    axes.imshow(observation.frames[frame])
+                    axes.set_xticks([])
+                    axes.set_yticks([])
+                    for spine in axes.spines.values():
+                        spine.set_color("#dddddd")
+            axes = figure.add_axes((0.69, top - 0.44, 0.29, 0.36))
+            rows_TD = read["world"].actions
+            for column, (name, colour) in enumerate((("target_x", "#0b63ad"), ("target_y", "#d1440c"))):
+                axes.plot(np.arange(len(rows_TD)) / 10, rows_TD[:, column], color=colour, marker=".", label=name)
+            axes.set_title("action [model space]", loc="left", fontsize=8.5)
+            axes.set_ylim(-1.1, 1.1)
+            axes.grid(alpha=0.3)
+            axes.legend(frameon=False, fontsize=8, ncols=2)
+            axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(PLUGINS / "lerobot" / "dataset.png")
+
+
+def closed_loop(_: Path) -> None:
+    """`plugins/pusht/closed_loop.png`: four moments of a policy in the simulator, beside its own video of them."""
+    from strands_diffusers_pusht import evaluation
+    from strands_diffusers_pusht.simulator import PushT
+
+    simulator, setting = PushT(), evaluation.Setting(tuple(evaluation.model_overrides([])), "goal", 3, 8)
+    _values, episode, generated = evaluation.run(simulator, "model", TABLE, setting)
+    assert generated is not None
+    coverage = evaluation.coverages(simulator, episode.states)
+    video = evaluation.side_by_side(episode, generated, setting, coverage)
+    rows = [np.concatenate([video[a], video[b]], axis=1) for a, b in ((0, 6), (12, 24))]
+    Image.fromarray(np.concatenate(rows)).save(PLUGINS / "pusht" / "closed_loop.png")
+
+
+def viewer(folder: Path) -> None:
+    """`plugins/rerun/viewer.png`: a forward-dynamics rollout in Rerun's web viewer, at its end."""
+    run("condition=forward_dynamics", "output=[video,rerun]", "tracker=none", f"output_dir={folder}")
+    recording, here = folder / "rollout.rrd", "127.0.0.1"
+    serve = ["rerun", "--serve-web", "--bind", here, "--port", "9886", "--web-viewer-port", "9096", str(recording)]
+
+    def play(driver: Any) -> None:
+        from selenium.webdriver import ActionChains
+
+        ActionChains(driver).move_by_offset(600, 500).click().send_keys(" ").perform()
+
+    with served(*serve):
+        address = f"http://{here}:9096/?url=rerun%2Bhttp://{here}:9886/proxy&hide_welcome_screen=true"
+        screenshot(address, PLUGINS / "rerun" / "viewer.png", (1200, 760), 45, play)
+
+
+def dashboard(folder: Path) -> None:
+    """`plugins/trackio/dashboard.png`: the media of three forward-dynamics runs."""
+    os.environ["TRACKIO_DIR"] = str(folder / "trackio")
+    seen = "observation=sample:push_left,sample:push_up,sample:to_goal"
+    run(
+        "-m",
+        "tracker=trackio",
+        "visualizer=[trajectory]",
+        "condition=forward_dynamics",
+        seen,
+        f"output_dir={folder / 'sweep'}",
+    )
+
+    def media(driver: Any) -> None:
+        driver.execute_script("""[...document.querySelectorAll('button, a')].find(
+            (element) => element.textContent.trim().startsWith('Media'))?.click()""")
+
+    show = ("trackio", "show", "--project", "strands-diffusers")
+    with served(*show, GRADIO_SERVER_PORT="7861", BROWSER="true"):
+        address = "http://127.0.0.1:7861/?project=strands-diffusers"
+        screenshot(address, PLUGINS / "trackio" / "dashboard.png", (1265, 672), 8, media)
+
+
+PICTURES = (rollout, report, dataset, closed_loop, viewer, dashboard)
 
 if __name__ == "__main__":
+    wanted = sys.argv[1:] or [picture.__name__ for picture in PICTURES]
+    known = {picture.__name__: picture for picture in PICTURES}
+    if unknown := set(wanted) - set(known):
+        sys.exit(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        rollout(Path(temporary) / "rollout")
-        page(Path(temporary) / "sweep")
+    for name in wanted:
+        with tempfile.TemporaryDirectory() as temporary:
+            known[name](Path(temporary) / name)

@@ -468,3 +468,13 @@ def test_html_of_a_plugin_is_shown_and_runs_nothing(page, sweep, monkeypatch):
     time.sleep(0.2)
     assert page.run("document.title") == "sweep_3"
     assert page.run("document.querySelector('iframe').getBoundingClientRect().height") < 200
+
+
+def test_a_link_names_a_moment(page, sweep, driver):
+    path = write_report(sweep(3))
+    page.open(path, still=False)
+    driver.get(f"{path.as_uri()}#t=0.8")
+    page.ready()
+
+    page.until(lambda: all(abs(at - 0.8) < 0.5 / RATE for at in page.times()))
+    assert page.run("document.querySelector('.time').textContent").startswith("0.8")

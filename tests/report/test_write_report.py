@@ -493,6 +493,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(data=st.data())
 def test_whatever_stands_in_a_record_the_page_is_made(data, real_job, tmp_path_factory):
@@ -574,3 +575,14 @@ def test_writing_again_replaces_the_page(sweep):
     second = data_of(write_report(directory))
 
     assert (len(first["jobs"]), len(second["jobs"])) == (3, 2)
+
+
+def test_the_verb_takes_one_folder_or_several(sweep, capsys):
+    from strands_diffusers.cli.finished import report
+
+    first, second = sweep(3, "base"), sweep(3, "tuned")
+
+    assert report([str(first)]) == 0
+    assert report([str(first), str(second)]) == 0
+
+    assert capsys.readouterr().out.split() == [str(first / "index.html"), str(first.parent / "comparison.html")]

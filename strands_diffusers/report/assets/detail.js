@@ -155,7 +155,7 @@ async function copy(code, button) {
   }
 }
 
-// The page's own address of a job: #job=7, or #job=7&sample=2.
+// The page's own address of a job and a moment: #job=7, #job=7&sample=2, #t=1.2.
 const hashOf = (job, sample) => `#job=${encodeURIComponent(job.number)}${sample && sample.index ? `&sample=${sample.index}` : ''}`;
 
 function setHash(hash) {
@@ -164,6 +164,10 @@ function setHash(hash) {
 
 function openHash() {
   const asked = new URLSearchParams(location.hash.slice(1));
+  if (asked.has('t')) {
+    play(false);
+    seek(Number(asked.get('t')) || 0);
+  }
   const job = jobs.find((other) => other.number === asked.get('job'));
   if (!job || cards.length === 1) return;
   openDetail(job, job.samples.find((sample) => sample.index === Number(asked.get('sample'))) || job.samples[0] || null);

@@ -61,5 +61,5 @@ update();
 drawNav();
 if (cards.length === 1) drawOnly(cards[0]);
 addEventListener('hashchange', openHash);
-openHash();
 if (!matchMedia('(prefers-reduced-motion: reduce)').matches) play(true);
+openHash();
