@@ -96,6 +96,9 @@ def cell(values: np.ndarray, groups: np.ndarray, form: str, scale: float = 1.0) 
     values = np.asarray(values, float) * scale
     finite = np.isfinite(values)
     values, groups = values[finite], np.asarray(groups)[finite]
-    bounds = interval(values, groups)
-    mean = values.mean() if len(values) else np.nan
-    return f"{mean:{form}}" + (f" ({bounds[0]:{form}} to {bounds[1]:{form}})" if bounds else "")
+    return f"{values.mean() if len(values) else np.nan:{form}}" + bounds(interval(values, groups), form)
+
+
+def bounds(found: tuple[float, float] | None, form: str) -> str:
+    """An interval as text; nothing where there is none."""
+    return f" ({found[0]:{form}} to {found[1]:{form}})" if found else ""

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from strands_diffusers_pusht.expert import DIRECTIONS
 
-from .measure import cell
+from strands_diffusers.evaluation import interval_of
+
+from .measure import bounds, cell
 
 Rows = list[dict[str, Any]]
 
@@ -27,24 +29,14 @@ def _baseline(rows: Rows, name: str, form: str, scale: float = 1.0) -> str:
 
 def _median_px(rows: Rows) -> str:
     values, groups = _column(rows, "pusher_px")
-    unique = np.unique(groups)
-    rng = np.random.default_rng(0)
-    by_group = {g: values[groups == g] for g in unique}
-    draws = [np.nanmedian(np.concatenate([by_group[g] for g in rng.choice(unique, len(unique))])) for _ in range(1000)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return f"{np.nanmedian(values):.1f} ({low:.1f} to {high:.1f})"
+    return f"{np.nanmedian(values):.1f}" + bounds(interval_of(lambda pick: np.nanmedian(values[pick]), groups), ".1f")
 
 
 def _ratio(rows: Rows) -> str:
     moved = [row for row in rows if "video_move_px" in row and np.isfinite(row["video_move_px"])]
     video, real = (np.array([row[name] for row in moved]) for name in ("video_move_px", "move_px"))
-    groups = np.array([row["index"] for row in moved])
-    unique, rng, draws = np.unique(groups), np.random.default_rng(0), []
-    for _ in range(1000):
-        pick = np.concatenate([np.flatnonzero(groups == g) for g in rng.choice(unique, len(unique))])
-        draws.append(video[pick].sum() / real[pick].sum())
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return f"{video.sum() / real.sum():.2f}x ({low:.2f} to {high:.2f})"
+    found = interval_of(lambda pick: video[pick].sum() / real[pick].sum(), [row["index"] for row in moved])
+    return f"{video.sum() / real.sum():.2f}x" + bounds(found, ".2f")
 
 
 def markdown(results: Rows, title: str, beside: Rows | None = None) -> str:

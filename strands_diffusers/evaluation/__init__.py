@@ -14,7 +14,7 @@ from typing import Any
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.evaluation import tables as _tables
-from strands_diffusers.evaluation.bootstrap import interval, resampled_means
+from strands_diffusers.evaluation.bootstrap import interval, interval_of
 from strands_diffusers.evaluation.tables import Row, against, over_observations
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Judgement, Verdict
@@ -27,9 +27,9 @@ __all__ = [
     "check_job",
     "check_sweep",
     "interval",
+    "interval_of",
     "judge",
     "over_observations",
-    "resampled_means",
     "write_tables",
 ]
 

@@ -310,3 +310,13 @@ def test_values_of_one_group_are_drawn_as_a_whole():
     assert evaluation.interval(np.repeat(starts, 20), np.repeat(np.arange(6), 20)) == pytest.approx(alone)
     assert evaluation.interval(np.repeat(starts, 20))[0] > alone[0] + 1
     assert evaluation.interval(np.repeat(starts[:4], 20), np.repeat(np.arange(4), 20)) is None
+
+
+def test_any_statistic_has_an_interval_over_groups():
+    values = np.random.default_rng(2).normal(3.0, 1.0, 60)
+    groups = np.repeat(np.arange(12), 5)
+
+    low, high = evaluation.interval_of(lambda pick: values[pick].mean(), groups)
+
+    assert (low, high) == pytest.approx(evaluation.interval(values, groups), abs=0.05)
+    assert evaluation.interval_of(lambda pick: np.median(values[pick]), groups % 4) is None
