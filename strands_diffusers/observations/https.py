@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from strands_diffusers.config import fields
 from strands_diffusers.config.schema import SourceConfig
-from strands_diffusers.errors import ConfigError, ObservationError
+from strands_diffusers.errors import ObservationError
 from strands_diffusers.observations.action_files import ACTION_SUFFIXES
 from strands_diffusers.observations.address import Address, split_address
 from strands_diffusers.observations.files import ACCEPTED, OPTIONS, read_local
@@ -47,11 +47,7 @@ class HttpsSource(Source):
 
         def __post_init__(self) -> None:
             for name in ("max_mb", "timeout_s"):
-                value = getattr(self, name)
-                if not (value > 0 and math.isfinite(value)):
-                    raise ConfigError(
-                        f"source.https.{name} must be > 0, got {value}. Type source.https.{name}=100, for example."
-                    )
+                fields.positive(f"source.https.{name}", getattr(self, name), example=100)
 
     tls: ClassVar[ssl.SSLContext | None] = None
     """Trust settings; None: the system's."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from strands_diffusers.errors import ObservationError, one_line
 from strands_diffusers.lazy import np
-from strands_diffusers.observations.media import MAX_DECODED_BYTES, MAX_PIXELS, TRANSPARENT, check_file
+from strands_diffusers.observations.media import MAX_PIXELS, TRANSPARENT, check_file, check_size
 from strands_diffusers.paths import visible_files
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -111,11 +111,7 @@ def read_folder(directory: Path, start: int = 0, num_frames: int | None = None, 
                 f"{path} is {width}x{height}, and {chosen[0].name} before it is {first_width}x{first_height}: "
                 "the frames of one clip must all be of one size."
             )
-        if len(chosen) * frames[0].nbytes > MAX_DECODED_BYTES:
-            raise ObservationError(
-                f"{directory} takes more than {MAX_DECODED_BYTES >> 30} GiB once decoded. "
-                "Pick frames with @start:N and @stride:N."
-            )
+        check_size(len(chosen) * frames[0].nbytes, str(directory))
     return np.stack(frames)
 
 

@@ -170,7 +170,7 @@ def _run(command: list[str], name: str, begun: Callable[[str], None] = lambda lo
                 if not sink:
                     begun(log())
                 sink += block
-                _check_size(len(sink), name)
+                check_size(len(sink), name)
         except BaseException:
             process.kill()
             raise
@@ -192,7 +192,8 @@ def _run(command: list[str], name: str, begun: Callable[[str], None] = lambda lo
     return sink, text
 
 
-def _check_size(num_bytes: int, name: str) -> None:
+def check_size(num_bytes: int, name: str) -> None:
+    """Raise `ObservationError` for more frames than fit."""
     if num_bytes > MAX_DECODED_BYTES:
         raise ObservationError(
             f"{name} takes more than {MAX_DECODED_BYTES >> 30} GiB once decoded. Cut it to what the rollout needs, or "
@@ -213,7 +214,7 @@ def _decode(path: Path, start: int, num_frames: int | None, stride: int, name: s
         frame_bytes = width * height * 3
         most = path.stat().st_size // _LEAST_PACKET_BYTES if num_frames is None else num_frames
         if most * frame_bytes > MAX_DECODED_BYTES:
-            _check_size(len(frame_times(path, name)[start::stride][:num_frames]) * frame_bytes, name)
+            check_size(len(frame_times(path, name)[start::stride][:num_frames]) * frame_bytes, name)
 
     def run(decoder: str, pixel_format: str) -> tuple[bytearray, str]:
         output = ["-vf", chosen, *_AS_THEY_COME, *limit, "-f", "rawvideo", "-pix_fmt", pixel_format, "-"]
@@ -286,7 +287,8 @@ def _unshowable(log: str, frames: Sequence[re.Match[str]]) -> str | None:
             r"(?<!\d)0?(9|[2-4]?10|565|555|444)[lb]e$", pixel_format
         ):
             return f"has {pixel_format} pixels, which 8-bit RGB cannot hold. {_CONVERT.format('-pix_fmt yuv420p')}"
-    if any(abs(ratio - 1) > 0.01 for frame in frames if (ratio := _ratio(frame["sar"]))):
+    shapes = [tuple(map(int, frame["sar"].split("/"))) for frame in frames]  # 0 stands for unknown
+    if any(across and down and abs(across / down - 1) > 0.01 for across, down in shapes):
         return f"has pixels that are not square ({frames[0]['sar']}). {_SQUARE}"
     if any(frame["order"] in "TB" for frame in frames):
         return f"is interlaced: each frame shows two moments. {_CONVERT.format('-vf bwdif=mode=send_frame')}"
@@ -294,11 +296,6 @@ def _unshowable(log: str, frames: Sequence[re.Match[str]]) -> str | None:
         if abs(float(angle) / 90 - round(float(angle) / 90)) > 0.01:
             return f"is to be shown turned by {float(angle):g} degrees, which only multiples of 90 can be."
     return None
-
-
-def _ratio(text: str) -> float:
-    above, below = map(int, text.split("/"))
-    return above / below if below else 0.0
 
 
 def _first_stamp(path: Path, name: str) -> float:
