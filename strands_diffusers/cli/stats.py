@@ -46,7 +46,7 @@ def stats(arguments: list[str]) -> int:
     if not domain.width:
         raise ConfigError(f"domain {domain.short} has no action width in diffusers: it has no columns to measure.")
     statistics_file, preset = _targets(Path(options.out).expanduser().absolute(), name, options.force)
-    sources = {scheme: cls() for scheme, cls in plugins().classes("source").items()}
+    sources = plugins().sources({})
     fit, rates = actions.Fit(domain.width), {options.fps}
     for address in options.dataset:
         found = read_action_rows(address, domain.name, sources)

@@ -61,7 +61,8 @@ def read_action_rows(address: str, domain: str, sources: Mapping[str, Source]) -
                 "Run: pip install -e plugins/lerobot."
             )
         scheme = LEROBOT
-    return sources[scheme].action_rows(rest, domain)
+    source = sources[scheme]
+    return guard.action_rows(plugins().owner(type(source)), scheme, lambda: source.action_rows(rest, domain))
 
 
 def absolute_address(address: str, cwd: Path, sources: Mapping[str, Source]) -> str:
@@ -70,7 +71,9 @@ def absolute_address(address: str, cwd: Path, sources: Mapping[str, Source]) -> 
     Raises: `ObservationError` as `read_observation` does for an address that no source can read; files are not opened.
     """
     scheme, rest = _choose(address, sources, cwd)
-    shown = sources[scheme].absolute(rest, cwd)
+    source = sources[scheme]
+    owner = plugins().owner(type(source))
+    shown = guard.source(owner, scheme, lambda: source.absolute(rest, cwd)) if owner else source.absolute(rest, cwd)
     return shown if scheme == FILE else f"{scheme}:{shown}"
 
 

@@ -11,13 +11,13 @@ import numbers
 import reprlib
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.lazy import np
-from strands_diffusers.plugin.base import Table
+from strands_diffusers.plugin.base import ActionRows, Table
 from strands_diffusers.plugin.engine import Sample
 from strands_diffusers.records import Problem, plain
 from strands_diffusers.results import Artifact, Observation
@@ -205,9 +205,33 @@ def observation(owner: str, scheme: str, call: Callable[[], Any]) -> Observation
         plain(seen.details)  # a record must be able to hold them
         return seen
 
+    return source(owner, scheme, checked)
+
+
+def action_rows(owner: str, scheme: str, call: Callable[[], Any]) -> ActionRows:
+    """A source's `ActionRows`; its pieces are checked one by one. Raises: `PluginError`, then and as they are read."""
+
+    def checked() -> ActionRows:
+        if not isinstance(rows := call(), ActionRows):
+            raise Wrong(f"returned {shown(rows)}, not ActionRows")
+        return dataclasses.replace(rows, pieces=pieces(iter(rows.pieces)))
+
+    def pieces(found: Iterator[Any]) -> Iterator[np.ndarray]:
+        while (piece := source(owner, scheme, lambda: next(found, None))) is not None:
+            if not (isinstance(piece, np.ndarray) and piece.ndim == 2 and piece.dtype.kind == "f"):
+                raise PluginError(
+                    f"the source {scheme!r} returned actions {_array(piece)}; they must be numbers [T, D]."
+                )
+            yield piece
+
+    return source(owner, scheme, checked)
+
+
+def source(owner: str, scheme: str, call: Callable[[], T]) -> T:
+    """Whatever a source is asked for. Raises: `PluginError` where it fails."""
     what = f"the source {scheme!r}{f' of plugin {owner}' if owner else ''}"
     try:
-        return run(owner, what, checked, None)
+        return run(owner, what, call, None)
     except PluginFault as fault:
         said = fault.error.removeprefix("it ") if isinstance(fault.__cause__, Wrong) else f"failed: {fault.error}"
         raise PluginError(f"{what} {said}.") from fault.__cause__

@@ -175,6 +175,25 @@ class PluginIndex:
         found = next((r.plugin for r in self.registrations if r.value is value), "")
         return "" if f"strands_diffusers.{found}" in BUILT_INS else found
 
+    def make(self, cls: type[Any], config: Any = None) -> Any:
+        """An object of a registered class with its options. Raises: `PluginError` where a plugin's cannot be made."""
+        if not (owner := self.owner(cls)):
+            return cls(config)
+        try:
+            return guard.run(owner, cls.__name__, lambda: cls(config))
+        except guard.PluginFault as fault:
+            raise PluginError(f"{cls.__name__} of plugin {owner} cannot be made: {fault.error}.") from fault.__cause__
+
+    def sources(self, options: Mapping[str, Any]) -> dict[str, Source]:
+        """The observation sources by scheme; one that cannot be made is left out with a warning."""
+        found = {}
+        for scheme, cls in self.classes("source").items():
+            try:
+                found[scheme] = self.make(cls, options.get(scheme))
+            except PluginError as error:
+                log.warning("%s", error)
+        return found
+
 
 def _check_class(cls: Any, base: type[Named], hook: str) -> None:
     """Raise `PluginError` unless `cls` is a complete, concrete subclass of `base`."""

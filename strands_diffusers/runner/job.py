@@ -132,12 +132,12 @@ def check(
 
 def sources(config: RunConfig, index: PluginIndex) -> dict[str, Source]:
     """The observation sources of this config, by scheme."""
-    return {scheme: cls(config.source.get(scheme)) for scheme, cls in index.classes("source").items()}
+    return index.sources(config.source)
 
 
 def chosen(selected: Mapping[str, Any], index: PluginIndex, group: str) -> list[Any]:
     """The objects that a group's choices name, each with its options."""
-    return [index.find(group, name)(config) for name, config in selected.items()]
+    return [index.make(index.find(group, name), config) for name, config in selected.items()]
 
 
 def _check_objective(config: RunConfig, index: PluginIndex) -> None:
@@ -157,5 +157,5 @@ def tracker_of(config: RunConfig, index: PluginIndex) -> Tracker:
     """The tracker that a config chooses, by the type of its node."""
     for cls in index.classes("tracker").values():
         if type(config.tracker) is cls.Config:
-            return cls(config.tracker)  # type: ignore[no-any-return]
+            return index.make(cls, config.tracker)  # type: ignore[no-any-return]
     raise PluginError(f"no tracker has the config {type(config.tracker).__name__}.")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strands_diffusers import Artifact, Observation, Sample, Table
+from strands_diffusers import ActionRows, Artifact, Observation, Sample, Table
 from strands_diffusers.errors import OutputError, PluginError
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Measure
@@ -184,6 +184,33 @@ def test_a_sound_observation_passes_untouched():
     seen = Observation(FRAMES, 10.0, np.zeros((1, 2), np.float32), "Push.", details={"state": np.zeros(3)})
 
     assert guard.observation("", "seen", lambda: seen) is seen
+
+
+def test_the_actions_of_a_dataset_are_checked_piece_by_piece():
+    def pieces(*found):
+        def read():
+            for piece in found:
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+
+        return list(guard.action_rows("theirs", "seen", lambda: ActionRows(read(), 10.0)).pieces)
+
+    rows_TD = np.zeros((3, 2))
+    assert [piece is rows_TD for piece in pieces(rows_TD, rows_TD)] == [True, True]
+    with pytest.raises(PluginError, match="the source 'seen' of plugin theirs failed: KeyError"):
+        pieces(rows_TD, KeyError("x"))
+    with pytest.raises(PluginError, match=r"returned actions float64 \[3\]"):
+        pieces(rows_TD[:, 0])
+    with pytest.raises(PluginError, match="not ActionRows"):
+        guard.action_rows("theirs", "seen", lambda: [rows_TD])
+
+
+@quick
+@given(raised)
+def test_a_source_that_fails_at_an_address_is_named(error):
+    with pytest.raises(PluginError, match="the source 'seen' of plugin theirs failed"):
+        guard.source("theirs", "seen", fails(error))
 
 
 def test_a_panel_is_a_table_or_html_or_nothing():

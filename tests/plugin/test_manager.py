@@ -22,6 +22,7 @@ from strands_diffusers import (
     Visualizer,
     hookimpl,
 )
+from strands_diffusers.errors import PluginError
 from strands_diffusers.plugin import guard, manager, spec
 
 
@@ -348,6 +349,21 @@ def test_a_config_that_cannot_be_composed_leaves_its_plugin_out():
     assert "Wild, whose Config cannot be composed" in reason(module(register_serializers=lambda: [Wild]))
     assert "Needy, whose Config cannot be composed" in reason(module(register_sources=lambda: [Needy]))
     assert "Broken, whose Config cannot be composed" in reason(module(register_sources=lambda: [Broken]))
+
+
+def test_a_class_that_cannot_be_made_is_named_and_a_source_costs_only_itself(caplog):
+    def fails(self, config=None):
+        raise KeyError("x")
+
+    bad_source = type("Bad", (Seen,), {"scheme": "bad", "__doc__": "Bad.", "__init__": fails})
+    bad_csv = type("BadCsv", (Csv,), {"name": "bad_csv", "__doc__": "Bad.", "__init__": fails})
+    found = index(module(register_sources=lambda: [Seen, bad_source], register_serializers=lambda: [bad_csv]))
+
+    assert "seen" in found.sources({})
+    assert "bad" not in found.sources({})
+    assert "Bad of plugin third_party cannot be made: KeyError: 'x'." in caplog.text
+    with pytest.raises(PluginError, match="BadCsv of plugin third_party cannot be made: KeyError"):
+        found.make(bad_csv)
 
 
 def test_a_serializer_may_require_an_option():

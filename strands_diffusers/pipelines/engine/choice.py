@@ -39,7 +39,7 @@ def get_engine(name: str, cache_mb: int = 1024, config: EngineConfig | None = No
         return exact[name](cache_bytes=cache_mb * 1024**2)
     others = plugins().classes("engine")
     if name in others:
-        return others[name](config)  # type: ignore[no-any-return]
+        return plugins().make(others[name], config)  # type: ignore[no-any-return]
     raise EngineError(_unknown(name))
 
 
