@@ -21,6 +21,7 @@ STAGES = {
     "chains": "ChainsConfig",
     "transformer": "TransformerConfig",
     "check": "CheckConfig",
+    "keep": "KeepConfig",
     "export": "ExportConfig",
     "evaluate": "EvaluateConfig",
 }
