@@ -47,7 +47,7 @@ def run(config: ChainsConfig, work: Path, ranks: Ranks) -> None:
     mine = [
         p for i, p in enumerate(shards) if i % ranks.world == ranks.rank and not (work / "chains" / p.name).exists()
     ]
-    world, progress = World(work, ranks.device, config.init), Progress("chains", len(mine), ranks)
+    world, progress = World(work, ranks, config.init), Progress("chains", len(mine), ranks)
     for done, path in enumerate(mine, 1):
         windows = load(work, path.stem)
         with np.load(path) as file:

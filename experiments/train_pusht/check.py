@@ -42,7 +42,7 @@ def run(config: CheckConfig, work: Path, ranks: Ranks) -> None:
     """Measure, print and append."""
     if not ranks.first:
         return
-    world = World(work, ranks.device, config.init)
+    world = World(work, Ranks(device=ranks.device), config.init)  # the other ranks have returned
     values = {"time": time.time(), "step": world.step, **_dynamics(world, config.clips)}
     for guidance in config.guidances:
         found = _policy(world, config.starts, guidance)

@@ -76,7 +76,7 @@ def run(config: PracticeConfig, work: Path, ranks: Ranks) -> None:
 
     paths = [work / "latents" / f"practice_{i:04d}.npz" for i in range(config.num_shards)]
     mine = [(i, path) for i, path in enumerate(paths) if i % ranks.world == ranks.rank and not path.exists()]
-    data, world, sim = Frames.training(work), World(work, ranks.device, config.init), PushT()
+    data, world, sim = Frames.training(work), World(work, ranks, config.init), PushT()
     progress = Progress("practice", len(mine), ranks)
     for done, (number, path) in enumerate(mine, 1):
         rng, generator = np.random.default_rng([number, 5]), torch.Generator().manual_seed(number)

@@ -13,9 +13,10 @@ import torch
 from diffusers import Cosmos3OmniPipeline
 from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _ACTION_VIEWPOINT_TEMPLATES
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from .data import ALL_TASKS
+from .parallel import Ranks
 
 WORDINGS: dict[str, tuple[str, ...]] = {
     "free": (
@@ -152,6 +153,15 @@ def build_tokenizer(directory: Path, vocabulary: int = 768) -> PreTrainedTokeniz
     tokenizer.add_tokens([AddedToken(piece, special=False, normalized=False) for piece in _BOILERPLATE])
     assert len(tokenizer) <= vocabulary
     tokenizer.save_pretrained(directory)
+    return tokenizer
+
+
+def load_tokenizer(work: Path, ranks: Ranks) -> PreTrainedTokenizerFast:
+    """The tokenizer of a work folder; the first rank builds it where there is none yet."""
+    if ranks.first and not (work / "tokenizer").exists():
+        build_tokenizer(work / "tokenizer")
+    ranks.agree(0.0)
+    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(work / "tokenizer")
     return tokenizer
 
 

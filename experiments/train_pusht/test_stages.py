@@ -19,7 +19,6 @@ from . import chains, data, latents, practice, transformer
 from .data import ALL_TASKS, Frames
 from .latents import load
 from .parallel import Ranks
-from .prompts import build_tokenizer
 from .world import World
 
 MODEL = str(Path(strands_diffusers.__file__).parent / "assets" / "cosmos3_pusht")
@@ -30,7 +29,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = Path(tmp_path_factory.mktemp("work"))
     data.run(data.DataConfig(num_shards=1, episodes_per_shard=4, in_the_way=0), path, Ranks())
     latents.run(latents.LatentsConfig(windows_between=0, init=MODEL), path, Ranks())
-    build_tokenizer(path / "tokenizer")
     chains.run(chains.ChainsConfig(init=MODEL), path, Ranks())
     practice.run(practice.PracticeConfig(init=MODEL, num_shards=1, rollouts=8, batch=8), path, Ranks())
     return path
@@ -53,7 +51,7 @@ def test_a_chain_goes_on_from_where_the_model_s_video_ended(work: Path) -> None:
     assert set(rows) <= {1, 2, 4, 5, 7, 8, 10, 11}  # and after the second
     own = windows.first[rows]
     assert not (own == windows.latent[rows][:, :, 0]).flatten(1).all(1).any()
-    pictures = World(work, "cpu", MODEL).last_frames(own[:, :, None].float())
+    pictures = World(work, Ranks(), MODEL).last_frames(own[:, :, None].float())
     true = np.stack([frames.clip(0, 49 * (row // 3) + 16 * (row % 3), 1)[0] for row in rows])
     overlap = tracking.overlap(tracking.block_mask(pictures), tracking.block_mask(true))
     assert overlap.min() > 0.3
@@ -65,7 +63,7 @@ def test_practice_holds_what_the_simulator_does_under_the_policy_s_own_actions(w
     starts, tasks = practice.draw_starts(frames, 8, np.random.default_rng([0, 5]))
     assert 3 <= len(own) <= 8
     assert own.noise.shape == own.latent.shape
-    world, sim, row = World(work, "cpu", MODEL), PushT(), 0
+    world, sim, row = World(work, Ranks(), MODEL), PushT(), 0
     for start, task in zip(starts, tasks, strict=True):
         if row == len(own) or task != own.task[row]:
             continue

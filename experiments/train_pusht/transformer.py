@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer
 
 from .latents import channel_root, load_vae, scale_of
 from .model import FPS, Batch, build, positions, predict, trained_parameters
 from .optim import Optimizer, Schedule, Training
 from .parallel import Progress, Ranks
-from .prompts import CHUNKS, Captions, build_tokenizer
+from .prompts import CHUNKS, Captions, load_tokenizer
 from .sampling import FORWARD, MODES, POLICY, Examples, Mixture, Pair, Sampler, carry, euler
 from .shape import ShapeLoss
 
@@ -161,10 +160,7 @@ def validate(
 
 def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     """Train; go on from `transformer.pt` where there is one."""
-    if ranks.first and not (work / "tokenizer").exists():
-        build_tokenizer(work / "tokenizer")
-    ranks.agree(0.0)
-    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    tokenizer = load_tokenizer(work, ranks)
     captions = Captions(tokenizer)
     model = build(config.init, tokenizer).to(ranks.device)
     matrices, others = trained_parameters(model)

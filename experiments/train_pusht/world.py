@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import UniPCMultistepScheduler
-from transformers import AutoTokenizer
 
 from .latents import load_vae, scale_of
 from .model import LATENT_SHAPE, NUM_ACTIONS, Batch, build, positions, predict
 from .optim import newest
-from .prompts import CHUNKS, Captions
+from .parallel import Ranks
+from .prompts import CHUNKS, Captions, load_tokenizer
 from .vae import decode, encode, to_clip
 
 
@@ -33,8 +33,8 @@ class World:
     Latents are normalised, float32 [B, 32, T, 6, 6]; frames uint8 [B, 96, 96, 3]; actions float32 [B, 16, 2], model space.
     """
 
-    def __init__(self, work: Path, device: str, init: str) -> None:
-        tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    def __init__(self, work: Path, ranks: Ranks, init: str) -> None:
+        tokenizer, device = load_tokenizer(work, ranks), ranks.device
         self.captions, self.device, self.position = Captions(tokenizer), device, positions().to(device)
         self.model = build(init, tokenizer)
         state = newest(work / "transformer.pt")
