@@ -13,8 +13,11 @@ from strands_diffusers.trackers.wandb import server
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty home folder, no wandb settings or keys, and a server that has not been given up."""
+    import wandb
+
     home = tmp_path / "home"
     isolate_wandb(monkeypatch, home)
+    wandb.setup()  # which reads the environment once per process: this one, not that of the first test
     monkeypatch.setattr(server, "_offline_because", None)
     return home
 

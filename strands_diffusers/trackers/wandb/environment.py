@@ -36,11 +36,11 @@ def environment(folder: Path, *, of_a_sweep: bool) -> Iterator[list[str]]:
     the environment of a process's first run.
     """
     with _lock:  # the environment is the process's
-        why = {(name, value): _unreadable(name, value) for name, value in os.environ.items() if name[:6] == "WANDB_"}
-        lines = [f"{name}={value!r} cannot be read ({reason})" for (name, value), reason in why.items() if reason]
-        hidden = [*(name for (name, _), reason in why.items() if reason), *(_OF_ONE_RUN if of_a_sweep else ())]
+        values = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+        why = {name: reason for name, value in values.items() if (reason := _unreadable(name, value))}
+        hidden = [*why, *(_OF_ONE_RUN if of_a_sweep else ())]
         with _changed(dict.fromkeys(hidden)), _changed({} if _has_cache() else {"WANDB_CACHE_DIR": str(folder)}):
-            yield lines
+            yield [f"{name} cannot be read ({reason})" for name, reason in why.items()]  # no value: it may be a key
 
 
 @contextmanager
@@ -77,6 +77,8 @@ def _unreadable(name: str, value: str) -> str:
         return "a project has none of / \\ # ? % :"
     try:
         wandb.Settings().update_from_env_vars({name: value})
+    except wandb.Error as error:
+        return str(error).splitlines()[0]
     except ValueError as error:  # pydantic's: a line of its own, the setting, the reason, an address
         return str(error).splitlines()[2].strip().partition(" [type=")[0]
     return ""
