@@ -26,6 +26,9 @@ NANO: dict[str, Any] = {"hidden_size": 4096, "intermediate_size": 12288, "latent
 NANO_VAE: dict[str, Any] = {"decoder_base_dim": 256, "dim_mult": (1, 2, 4, 4), "patch_size": 2}
 """Sizes of Cosmos3-Nano (its transformer/config.json and vae/config.json), the smallest model of the family on the Hub."""
 
+PROGRAM_GB = 0.4
+"""Resident memory of the program itself, with torch and diffusers imported, measured on Linux."""
+
 TOKENS_TOGETHER = 16_384
 """Up to so many tokens an accelerator denoises samples together, as `engine.exact` does."""
 
@@ -88,7 +91,7 @@ def check_fits(config: RunConfig, request: Request) -> Needs:
     if not instead and config.model.offload is Offload.none and _device(config) != "cpu":
         instead = ["model.offload=model"]
     raise ConfigError(
-        f"this needs about {_size(needed)} of memory (weights {_size(found.weights_gb)}, working memory "
+        f"this needs about {_size(needed)} of memory (the program {_size(PROGRAM_GB)}, weights {_size(found.weights_gb)}, working memory "
         f"{_size(found.activations_gb)}, results {_size(found.output_gb)}), and {what} has {_size(limit)}. "
         + (f"Use {' or '.join(instead)}." if instead else "Use smaller frames, another model or a larger machine.")
     )
@@ -160,14 +163,14 @@ def _worst(config: RunConfig, found: Needs) -> tuple[str, float, float]:
     """The place that is the fullest: what it is called, what it needs and what it has [GB]."""
     host, device = _host_gb(), _device(config)
     if not device.startswith("cuda"):
-        return "this machine", found.weights_gb + found.activations_gb + found.output_gb, host
+        return "this machine", PROGRAM_GB + found.weights_gb + found.activations_gb + found.output_gb, host
     import torch
 
     offloaded = config.model.offload is not Offload.none
     total = torch.cuda.mem_get_info(device)[1] / GB
     places = [
         (torch.cuda.get_device_name(device), found.activations_gb + (0 if offloaded else found.weights_gb), total),
-        ("this machine", found.output_gb + (found.weights_gb if offloaded else 0), host),
+        ("this machine", PROGRAM_GB + found.output_gb + (found.weights_gb if offloaded else 0), host),
     ]
     return max(places, key=lambda place: place[1] / place[2])
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from strands_diffusers.errors import MissingPackageError
 
@@ -26,21 +26,26 @@ class Parameter(NamedTuple):
     """Source text of the default, or `REQUIRED`."""
 
 
-class Function:
-    """A function or method: its tree and its text."""
+class _Definition:
+    """A class or function of a module: its tree, its text and its docstring."""
 
-    def __init__(self, node: ast.FunctionDef, module: "Module") -> None:
+    def __init__(self, node: Any, module: "Module") -> None:
+        self.name: str = node.name
         self.node, self.module, self.path = node, module, module.path
 
     @cached_property
     def text(self) -> str:
         """Its lines, decorators left out."""
-        return self.module.text_of(self.node)
+        return "\n".join(self.module.lines[self.node.lineno - 1 : self.node.end_lineno])
 
     @property
     def doc(self) -> str:
         """Its docstring, or an empty text."""
         return ast.get_docstring(self.node) or ""
+
+
+class Function(_Definition):
+    """A function or method."""
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -60,21 +65,8 @@ class Function:
         )
 
 
-class Class:
-    """A class of a module."""
-
-    def __init__(self, node: ast.ClassDef, module: "Module") -> None:
-        self.name, self.node, self.module, self.path = node.name, node, module, module.path
-
-    @property
-    def text(self) -> str:
-        """Its lines."""
-        return self.module.text_of(self.node)
-
-    @property
-    def doc(self) -> str:
-        """Its docstring, or an empty text."""
-        return ast.get_docstring(self.node) or ""
+class Class(_Definition):
+    """A class."""
 
     @property
     def bases(self) -> tuple[str, ...]:
@@ -131,10 +123,6 @@ class Module:
                     self.imports.update((name.name, place) for name in node.names)
             for key, names in _entries(node):
                 self.table.setdefault(key, []).extend(names)
-
-    def text_of(self, node: ast.ClassDef | ast.FunctionDef) -> str:
-        """The lines of a node."""
-        return "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
 
     def spelling(self, node: ast.expr) -> str:
         """The source of a node on one line, as its author spelt it where it stands on one."""
