@@ -109,6 +109,7 @@ def _facts(record: Record) -> dict[str, str]:
         "git": record.git,
         "versions": record.versions,
         "plugins": record.plugins,
+        "resolved": record.samples[0].details.get("resolved") if record.samples else None,
         "model": record.model,
         "engine": record.engine,
         "guardrail": record.guardrail,

@@ -134,6 +134,8 @@ class _Run:
             peak_memory_mb=first.get("peak_memory_mb", {}),
         )
         notes = [f"engine: {reason}"] if (reason := engine.get("reason")) else []
+        if reference := first.get("reference"):
+            notes.append(reference)
         if before := first.get("chunks_kept"):
             notes.append(f"{before} of {request.num_chunks} chunks were finished before")
         return rollouts, notes

@@ -86,3 +86,15 @@ def test_nothing_downstream_scores_or_films_a_rollout_of_another_task(tmp_path: 
     assert set(ActionMetric().compute(made)) == {"out_of_range_share", "smoothness"}
     assert VideoMetric().compute(made) == {}
     assert ComparisonVisualizer().draw(made, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_terminal_says_why_nothing_is_compared(tmp_path: Path, capfd):
+    from strands_diffusers.cli import main
+
+    fast = ("sampler.num_inference_steps=1", "tracker=none", "visualizer=[]", f"output_dir={tmp_path / 'job'}")
+    with pytest.raises(SystemExit) as ended:
+        main([*fast, f'prompt="{RIGHT}"', "observation=sample:push_left"])
+
+    assert ended.value.code == 0
+    assert f"no reference: the observation shows another task (“{TASK}”)" in capfd.readouterr().err
