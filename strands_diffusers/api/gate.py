@@ -82,6 +82,8 @@ def check_options(function: Callable[..., Any], name: str, bound: Any, access: A
     """Refuse, for a confined caller, what would reach the Hub, and unknown options of calls that load or save."""
     if access.is_open:
         return
+    if name.rpartition(".")[2] in SENDS:
+        raise AccessError(f"{name} would reach the Hub, which is closed to this caller.")
     for option, value in named(bound):
         if option.lower() in SENDS and value not in (None, False):
             raise AccessError(f"{name}: {option} would reach the Hub, which is closed to this caller. Leave it out.")

@@ -32,7 +32,7 @@ HELPERS = (
 OURS = ("diffusers", "transformers")
 """Libraries whose classes' public methods may be called on a kept object."""
 
-_UPLOADS = frozenset({"push_to_hub", "register_for_auto_class"})
+_METHODS = (types.FunctionType, classmethod, staticmethod)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type)
 
 
@@ -43,13 +43,13 @@ class Target(NamedTuple):
     value: Any = None
 
 
-def resolve(target: str, *, confined: bool = False) -> Target:
-    """Find what `target` names. `confined` also closes what sends data off this machine.
+def resolve(target: str) -> Target:
+    """Find what `target` names.
 
     Raises: `AccessError` for a closed name, with a near miss among the open ones; `ConfigError` for an unknown key.
     """
     if target.startswith(PREFIX):
-        return _kept(target, confined)
+        return _kept(target)
     parts = _parts(target)
     public = catalog.public_names()
     if parts[0] == "diffusers" and len(parts) > 1:
@@ -74,7 +74,7 @@ def resolve(target: str, *, confined: bool = False) -> Target:
         return Target(found)
     if len(methods) > 1 or not isinstance(found, type):
         raise AccessError(f"{target!r} reaches into {parts[at]}; only one class method may follow a class.")
-    return Target(_class_method(found, methods[0], target, confined))
+    return Target(_class_method(found, methods[0], target))
 
 
 def public_value(owner: Any, name: str, shown: str) -> Any:
@@ -126,24 +126,22 @@ def _open(found: Any, target: str) -> Callable[..., Any]:
     return found
 
 
-def _class_method(cls: type, name: str, target: str, confined: bool) -> Callable[..., Any]:
-    raw = next((vars(base)[name] for base in cls.__mro__ if name in vars(base) and _is_library(base)), None)
-    if not isinstance(raw, classmethod | staticmethod) or (confined and name in _UPLOADS):
-        names = [word for word, kind in _class_methods(cls).items() if kind]
+def _class_method(cls: type, name: str, target: str) -> Callable[..., Any]:
+    found = {word: raw for word, raw in _members(cls).items() if isinstance(raw, classmethod | staticmethod)}
+    if name not in found:
         raise AccessError(
-            f"{target!r} is not a class method of {cls.__name__}, which has {', '.join(names)}.{near_miss(name, names)}"
+            f"{target!r} is not a class method of {cls.__name__}, which has {', '.join(found)}.{near_miss(name, found)}"
         )
     return getattr(cls, name)  # type: ignore[no-any-return]
 
 
-def _class_methods(cls: type) -> dict[str, bool]:
-    found = {name: raw for base in reversed(cls.__mro__) if _is_library(base) for name, raw in vars(base).items()}
-    return {
-        name: isinstance(raw, classmethod | staticmethod) for name, raw in found.items() if not name.startswith("_")
-    }
+def _members(cls: type) -> dict[str, Any]:
+    """What the libraries define for a class under public names, as it stands in the class itself."""
+    bases = [base for base in reversed(cls.__mro__) if _is_library(base)]
+    return {name: raw for base in bases for name, raw in vars(base).items() if not name.startswith("_")}
 
 
-def _kept(target: str, confined: bool) -> Target:
+def _kept(target: str) -> Target:
     key, attributes = STORE.split(target)
     for word in attributes:
         _check_word(word, repr(target))
@@ -158,8 +156,6 @@ def _kept(target: str, confined: bool) -> Target:
     method = _method(value, last)
     if method is None:
         return Target(None, public_value(value, last, repr(target)))
-    if confined and last in _UPLOADS:
-        raise AccessError(f"{target!r} sends data off this machine, which is not open to this caller.")
     return Target(method)
 
 
@@ -169,7 +165,7 @@ def _method(owner: Any, name: str) -> Callable[..., Any] | None:
         raw = vars(base).get(name)
         if raw is None:
             continue
-        if not isinstance(raw, types.FunctionType | classmethod | staticmethod):
+        if not isinstance(raw, _METHODS):
             return None
         if not _is_library(base):
             raise AccessError(
@@ -195,14 +191,7 @@ def _is_ours(cls: type) -> bool:
 
 def methods(value: Any) -> list[str]:
     """Public methods of a kept object that `call` may reach, sorted."""
-    found = {
-        name for base in type(value).__mro__ if _is_library(base) for name, raw in vars(base).items() if _is_method(raw)
-    }
-    return sorted(name for name in found if not name.startswith("_"))
-
-
-def _is_method(raw: Any) -> bool:
-    return isinstance(raw, types.FunctionType | classmethod | staticmethod)
+    return sorted(name for name, raw in _members(type(value)).items() if isinstance(raw, _METHODS))
 
 
 def signature(function: Callable[..., Any]) -> dict[str, Any]:

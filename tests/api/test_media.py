@@ -281,4 +281,4 @@ def test_a_function_that_writes_gets_no_path_of_a_readable_root(
         assert reply["data"] == {"error": "AccessError"}, target
         assert not (tmp_path / "open" / "written").exists()
     assert call("cached:scheduler.save_config", save_directory=str(artifacts / "kept"))["status"] == "success"
-    assert "off this machine" in call("cached:scheduler.push_to_hub", repo_id="a/b")["content"][0]["text"]
+    assert "reach the Hub" in call("cached:scheduler.push_to_hub", repo_id="a/b")["content"][0]["text"]
