@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from strands_diffusers import (
     Command,
     Engine,
     Judgement,
+    Measure,
     Metric,
     Panel,
     Serializer,
@@ -292,6 +295,32 @@ def test_whatever_a_plugin_raises_while_it_is_loaded_it_is_left_out_and_named(ra
     assert reason(plugin).startswith(type(raised).__name__)
 
 
+returned = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.just(object()), st.just(object),
+        st.builds(type, st.just("Made"), st.just((Csv,)), st.dictionaries(
+            st.sampled_from(["name", "output_types", "Config", "measures", "title", "__doc__"]),
+            st.one_of(st.none(), st.text(), st.integers(), st.just(("video",)), st.just(int)),
+        )),
+        st.builds(Command, st.one_of(st.text(), st.none()), st.text(), st.none(), st.integers()),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
+)  # fmt: skip
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(st.sampled_from([*manager.HOOKS]), returned, st.one_of(st.none(), st.integers(-2, 3), st.text()))
+def test_whatever_a_hook_returns_nothing_is_raised_and_what_loads_is_sound(hook, value, api):
+    made = module(**{hook: lambda: value}, STRANDS_DIFFUSERS_API=api)
+
+    found = manager.build_index([("third_party", made)])
+
+    assert len(found.problems) + found.hooks.has_plugin("third_party") == 1
+    assert all(problem.message.isprintable() and len(problem.message) > 10 for problem in found.problems)
+    assert not (found.problems and found.registrations)
+    assert all(isinstance(r.name, str) for r in found.registrations)
+
+
 def test_ctrl_c_while_plugins_load_ends_the_command():
     def load():
         signal.raise_signal(signal.SIGINT)
@@ -439,6 +468,15 @@ def test_a_verb_that_is_built_in_is_refused(name):
 )
 def test_an_improper_command_is_refused_with_the_fix(command, message):
     assert message in reason(module(register_commands=lambda: [command]))
+
+
+@pytest.mark.parametrize(
+    "measures", [None, {"a": 1}, {1: Measure("", "lower", "A.")}, {"a": Measure("", "best", "A.")}, ["a"]]
+)
+def test_a_metric_must_say_what_its_values_are(measures):
+    made = type("Made", (Measured,), {"name": "made", "measures": measures, "__doc__": "Made."})
+
+    assert "without `measures`" in reason(module(register_metrics=lambda: [made]))
 
 
 def test_a_hook_with_an_argument_that_it_does_not_have_is_refused():
