@@ -119,7 +119,8 @@ def _asked(directory: Path, records: Sequence[Record]) -> list[str]:
     import yaml
 
     sections = [record.config.get("sweep") for record in records]
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # other sweepers leave no file
+    # other sweepers leave no such file, and one that somebody changed names nothing
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
         sections.append(yaml.safe_load((directory / "multirun.yaml").read_text(encoding="utf-8"))["sweep"])
     names = [section.get("verdict") for section in sections if isinstance(section, dict)]
     return [str(name) for name in dict.fromkeys(names) if name]

@@ -208,6 +208,16 @@ def test_a_resumed_sweep_can_be_asked_anew(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ["sweep:\n  verdict: 7\n", "sweep: [", "sweep", "- 1", "[" * 20_000, "a: &a [*a]", "\0"]
+)
+def test_an_odd_file_of_the_latest_command_costs_no_sweep_its_end(tmp_path, text):
+    job(tmp_path, 0)
+    (tmp_path / "multirun.yaml").write_text(text)
+
+    assert all(judgement.holds is None for judgement in judged(tmp_path))
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["sweep.verdict=action_sensitivity"], "Use condition=forward_dynamics"),
