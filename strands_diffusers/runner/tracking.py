@@ -141,6 +141,7 @@ def _read_given(path: Path, modified: int) -> dict[str, str]:
 
 def _shortened(value: str) -> str:
     """A value that fits into a name: of an address its last part, of a long text its beginning."""
+    value = " ".join(value.split())
     if "/" in value and " " not in value:
         value = value.rstrip("/").rpartition("/")[2]
     return value if len(value) <= _VALUE_LIMIT else f"{value[: _VALUE_LIMIT - 1]}…"

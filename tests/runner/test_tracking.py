@@ -113,6 +113,7 @@ def sweep(tmp_path, *given):
          "observation=b@episode:2"),
         (["prompt='a','b'"], ["prompt='Push the T block to the goal, then wait there.'"],
          "prompt=Push the T block to the goal, then wait…"),
+        (["prompt='a','b'"], ["prompt='a\n  b'"], "prompt=a b"),
         (["model.width=1,2", "domain.width=3,4"], ["model.width=2", "domain.width=3"], "model.width=2 domain.width=3"),
         ([], ["seed=1"], "seed=1"),  # varied by the sweeper's own parameters
         (["seed=1", "output_dir=x"], ["seed=1", "resume=x"], None),
