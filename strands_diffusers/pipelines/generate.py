@@ -57,7 +57,7 @@ def generate(
 
     Raises: `EngineError` where the chosen engine cannot hold, `RolloutError` where the pipeline call fails.
     """
-    with model.lock, _scheduler(model, config):
+    with _held(model, progress), _scheduler(model, config):
         _reset_peak(model.device)
         if isinstance(config.condition, ActionConditionConfig):
             rollouts = _action_rollouts(model, config, request, wanted, progress, kept)
@@ -65,6 +65,18 @@ def generate(
             rollouts = _world_rollouts(model, config, request, wanted, progress)
     peak = _peak_memory(model.device)
     return [dataclasses.replace(r, details={**r.details, "peak_memory_mb": peak}) for r in rollouts]
+
+
+@contextlib.contextmanager
+def _held(model: WorldModel, progress: Progress | None) -> Iterator[None]:
+    """Have the model to oneself. While another call has it, `progress` is called as `wait`, and may end the waiting."""
+    while not model.lock.acquire(timeout=0.5):
+        if progress is not None:
+            progress("wait", 0, 1)
+    try:
+        yield
+    finally:
+        model.lock.release()
 
 
 def _seeds(config: RunConfig) -> tuple[int, ...]:

@@ -182,3 +182,26 @@ def test_a_call_that_waits_is_served_as_soon_as_the_one_before_is_ended(job) -> 
     two.join(30)
     assert ended
     assert waited[0].action.shape == (2, 16, 2)
+
+
+def test_a_call_that_waits_can_be_ended_while_the_one_before_still_runs(job) -> None:
+    inside, go_on, seen = threading.Event(), threading.Event(), []
+
+    def first(what: str, done: int, total: int) -> None:
+        inside.set()
+        assert go_on.wait(30)
+
+    one = threading.Thread(target=lambda: seen.extend(generate.generate(*job, frozenset({"action"}), first)))
+    one.start()
+    assert inside.wait(30)
+
+    def second(what: str, done: int, total: int) -> None:
+        assert what == "wait"
+        raise StopError
+
+    with pytest.raises(StopError):
+        generate.generate(*job, frozenset({"action"}), second)
+    assert seen == []  # the first is still running
+    go_on.set()
+    one.join(30)
+    assert seen[0].action.shape == (2, 16, 2)
