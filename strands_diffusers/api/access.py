@@ -27,7 +27,7 @@ DEFAULT_MAX_URI_MB = 64.0
 MAX_FILES = 200_000
 """Most files in a folder that a confined caller names: each is looked at, for a link may lead out of the root."""
 
-_NAME = re.compile(r"[\w.:+@=,#() -]{1,200}")
+_NAME = re.compile(r"[^/\\]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def plain_name(text: object, name: str) -> str:
     """A name that a caller chose, such as a cache key. Raises: `AccessError` where it could be a path or hides letters."""
     if isinstance(text, str) and _NAME.fullmatch(text) and text.isprintable() and text.strip(". ") and ".." not in text:
         return text
-    raise AccessError(f"{name}={_shown(repr(text))} must be a name of 1 to 200 letters, digits and spaces, not a path.")
+    raise AccessError(f"{name}={_shown(repr(text))} must be a name of 1 to 200 printable letters, not a path.")
 
 
 def expanded(path: Path) -> Path:

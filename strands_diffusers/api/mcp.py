@@ -24,6 +24,7 @@ from typing import Annotated, Any
 from strands_diffusers.api import tool
 from strands_diffusers.api.access import Access, artifacts_folder, max_uri_bytes, stay_on_this_machine
 from strands_diffusers.errors import AccessError, MissingPackageError, StrandsDiffusersError
+from strands_diffusers.plugin.manager import plugins
 
 DEFAULT_PORT = 8020
 HOST = "127.0.0.1"
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
+        if options.tracker != "none":
+            plugins().find("tracker", options.tracker)
         named = Access.of_environment().roots or ()
         calls = Calls(Access((*named, *(_folder(text) for text in options.root)), options.tracker))
         app = server(calls)

@@ -263,7 +263,7 @@ def test_what_is_not_known_to_be_harmless_is_refused(world: World, action: str, 
     check_refused(world, action, (action, json.loads(text)), type("NoLog", (), {"text": ""}))
 
 
-@pytest.mark.parametrize("name", ["a b", "scheduler-2", "a.b", "pipe: first", "ünï"])
+@pytest.mark.parametrize("name", ["a b", "scheduler-2", "a.b", "pipe: first", "ünï", "what's next?"])
 def test_plain_names_are_kept(name: str) -> None:
     assert access.plain_name(name, "cache_key") == name
 

@@ -123,6 +123,12 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_tracker_that_there_is_not_is_refused() -> None:
+    done = subprocess.run([*SERVER, "--tracker", "wandbb"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Did you mean 'wandb'" in done.stderr
+
+
 def test_the_server_does_not_load_torch_before_it_is_needed() -> None:
     program = (
         "import sys; from strands_diffusers.api import mcp; from strands_diffusers.api.access import Access; "
