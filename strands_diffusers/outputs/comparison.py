@@ -118,7 +118,7 @@ def comparison_figure(rollout: Rollout, lefts: list[int], width: int, height: in
 def _draw_key(figure: Figure, right: float, middle: float) -> None:
     """Draw the colours of the difference with their ends, ending at `right`."""
     total_width, total_height = style.size_of(figure)
-    width, high = 130, f"{FULL_SCALE}+ of 255"
+    width, high = 72, f"{FULL_SCALE}+ of 255"
     x = right - style.text_width(high, 14) - 8
     style.write(figure, right, middle, high, 14, ha="right", va="center_baseline", color=style.MUTED)
     style.write(figure, x - width - 8, middle, "0", 14, ha="right", va="center_baseline", color=style.MUTED)
@@ -130,8 +130,8 @@ def _draw_key(figure: Figure, right: float, middle: float) -> None:
 
 
 def panel_size(height: int, width: int) -> tuple[int, int]:
-    """Return the width and height [px] of a panel: the video's own up to 640 px wide, small ones at least 384 high."""
-    scale = min(max(1.0, 384 / height), 640 / width)
+    """Return the width and height [px] of a panel: the video's own up to 640 px wide, small ones at least 320 high."""
+    scale = min(max(1.0, 320 / height), 640 / width)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +20,8 @@ _KINDS = {
 }
 """What a browser can show of a file, by its suffix; anything else is a link."""
 
-_ASIDE = ("output_dir", "resume", FOLDER)
-"""Overrides that a command for one job does without."""
+_ASIDE = ("output_dir", "resume", "sweep", "hydra", FOLDER)
+"""Keys and nodes of a sweep that a command for one job does without."""
 
 Json = dict[str, Any]
 Values = Callable[[Metrics], list[float | None]]
@@ -62,7 +63,7 @@ def entry(job: Job, start: Path, drawings: Drawings, values: Values, short: Shor
 
 def command(overrides: Sequence[str], short: Shortener) -> str:
     """The line that makes this job's rollout again, for a shell; paths are short, as everywhere on the page."""
-    kept = [text for text in overrides if text.lstrip("+~").partition("=")[0] not in _ASIDE]
+    kept = [text for text in overrides if re.split(r"[=.@/]", text.lstrip("+~"), maxsplit=1)[0] not in _ASIDE]
     return shlex.join(["strands-diffusers", *map(short.value, kept)])
 
 

@@ -198,7 +198,16 @@ def test_a_job_says_how_it_was_made_by_which_versions_and_how_to_make_it_again(s
 
 
 def test_a_command_is_quoted_for_the_shell_and_leaves_out_where_the_job_went(job):
-    rewrite(job, overrides=("prompt='it\\'s here'", "output_dir=/tmp/x", "seed=1"))
+    rewrite(
+        job,
+        overrides=(
+            "prompt='it\\'s here'",
+            "output_dir=/tmp/x",
+            "sweep.verdict=seed_spread",
+            "hydra/launcher=pool",
+            "seed=1",
+        ),
+    )
 
     assert (
         data_of(write_report(job))["jobs"][0]["command"]
