@@ -52,7 +52,9 @@ def test_a_sweep_warns_of_the_job_that_it_concerns_and_its_page_says_so(kitchen,
     assert status == 0
     assert err.count(WORDS) == 1
     assert json.loads((out / "0" / "manifest.json").read_text())["notes"] == []
-    assert f"Job 1: observation {kitchen} does not look like" in (out / "index.html").read_text()
+    page = (out / "index.html").read_text()
+    assert f"Job 1: observation {kitchen.name} does not look like" in page
+    assert str(kitchen) not in page, "a page can be sent to others: it names no folder of this machine"
 
 
 def test_the_note_comes_with_the_rollout_in_python(tmp_path, caplog):
