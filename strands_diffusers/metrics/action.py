@@ -105,17 +105,6 @@ class ActionMetric(Metric):
         return values
 
 
-def error_by_step(rollout: Rollout) -> Array | None:
-    """Return the mean absolute error in model space at each step, `[T]`, for plots of the error along the horizon.
-
-    None where there are no true actions, or the actions are no prediction.
-    """
-    if rollout.mode not in SCORED_MODES or rollout.action is None or rollout.reference_action is None:
-        return None
-    predicted_TD, true_TD = _paired(_rows(rollout.action), rollout.reference_action)
-    return np.asarray(np.abs(predicted_TD - true_TD).mean(axis=1))
-
-
 def _rows(action: np.ndarray) -> Array:
     return np.asarray(action, dtype=np.float64).reshape(-1, action.shape[-1])
 

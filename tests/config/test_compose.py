@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import runpy
 import typing
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from hydra.types import RunMode
 from strands_diffusers.config import compose, schema, store
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.manager import plugins
+
+REFERENCE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_reference.py"))
 
 
 def test_the_default_is_a_policy_rollout_of_the_embedded_model_with_every_default_resolved():
@@ -55,9 +58,9 @@ def test_a_value_given_by_the_user_beats_the_recommended_one():
 
 def test_relative_paths_become_absolute_where_the_user_stands(tmp_path):
     (tmp_path / "weights").mkdir()
-    overrides = ["model=custom", "model.repo=weights", "condition=forward_dynamics", "condition.actions=a.json"]
+    overrides = ["model=custom", "model.repo=weights", "domain=pusht", "condition=forward_dynamics"]
 
-    config = compose.compose(overrides, cwd=tmp_path)
+    config = compose.compose([*overrides, "condition.actions=a.json"], cwd=tmp_path)
 
     assert config.model.repo == str(tmp_path / "weights")
     assert config.condition.actions == str(tmp_path / "a.json")
@@ -194,9 +197,7 @@ def _dataclasses() -> list[type]:
 
 @pytest.mark.parametrize("cls", _dataclasses(), ids=lambda c: c.__qualname__)
 def test_every_config_field_says_what_it_is(cls):
-    from strands_diffusers.config.reference import field_docs
-
-    docs = field_docs(cls)
+    docs = REFERENCE["field_docs"](cls)
     assert (cls.__doc__ or "").strip()
     for item in dataclasses.fields(cls):
         assert docs.get(item.name), f"{cls.__qualname__}.{item.name} has no docstring"

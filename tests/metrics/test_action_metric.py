@@ -8,7 +8,7 @@ import pytest
 
 from strands_diffusers import actions, domains
 from strands_diffusers.errors import OutputError
-from strands_diffusers.metrics.action import BODIES, ActionMetric, error_by_step, register_metrics
+from strands_diffusers.metrics.action import BODIES, ActionMetric, register_metrics
 from strands_diffusers.results import ActionSpace, Rollout
 
 BRIDGE = actions.space_of("bridge")
@@ -185,7 +185,6 @@ def test_actions_that_were_given_are_not_scored(mode: str) -> None:
     predicted, true = random_pair()
 
     assert score(predicted, true, mode=mode) == {}
-    assert error_by_step(Rollout(mode, action=predicted, reference_action=true)) is None
 
 
 def test_inverse_dynamics_is_scored_as_policy_is() -> None:
@@ -206,15 +205,6 @@ def test_a_shorter_reference_is_compared_as_far_as_it_goes() -> None:
 def test_a_reference_of_another_width_is_refused() -> None:
     with pytest.raises(OutputError, match="9 action columns, the rollout 10"):
         score(random_pair()[0], random_pair(9)[1])
-
-
-def test_the_error_along_the_horizon_averages_to_the_mae() -> None:
-    predicted, true = random_pair()
-
-    error_T = error_by_step(Rollout("policy", action=predicted, reference_action=true))
-
-    assert error_T.shape == (8,)
-    assert error_T.mean() == pytest.approx(score(predicted, true)["mae"])
 
 
 @pytest.mark.parametrize("domain", [d for d in domains.all_domains() if d.width], ids=lambda domain: domain.short)
