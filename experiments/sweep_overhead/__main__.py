@@ -23,7 +23,7 @@ PLAIN = ("visualizer=[]", "tracker=none")
 SWEEPS = {
     "`engine=eager visualizer=[] tracker=none`": ("engine=eager", *PLAIN),
     "`visualizer=[] tracker=none`": PLAIN,
-    "defaults: plots, films, metrics, W&B offline": ("tracker.mode=offline",),
+    "defaults: plots, videos, metrics, W&B offline": ("tracker.mode=offline",),
 }
 BARE = "bare loop: diffusers, imageio-ffmpeg, json"
 

@@ -43,8 +43,8 @@ def model_overrides(overrides: Sequence[str]) -> list[str]:
     quiet = ["domain=pusht", "condition=policy", "output=[video,action]", "visualizer=[]", "metric=[]", "tracker=none"]
     if "model.repo" in given and "model" not in given:
         alike = ["model=custom", "model.pixel_map=true", "model.scene=pusht", "model.dtype=bfloat16", *EMBEDDED_SAMPLER]
-        quiet += [o for o in alike if o.partition("=")[0] not in given]
-    return [*quiet, *overrides]
+        quiet += alike
+    return [*(o for o in quiet if o.partition("=")[0] not in given), *overrides]
 
 
 @dataclass
