@@ -110,7 +110,11 @@ def _show(hydra: Any, parser: Any, flags: Any, overrides: list[str]) -> None:
         hydra.show_cfg(CONFIG_NAME, overrides, flags.cfg, flags.package, flags.resolve)
     elif flags.info:
         hydra.show_info(flags.info, CONFIG_NAME, overrides)
-    elif not completion.complete_verb(os.environ.get("COMP_LINE", "")):
+    elif not any(word.startswith("query=") for word in overrides):
+        hydra.shell_completion(CONFIG_NAME, overrides)
+    elif "COMP_LINE" not in os.environ:
+        raise ConfigError("--shell-completion query=SHELL is what the shell asks, with the line in COMP_LINE.")
+    elif not completion.complete_verb(os.environ["COMP_LINE"]):
         hydra.shell_completion(CONFIG_NAME, overrides)
 
 
@@ -188,13 +192,14 @@ def _sweep(hydra: Any, overrides: list[str]) -> int:
             say(str(error))
     finally:
         progress.clear()
-        status = _conclude(state, directory) if progress.rows else 1
+        status = _conclude(state, directory, resumed=node.resume is not None) if progress.rows else 1
     return status
 
 
-def _conclude(state: sweep.Sweep, directory: Path) -> int:
+def _conclude(state: sweep.Sweep, directory: Path, *, resumed: bool) -> int:
     """The summary of a sweep, also where it was interrupted."""
-    rows, notes = summary.conclude(directory, state.progress.rows, state.progress.total, state.tracker)
+    progress = state.progress
+    rows, notes = summary.conclude(directory, progress.rows, progress.total, state.tracker, resumed=resumed)
     say(terminal.sweep_table(directory, rows, state.progress.total, notes))
     begun = len(state.progress.rows)
     troubled = any(row.status == "failed" for row in state.progress.rows) or begun < (state.progress.total or 0)

@@ -94,9 +94,9 @@ def metric_lines(record: records.Record) -> list[str]:
 
 def sweep_table(directory: Path, rows: Sequence[Any], total: int | None = None, notes: Sequence[str] = ()) -> str:
     """How a sweep ended: counts, then one line a job with what sets it apart; then how to get what is missing."""
-    names = ("done", "skipped", "failed", "damaged")
+    names = ("done", "skipped", "failed", "damaged", "earlier")
     counts = {status: sum(row.status == status for row in rows) for status in names}
-    counts["not begun"] = max(0, (total or 0) - len(rows))
+    counts["not begun"] = max(0, (total or 0) - len(rows) + counts["earlier"])
     head = ", ".join(f"{n} {status}" for status, n in counts.items() if n or status == "done")
     own = [[o for o in row.overrides if not o.startswith(("output_dir=", "resume="))] for row in rows]
     common = [o for o in own[0] if all(o in others for others in own)] if len(rows) > 1 else []

@@ -23,7 +23,7 @@ from strands_diffusers.config.explain import explain
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.config.user_files import check_search_path
 from strands_diffusers.errors import ConfigError
-from strands_diffusers.paths import absolute_path
+from strands_diffusers.paths import absolute_path, expanded
 
 CONFIG_NAME = "run"
 _lock = threading.RLock()
@@ -47,7 +47,7 @@ def _register_resolvers() -> None:
     def dated(root: str) -> Callable[..., str]:
         def resolve(output_dir: str | None, resume: str | None = None) -> str:
             now = datetime.datetime.now().astimezone()
-            return resume or output_dir or f"{root}/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}"
+            return str(expanded(resume or output_dir or f"{root}/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}"))
 
         return resolve
 

@@ -67,6 +67,8 @@ def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
 _PACKAGES = {
     "optuna": "pip install hydra-optuna-sweeper",
     "ax": "pip install hydra-ax-sweeper",
+    "joblib": "pip install hydra-joblib-launcher",
+    "rq": "pip install hydra-rq-launcher",
     "nevergrad": "pip install hydra-nevergrad-sweeper",
     "pool": "pip install -e plugins/launchers",
     "ray": "pip install -e 'plugins/launchers[ray]'",
@@ -152,6 +154,10 @@ def _bad_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
         words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
         shown = one_line(ValueError(match[1]), 60) if match[1] else "(nothing)"
         return f"{key}={shown} must be {words.get(kind, kind)}."
+    if match := re.search(r"Error merging override (\S+?)=(.*)", text):
+        return f"{match[1]}={match[2]} is not of the kind that {match[1]} holds. See strands-diffusers --cfg job."
+    if match := re.search(r"Unable to configure (.*)", text):
+        return f"hydra.job_logging or hydra.hydra_logging is wrong: Python's logging is unable to configure {match[1]}."
     if "non-nullable" in text or "not Optional" in text or "not supported for non-optional" in text:
         return f"{key} cannot be null."
     return ""

@@ -68,7 +68,9 @@ def each(
     """The work of `measure` and `redraw`, a job at a time as each ends."""
     prepare()
     options = _options(group, overrides)
-    jobs = [record.directory for directory in directories for record in _finished(Path(directory).expanduser())]
+    found = [record for directory in directories for record in _finished(Path(directory).expanduser())]
+    yield from (Again(record, "failed", record.error) for record in found if not record.done)
+    jobs = [record.directory for record in found if record.done]
     count = min(len(jobs), workers or os.cpu_count() or 1)
     work = [(path, group, options, anew) for path in jobs]
     if count < 2:
@@ -133,15 +135,16 @@ def _options(group: str, overrides: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _finished(directory: Path) -> list[Record]:
+    """The finished jobs of a folder, and the damaged ones, which are named."""
     if not directory.is_dir():
         raise ReportError(f"{directory} is not a folder. Give the folder of a job, of a sweep, or several.")
-    found = [record for record in records.jobs(directory) if record.done]
-    if not found:
+    found = records.jobs(directory)
+    if not any(record.done for record in found):
         deeper = sorted({path.parent.parent for path in directory.glob(f"*/*/{records.MANIFEST}")})
-        found = [record for folder in deeper for record in records.jobs(folder) if record.done]
-    if not found:
+        found = [*found, *(record for folder in deeper for record in records.jobs(folder))]
+    if not any(record.done for record in found):
         raise ReportError(f"{directory} holds no finished job.")
-    return found
+    return [record for record in found if record.done or record.status == "damaged"]
 
 
 def _has(record: Record, group: str, name: str, options: Mapping[str, Any]) -> bool:

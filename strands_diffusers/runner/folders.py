@@ -33,7 +33,7 @@ def claimed(directory: Path, what: str = "job") -> Iterator[None]:
             f"cannot write to {directory}: {error.strerror}. Choose another folder with output_dir=DIR."
         ) from error
     with stream:
-        if not _lock(stream):
+        if not _lock(stream) or not _still(stream, directory / LOCK):
             stream.seek(0)
             raise ConfigError(
                 f"{directory} is in use by another {what} ({_owner(stream.read())}). Wait for it, or choose output_dir=DIR."
@@ -58,6 +58,14 @@ def _lock(stream: Any) -> bool:
     except OSError:
         return False
     return True
+
+
+def _still(stream: Any, path: Path) -> bool:
+    """Whether the locked file is the one in the folder: its last holder takes it away when it lets go."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _owner(text: str) -> str:

@@ -19,7 +19,7 @@ class Row:
     """Its folder's name."""
 
     status: str
-    """`done`, `skipped` (done before this command), `failed` or `not begun`."""
+    """`done`, `skipped` (done before this command), `earlier` (of another sweep), `failed`, `damaged` or `not begun`."""
 
     overrides: tuple[str, ...] = ()
     error: str = ""

@@ -61,6 +61,7 @@ def run_job(
     for note in job.request.notes:
         (say or log.warning)(f"warning: {note}")
     with folders.claimed(directory):
+        folders.check_free(directory, job.hash)  # another run may have ended here since
         folders.begin(directory)
         return _Run(job, directory, tuple(overrides), control).run(_run_info(job, directory, group, tags, overrides))
 

@@ -20,15 +20,22 @@ log = logging.getLogger(__name__)
 
 
 def conclude(
-    directory: Path, ended: Sequence[Row] = (), total: int | None = None, tracker: Tracker | None = None
+    directory: Path,
+    ended: Sequence[Row] = (),
+    total: int | None = None,
+    tracker: Tracker | None = None,
+    *,
+    resumed: bool = False,
 ) -> tuple[list[Row], list[str]]:
     """Write what a sweep of `total` jobs leaves behind; return a row for each job of its folder, and lines to show.
 
-    `ended`: how this command's jobs ended, for those whose folder holds no record (a full disk).
+    `ended`: how this command's jobs ended, for those whose folder holds no record (a full disk). The folder's other jobs
+    are another sweep's (`earlier`), unless this one goes on with it (`resumed`).
     """
     found = records.jobs(directory)
     now = {row.name: row for row in ended}
-    rows = [now.get(record.name) or row_of(record, "skipped" if record.done and now else None) for record in found]
+    other = "skipped" if resumed else "earlier"
+    rows = [now.get(record.name) or row_of(record, other if record.done and now else None) for record in found]
     rows += [row for row in ended if row.name not in {record.name for record in found}]
     rows.sort(key=lambda row: records.record.by_number(Path(row.name)))
     notes = [record.error for record in found if record.status == "damaged"]

@@ -96,10 +96,6 @@ class Sweep:
                 same_as = record.name if record.name != name else None
                 self.progress.ended(Row(name, "done" if same_as else "skipped", overrides, same_as=same_as))
                 return record
-            if self._before and (difference := resume.why_not(job.identity, self._before)):
-                self.progress.say(
-                    f"job {directory.name} runs: it differs from the nearest finished one in {difference}"
-                )
             self.progress.begins(directory)
             group = None if self.directory is None else group_name(self.directory)
             outcome = attempt(job, directory, overrides, group, control=control, say=self.progress.say)
@@ -144,7 +140,10 @@ class Sweep:
         if record is not None and not resume.is_generated(job, record):
             return record.directory
         there = records.read(directory) if directory.name.isdecimal() else None
-        if record is None and there is not None and (there.done or there.hash not in ("", job.hash)):
+        damaged = there is not None and there.status == "damaged"
+        if damaged and there is not None:
+            self.progress.say(f"{there.error} It is left as it is.")
+        if record is None and there is not None and (there.done or damaged or there.hash not in ("", job.hash)):
             free = directory.with_name(str(folders.next_number(directory.parent)))
             if self._before and (difference := resume.why_not(job.identity, self._before)):
                 self.progress.say(f"job {free.name} runs: it differs from the nearest finished one in {difference}")
@@ -238,6 +237,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Row]:
 def combinations(arguments: Sequence[str], config_loader: Any) -> list[tuple[str, ...]]:
     """Every combination of swept values; the leftmost override varies slowest. Raises: `ConfigError`."""
     choices: dict[str, list[str]] = {}
+    override = None
     try:
         for override in OverridesParser.create(config_loader=config_loader).parse_overrides(list(arguments)):
             key = override.get_key_element()
@@ -252,8 +252,11 @@ def combinations(arguments: Sequence[str], config_loader: Any) -> list[tuple[str
             choices[key] = [f"{key}={value}" for value in values]
             if not choices[key]:
                 raise ConfigError(f"{override.input_line} holds no value: this sweep has no job.")
-    except (HydraException, OmegaConfBaseException, ValueError, ZeroDivisionError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, arguments) from error
+    except (ValueError, ZeroDivisionError) as error:
+        line = override.input_line if override else "the sweep"
+        raise error if isinstance(error, ConfigError) else ConfigError(f"{line}: {one_line(error)}") from error
     if (total := math.prod(len(values) for values in choices.values())) > MAX_JOBS:
         raise ConfigError(f"the sweep has {total:,} jobs or more; the limit is {MAX_JOBS:,}. Sweep fewer values.")
     return list(itertools.product(*choices.values()))

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,59 @@ assert not heavy, heavy
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-m", "seed=range(0,3,0)"), r"seed=range\(0,3,0\): range\(\) arg 3 must not be zero"),
+        (("-m", "seed=range(3,0)"), r"seed=range\(3,0\) holds no value: this sweep has no job"),
+        (("-m", "seed=range(0,100000000)"), "the limit is 100,000"),
+        (("--resolve",), "--resolve goes with --cfg or --help"),
+        (("--shell-completion",), "Expecting one subcommand"),
+        (("-sc", "query=bash"), "with the line in COMP_LINE"),
+        (("--experimental-rerun", "x"), "is not supported"),
+        (("--seed=3",), r"overrides have no dashes\. Type seed=3"),
+        (
+            ("hydra.job_logging.handlers.console.class=nope.Nope", "output_dir=x"),
+            "hydra.job_logging or hydra.hydra_logging is wrong",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_corner_of_hydra_is_one_line(arguments, said, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COMP_LINE", raising=False)
+
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+
+    out, err = capfd.readouterr()
+    assert caught.value.code == 2
+    assert re.match(f"ConfigError: .*{said}", err)
+    assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(("flags", "written"), [([], "x"), (["-m"], "x/0")], ids=["run", "sweep"])
+def test_a_tilde_is_the_home_folder(flags, written, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    with pytest.raises(SystemExit) as caught:
+        main([*flags, *bare(), "output_dir=~/x"])
+
+    assert not caught.value.code
+    assert (tmp_path / written / "manifest.json").is_file()
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_the_completion_script_is_nothing_but_the_script(capfd, monkeypatch):
+    monkeypatch.delenv("COMP_LINE", raising=False)
+    with pytest.raises(SystemExit):
+        main(["-sc", "install=bash"])
+
+    assert capfd.readouterr().out.startswith("export _HYDRA_OLD_COMP=")
 
 
 def test_a_traceback_only_where_it_is_asked_for(tmp_path):

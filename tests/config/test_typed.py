@@ -63,6 +63,8 @@ REFUSED = {
     ("model.lora.scale=inf",): "model.lora.scale must be from 0 to 100",
     ("model=custom", "model.repo=somebody/world"): "Add domain=NAME",
     ("hydra/sweeper=optuna",): "pip install hydra-optuna-sweeper",
+    ("hydra/launcher=joblib",): "pip install hydra-joblib-launcher",
+    ("model.recommended=5",): "is not of the kind that model.recommended holds",
 }
 
 

@@ -88,6 +88,18 @@ def test_a_changed_file_is_named_and_the_others_go_on(command, tmp_path):
     assert "has changed since the job finished" in err
 
 
+def test_a_damaged_job_is_named_and_the_others_are_measured(command, tmp_path):
+    for name in ("0", "1"):
+        rollout(*bare(f"seed={name}"), output_dir=tmp_path / "sweep" / name)
+    (tmp_path / "sweep" / "0" / "manifest.json").write_text("{")
+
+    status, err = command("measure", "sweep", "metric=[action]", "--workers", "1")
+
+    assert status == 1
+    assert "0/manifest.json cannot be read" in err
+    assert "measure: 1 done, 1 failed" in err
+
+
 @pytest.mark.parametrize("folder", ["empty", "missing"])
 def test_a_folder_without_a_finished_job_is_refused(tmp_path, folder):
     (tmp_path / "empty").mkdir()
@@ -116,9 +128,10 @@ def test_a_second_sweep_into_a_used_folder_takes_new_numbers(command, tmp_path):
     command("-m", *bare("seed=0,1"), "output_dir=sweep")
     first = records.jobs(tmp_path / "sweep")
 
-    status, _ = command("-m", *bare("seed=2"), "output_dir=sweep")
+    status, err = command("-m", *bare("seed=2"), "output_dir=sweep")
 
     assert status == 0
+    assert "sweep: 1 done, 2 earlier" in err
     assert [record.name for record in records.jobs(tmp_path / "sweep")] == ["0", "1", "2"]
     assert records.jobs(tmp_path / "sweep")[:2] == first
 

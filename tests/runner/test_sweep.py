@@ -123,6 +123,27 @@ def test_a_job_whose_folder_is_taken_fails_alone_and_resumes(command, tmp_path):
     assert "sweep: 1 done, 2 skipped" in err
 
 
+@pytest.mark.parametrize(
+    "content", ["", "null", '{"schema_version": 1}', "[" * 100_000], ids=["empty", "null", "old", "deep"]
+)
+def test_a_damaged_job_is_named_and_left_and_its_rollout_is_made_beside_it(command, tmp_path, content):
+    command("seed=0,1", "output_dir=sweep")
+    (tmp_path / "sweep" / "0" / "manifest.json").write_text(content)
+
+    status, err = command("seed=0,1", "resume=sweep")
+
+    assert status == 0
+    assert "0/manifest.json cannot be read" in err
+    assert [(r.name, r.status) for r in records.jobs(tmp_path / "sweep")] == [
+        ("0", "damaged"),
+        ("1", "done"),
+        ("2", "done"),
+    ]
+    assert (tmp_path / "sweep" / "0" / "manifest.json").read_text() == content
+    status, err = command("seed=0,1", "resume=sweep")
+    assert (status, "2 skipped" in err) == (0, True)
+
+
 def start(tmp_path: Path, *arguments: str, **env: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "strands_diffusers", "-m", *bare(*arguments)],
