@@ -166,11 +166,9 @@ def _text(key: str, value: str, multirun: bool) -> str:
         swept = multirun and "," in value
     if swept and re.search(r"['\"]", value):
         return value  # each value is quoted by the user
-    if swept:
+    if swept and (multirun or key not in PATHS):
         pieces = value.split(",")
-        if key == "prompt" and (not multirun or any(" " in piece.strip() for piece in pieces)):
+        if key not in PATHS and (not multirun or any(" " in piece.strip() for piece in pieces)):
             several = f"; for several: {shell_line(key, *(p.strip() for p in pieces))}" if multirun else ""
             raise ConfigError(f"{key}={value!r} has a comma. For one text type {shell_line(key, value)}{several}")
-        if not multirun:
-            pieces = [value] if key in PATHS else pieces
     return ",".join(quoted(re.sub(r"\\([\\()\[\]{}:=, \t,])", r"\1", piece)) for piece in pieces)

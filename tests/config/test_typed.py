@@ -37,6 +37,11 @@ def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
 REFUSED = {
     ("prompt=Push", "the", "T", "block"): "'prompt=\"Push the T block\"'",
     ("prompt=Pick up the cup, then pour",): "'prompt=\"Pick up the cup, then pour\"'",
+    (
+        "condition=text",
+        "condition.negative_prompt=blurry, low quality",
+    ): "'condition.negative_prompt=\"blurry, low quality\"'",
+    ("tracker.notes=first,second",): "'tracker.notes=\"first,second\"'",
     ("prompt=[push,left]",): "'prompt=\"push,left\"'",
     ("observation=[a,b]",): "must be text",
     ('prompt="Pick up ${item}"',): r"'prompt=\"Pick up \\\$\{item\}\"'",
@@ -80,6 +85,9 @@ def test_a_prompt_with_a_comma_is_not_two_jobs_by_accident():
     with pytest.raises(ConfigError, match=r'for several: \'prompt="Pick up the cup","then pour"\''):
         typed.as_typed(["prompt=Pick up the cup, then pour"], multirun=True)
 
+    with pytest.raises(ConfigError, match=r'for several: \'condition.negative_prompt="blurry","low quality"\''):
+        typed.as_typed(["condition.negative_prompt=blurry, low quality"], multirun=True)
+    assert typed.as_typed(["model.variant=fp16,bf16"], multirun=True) == ['model.variant="fp16","bf16"']
     assert typed.as_typed(['prompt="Push left.","Push right."'], multirun=True) == ['prompt="Push left.","Push right."']
     assert typed.as_typed(["output_dir=2026_1,2026_2"], multirun=True) == ['output_dir="2026_1","2026_2"']
 
