@@ -108,8 +108,11 @@ def as_typed(overrides: Sequence[str], *, multirun: bool = False) -> list[str]:
             wrong := re.search(r"[\[,]\s*(\d[\w.]*|null|nan|inf|true|false)\s*[\],]", value, re.I)
         ):
             raise ConfigError(f"{override}: {wrong[1]} is no choice of {key}. See strands-diffusers plugins.")
-        is_text = key_types().get(key) is str
-        found.append(f"{key}={_text(key, value, multirun)}" if is_text else override)
+        kind = key_types().get(key)
+        if kind is str:
+            found.append(f"{key}={_text(key, value, multirun)}")
+        else:
+            found.append(f"{key}={_texts(value)}" if kind == list[str] else override)
     return found
 
 
@@ -144,6 +147,12 @@ def _until(words: Sequence[str]) -> Iterator[str]:
         if _OVERRIDE.fullmatch(word):
             return
         yield word
+
+
+def _texts(value: str) -> str:
+    """A list of plain words in Hydra's grammar: each stays what was typed. Lists with quotes in them pass as they are."""
+    words = re.fullmatch(r"\[([^\[\]{}()'\"\\$]+)\]", value)
+    return value if words is None else f"[{','.join(quoted(word.strip()) for word in words[1].split(','))}]"
 
 
 def _text(key: str, value: str, multirun: bool) -> str:

@@ -28,6 +28,19 @@ def test_a_text_key_holds_what_was_typed(override, key, value, tmp_path):
     assert found == (str(tmp_path / value) if key == "output_dir" else value)
 
 
+@pytest.mark.parametrize(
+    ("typed_list", "words"),
+    [
+        ("[2026_11_27, 007,1e5]", ["2026_11_27", "007", "1e5"]),
+        ("[true,second try]", ["true", "second try"]),
+        ("['a,b',\"c\"]", ["a,b", "c"]),
+        ("[]", []),
+    ],
+)
+def test_the_words_of_a_list_are_what_was_typed(typed_list, words):
+    assert compose.compose(["tracker=wandb", f"tracker.tags={typed_list}"]).tracker.tags == words
+
+
 def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
