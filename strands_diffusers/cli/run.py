@@ -24,7 +24,7 @@ from strands_diffusers.config.user_files import check_search_path
 from strands_diffusers.errors import ConfigError, RequestError, SweepError
 from strands_diffusers.plugin.choices import prepare
 from strands_diffusers.runner import folders, job, resume, summary, sweep
-from strands_diffusers.runner.progress import SweepProgress
+from strands_diffusers.runner.progress import Live, SweepProgress
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -155,15 +155,14 @@ def _single(hydra: Any, overrides: list[str]) -> int:
     OmegaConf.update(node, "hydra.run.dir", str(directory))
     context = _context(hydra, node)
     context.callbacks.on_run_start(config=node, config_name=CONFIG_NAME)
-    show = terminal.Live() if sys.stderr and sys.stderr.isatty() else None
+    live = Live()
     own = tuple(o for o in overrides if not o.startswith("hydra"))
     try:
         outcome = sweep.in_hydra(
-            _Launcher(context), node, lambda: sweep.attempt(checked, directory, own, progress=show), "hydra.run"
+            _Launcher(context), node, lambda: sweep.attempt(checked, directory, own, progress=live.stage), "hydra.run"
         )
     finally:
-        if show:
-            show.clear()
+        live.clear()
     say(terminal.table(outcome))
     return 1 if outcome.record.problems else 0
 

@@ -1,17 +1,16 @@
-"""What the command shows: one line on an error, a line that rewrites itself on long work, a table at the end."""
+"""What the command shows: one line on an error, a table at the end."""
 
 from __future__ import annotations
 
 import re
 import sys
-import threading
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from strands_diffusers import records
 from strands_diffusers.errors import ConfigError
+from strands_diffusers.evaluation import tables
 from strands_diffusers.plugin.manager import plugins
 
 if TYPE_CHECKING:
@@ -75,19 +74,20 @@ def table(outcome: Any) -> str:
 
 
 def metric_lines(record: records.Record) -> list[str]:
-    """Every measured value with its unit, which way is better, and its baselines behind it."""
+    """Every measured value with its unit, and behind it its baselines and which way is better."""
     rows: list[tuple[str, str]] = []
     for name, values in record.metrics.items():
         measures = getattr(plugins().classes("metric").get(name), "measures", {})
-        mains = [v for v in values if not any(v != m and v.startswith(f"{m}_") and m in values for m in values)]
-        for main in mains:
+        own = [v for v in values if v not in measures or not measures[v].baseline]
+        of = {v: v if v in own else tables.main_of(v, own) for v in values}
+        for main in (v for v in values if of[v] == v):
             measure = measures.get(main)
             unit = f" {measure.unit}" if measure and measure.unit else ""
-            better = f", {measure.better} is better" if measure and measure.better != "neither" else ""
-            others = [v for v in values if v.startswith(f"{main}_") and v not in mains]
-            baselines = [f"{v.removeprefix(main + '_').replace('_', ' ')} {values[v]:.4g}" for v in others]
-            aside = f"  ({'; '.join(baselines)}{better})" if baselines else f"  ({better[2:]})" if better else ""
-            rows.append((f"{name}.{main}", f"{values[main]:.4g}{unit}{aside}"))
+            baselines = [v for v in values if of[v] == main != v]
+            aside = ["; ".join(f"{v.removeprefix(main + '_').replace('_', ' ')} {values[v]:.4g}" for v in baselines)]
+            aside += [f"{measure.better} is better" if measure and measure.better != "neither" else ""]
+            words = ", ".join(filter(None, aside))
+            rows.append((f"{name}.{main}", f"{values[main]:.4g}{unit}" + (f"  ({words})" if words else "")))
     samples = f"  mean over {len(record.samples)} samples:" if len(record.samples) > 1 and rows else ""
     return [*([samples] if samples else []), *(f"  {name:<{_width(rows, 0)}}  {value}" for name, value in rows)]
 
@@ -124,39 +124,3 @@ def shown(path: Path) -> str:
 
 def _width(rows: Sequence[Sequence[str]], column: int) -> int:
     return max((len(row[column]) for row in rows), default=0)
-
-
-class Live:
-    """One line that rewrites itself; a stage that says nothing for a second shows how long it has taken so far."""
-
-    def __init__(self) -> None:
-        self._text, self._since = "", time.monotonic()
-        self._lock, self._over = threading.Lock(), threading.Event()
-        threading.Thread(target=self._tick, daemon=True).start()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show a stage; a `control.Progress`."""
-        text = f"{stage} {done}/{total}" if total > 1 else stage
-        with self._lock:
-            if text.partition(" ")[0] != self._text.partition(" ")[0]:
-                self._since = time.monotonic()
-            self._text = text
-            self._write()
-
-    def clear(self) -> None:
-        """Take the line away."""
-        self._over.set()
-        with self._lock:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def _tick(self) -> None:
-        while not self._over.wait(1.0):
-            with self._lock:
-                if not self._over.is_set():
-                    self._write()
-
-    def _write(self) -> None:
-        spent = time.monotonic() - self._since
-        sys.stderr.write(f"\r\x1b[K{self._text}" + (f"  {spent:.0f} s" if spent >= 1 else ""))
-        sys.stderr.flush()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -216,7 +216,7 @@ def _rows(
             for metric, values in sample.metrics.items():
                 for value, number in values.items():
                     baseline = declared.get((metric, value), unknown).baseline
-                    main = _main(value, values) if baseline else value
+                    main = main_of(value, values) if baseline else value
                     measure = declared.get((metric, main), unknown)
                     if (measure is not unknown and measure.better == "neither") or not math.isfinite(number):
                         continue  # counts and shares are on the page, with each job
@@ -260,7 +260,7 @@ def _columns(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if name not in last] + last
 
 
-def _main(baseline: str, values: Mapping[str, float]) -> str:
+def main_of(baseline: str, values: Iterable[str]) -> str:
     """The value that a baseline belongs to: `psnr` of `psnr_repeat_first_frame`, `psnr_moving` of the longer name."""
     return max((name for name in values if baseline.startswith(f"{name}_")), key=len, default=baseline)
 

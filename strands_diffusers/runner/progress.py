@@ -1,8 +1,10 @@
-"""The live line of a sweep, and the row that each job ends as."""
+"""The live line of a job or a sweep, and the row that each job ends as."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +30,66 @@ class Row:
     """Name of the job that has the same rollouts, where this one has no folder of its own."""
 
 
-class SweepProgress:
+class Live:
+    """One line that rewrites itself: the running stage, and how long it has taken once that is a second.
+
+    Nothing is shown where the stream is no terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._live = bool(self._stream) and self._stream.isatty()
+        self._what = self._count = ""
+        self._since = 0.0
+        self._over: threading.Event | None = None
+
+    def stage(self, what: str, done: int, total: int) -> None:
+        """The running job's stage; a `control.Progress`."""
+        if what != self._what:
+            self._what, self._since = what, time.monotonic()
+        self._count = f" {done}/{total}" if total > 1 else ""
+        self._show()
+        if self._live and self._over is None:
+            self._over = threading.Event()
+            threading.Thread(target=self._tick, args=(self._over,), daemon=True).start()
+
+    def text(self) -> str:
+        """The line: `denoise 3/8`, `load  4 s`."""
+        spent = time.monotonic() - self._since
+        return f"{self._what}{self._count}" + (f"  {spent:.0f} s" if self._what and spent >= 1 else "")
+
+    def clear(self) -> None:
+        """Take the live line away, so that others can print; the next stage of a job shows it again."""
+        self._what = self._count = ""
+        if self._over:
+            self._over.set()
+            self._over = None
+        if self._live:
+            self._write("")
+
+    def _tick(self, over: threading.Event) -> None:
+        while not over.wait(1.0):
+            self._show()
+
+    def _show(self, *, last: bool = False) -> None:
+        if self._live:
+            self._write(self.text() + ("\n" if last else ""))
+
+    def _write(self, text: str) -> None:
+        if self._stream:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(f"\r\x1b[K{text}" if self._live else text)
+                self._stream.flush()
+
+
+class SweepProgress(Live):
     """The live line of a sweep: done, failed, running, rate, time left. On a pipe it only speaks of failures."""
 
     def __init__(self, total: int | None = None, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
         self.total = total
         self.rows: list[Row] = []
-        self._stream = stream or sys.stderr
-        self._live = bool(self._stream) and self._stream.isatty()
         self._started: float | None = None
-        self._stage = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -55,29 +107,21 @@ class SweepProgress:
     def stage(self, what: str, done: int, total: int) -> None:
         """The running job's stage; a `control.Progress`."""
         self._started = self._started or time.monotonic()
-        self._stage = f"{what} {done}/{total}"
-        self._show()
+        super().stage(what, done, total)
 
     def ended(self, row: Row, line: str | None = None) -> None:
         """A job ended; `line` is shown at once."""
         self._started = self._started or time.monotonic()
         self.rows.append(row)
-        self._stage = ""
+        self.clear()
         if line:
             self._write(f"{line}\n")
         if self.total is not None and len(self.rows) >= self.total:
             self._show(last=True)
-        else:
-            self.clear()
-
-    def clear(self) -> None:
-        """Take the live line away, so that others can print; the next stage of a job shows it again."""
-        if self._live:
-            self._write("")
 
     def text(self) -> str:
         """The line: `6/24 jobs: 5 done, 1 failed, 12.3 jobs/min, 1:28 left  denoise 3/8`."""
-        counts, ended = self.counts, len(self.rows)
+        counts, ended, stage = self.counts, len(self.rows), super().text()
         words = [f"{n} {status}" for status, n in counts.items() if n]
         ran = counts["done"] + counts["failed"]
         if ran and self._started is not None:
@@ -86,17 +130,7 @@ class SweepProgress:
             if self.total is not None and (left := int(per_job * (self.total - ended))):
                 words.append(f"{left // 60}:{left % 60:02d} left")
         total = "?" if self.total is None else self.total
-        return f"{ended}/{total} jobs: {', '.join(words) or 'starting'}" + (f"  {self._stage}" if self._stage else "")
-
-    def _show(self, *, last: bool = False) -> None:
-        if self._live:
-            self._stream.write(f"\r\x1b[K{self.text()}" + ("\n" if last else ""))
-            self._stream.flush()
-
-    def _write(self, text: str) -> None:
-        if self._stream:
-            self._stream.write(f"\r\x1b[K{text}" if self._live else text)
-            self._stream.flush()
+        return f"{ended}/{total} jobs: {', '.join(words) or 'starting'}" + (f"  {stage}" if stage else "")
 
 
 def row_of(record: Record, status: str | None = None) -> Row:
