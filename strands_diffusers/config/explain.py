@@ -113,12 +113,13 @@ def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
     match = re.search(r"Could not override '([^']*)'", text) or re.search(r"Key '([^']*)' (?:not|is not) in", text)
     if not match:
         return ""
-    if "No match in the defaults list" in text:
-        key = match[1].split("@")[0]
-        return f"{key}= is not a config group. Groups are {', '.join(_GROUPS)}.{near_miss(key, _GROUPS)}"
     key = match[1]
-    if key.startswith("experiment") and (name := next((o for o in overrides if o.startswith("experiment=")), None)):
+    elsewhere = key.startswith("experiment") or "@experiment." in key or key.strip("_") == "global"
+    if elsewhere and (name := next((o for o in overrides if o.startswith("experiment=")), None)):
         return f"{name}: its file must begin with the line `# @package _global_`, so that its keys are the run's own."
+    if "No match in the defaults list" in text:
+        key = key.split("@")[0]
+        return f"{key}= is not a config group. Groups are {', '.join(_GROUPS)}.{near_miss(key, _GROUPS)}"
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full and full[1].endswith(key.split(".")[-1]) else key
     known = sorted(set(_keys(schema.RunConfig)) | set(_condition_keys()))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from strands_diffusers.config.typed import key_types
 from strands_diffusers.errors import ConfigError
 
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_FILES = 1_000_000, 50, 50, 2_000
@@ -88,6 +89,11 @@ def _check_defaults(path: Path, text: str) -> None:
     wrong = [key for key in value or {} if not isinstance(key, str)]
     if wrong:
         raise ConfigError(f"{path}: the key {wrong[0]!r} is not text.")
+    if dotted := next((key for key in value or {} if "." in key and key in key_types()), None):
+        levels = dotted.split(".")
+        raise ConfigError(
+            f"{path}: in a file {dotted!r} is written as levels: {': {'.join(levels)}: ...{'}' * (len(levels) - 1)}"
+        )
     defaults = (value or {}).get("defaults", [])
     if not isinstance(defaults, list):
         raise ConfigError(f"{path}: defaults must be a list, as `defaults: [{{override /condition: policy}}]`.")

@@ -22,6 +22,7 @@ WRONG = {
     "- 1": "holds a list",
     "1: 2": "is not text",
     "defaults: 3": "must be a list",
+    "sampler.num_inference_steps: 3": r"is written as levels: sampler: \{num_inference_steps: \.\.\.\}",
     "defaults: [3]": "no entry",
     "seed: 2026-13-45": "month must be",
 }
@@ -57,12 +58,27 @@ def test_no_text_raises_anything_else(tmp_path_factory, text):
 def test_a_users_folder_means_the_same_everywhere(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 41\n")
-    (tmp_path / "experiment" / "bare.yaml").write_text("seed: 41\n")
     search = f"hydra.searchpath=[file://{tmp_path}]"
 
     assert compose.compose([search, "experiment=mine"]).seed == 41
-    with pytest.raises(ConfigError, match="experiment=bare: its file must begin with the line `# @package _global_`"):
-        compose.compose([search, "experiment=bare"])
     (tmp_path / "experiment" / "mine.yaml").write_text("seed: [")
     with pytest.raises(ConfigError, match=r"mine\.yaml, line 1"):
         compose.compose([search, "seed=1"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 41\n",
+        "# mine\nseed: 41\n",
+        "# @package _global\nseed: 41\n",
+        "",
+        "defaults:\n- override /model: cosmos3_nano\n",
+    ],
+)
+def test_an_experiment_without_its_first_line_is_told_which(tmp_path, text):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "bare.yaml").write_text(text)
+
+    with pytest.raises(ConfigError, match="experiment=bare: its file must begin with the line `# @package _global_`"):
+        compose.compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=bare"])
