@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strands_diffusers.errors import AccessError, ConfigError, OutputError
+from strands_diffusers.paths import expanded
 
 ARTIFACTS_VARIABLE = "STRANDS_DIFFUSERS_ARTIFACTS"
 ROOTS_VARIABLE = "STRANDS_DIFFUSERS_ROOTS"
@@ -44,7 +45,7 @@ class Access:
     def of_environment(cls) -> Access:
         """The rights of a plain call: everything, or what `$STRANDS_DIFFUSERS_ROOTS` lists (as PATH does)."""
         text = os.environ.get(ROOTS_VARIABLE)
-        return cls() if text is None else cls(tuple(expanded(Path(each)) for each in text.split(os.pathsep) if each))
+        return cls() if text is None else cls(tuple(expanded(each) for each in text.split(os.pathsep) if each))
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +69,7 @@ class Access:
 
     def _below(self, path: str | Path, name: str, roots: tuple[Path, ...], what: str, how: str) -> Path:
         try:
-            given = expanded(Path(path)).absolute()
+            given = expanded(path).absolute()
             if self.is_open:
                 return given
             real = given.resolve()
@@ -112,14 +113,6 @@ def plain_name(text: object, name: str) -> str:
     raise AccessError(f"{name}={_shown(repr(text))} must be a name of 1 to 200 printable letters, not a path.")
 
 
-def expanded(path: Path) -> Path:
-    """The path with `~` replaced; unchanged where there is no such user."""
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        return path
-
-
 def artifacts_folder(*, create: bool = False) -> Path:
     """Where files of `use_diffusers` go: `$STRANDS_DIFFUSERS_ARTIFACTS`, else one of this user's in the temp folder.
 
@@ -127,7 +120,7 @@ def artifacts_folder(*, create: bool = False) -> Path:
     """
     named = os.environ.get(ARTIFACTS_VARIABLE)
     user = f"_{os.getuid()}" if hasattr(os, "getuid") else ""
-    folder = expanded(Path(named)) if named else Path(tempfile.gettempdir()) / f"strands_diffusers{user}"
+    folder = expanded(named) if named else Path(tempfile.gettempdir()) / f"strands_diffusers{user}"
     folder = folder.absolute()
     try:
         if create:

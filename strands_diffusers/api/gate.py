@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.api import wants
-from strands_diffusers.api.access import Access, expanded
+from strands_diffusers.api.access import Access
 from strands_diffusers.api.values import RUNS_CODE
 from strands_diffusers.errors import AccessError, ConfigError, near_miss
+from strands_diffusers.paths import expanded
 
 _WORD = re.compile(r"[^/\\~\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,255}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -156,7 +157,7 @@ def model(text: str, name: str, access: Access) -> str:
     """A checkpoint: a folder or file that may be read, an embedded one, or the Hub id of one in the local cache."""
     if _ASSET.fullmatch(text) or (_HUB_ID.fullmatch(text) and ".." not in text and not os.path.lexists(text)):
         return text
-    return str(access.readable(expanded(Path(text)), name))
+    return str(access.readable(expanded(text), name))
 
 
 def inside(text: str, name: str) -> str:

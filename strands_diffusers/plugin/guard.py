@@ -251,7 +251,9 @@ def listed(values: Any, kind: type[T]) -> list[T]:
 
 
 def text(error: BaseException) -> str:
-    """`ValueError: ...` in one printable line, also of errors whose own text fails."""
+    """`ValueError: ...` in one printable line, also of errors whose own text fails; of a fault, the plugin's own error."""
+    if isinstance(error, PluginFault):
+        return error.error
     try:
         return _printable(f"{type(error).__name__}: {one_line(error)}")
     except Exception:  # noqa: BLE001 - a text of a plugin's
@@ -291,8 +293,7 @@ def watched(owner: str, hook: str, function: Callable[..., Any], *, wrapper: boo
         try:
             return run(owner, hook, call, limit_s)
         except StrandsDiffusersError as error:
-            said = error.error if isinstance(error, PluginFault) else text(error)
-            problems.append(Problem(f"{hook} of plugin {owner}", said))
+            problems.append(Problem(f"{hook} of plugin {owner}", text(error)))
             return None
 
     @functools.wraps(function)  # pluggy reads the arguments' names and its own mark from it

@@ -220,19 +220,17 @@ def panels(directory: Path, records: Sequence[Record], notes: list[str]) -> list
             continue
         panel: type[Panel] = entry.value
         what = f"panel {entry.name}"
+        call = partial(_content, panel, directory, records)
         try:
-            call = partial(_content, panel, directory, records)
-            content = guard.run(entry.plugin, what, call, PANEL_LIMIT_S)
-            if isinstance(content, Table):
-                found.append({"title": panel.title, "table": _table("", content.columns, content.rows, content.note)})
-            elif isinstance(content, str):
-                found.append({"title": panel.title, "html": content})
-            elif content is not None:
-                notes.append(f"{what} of plugin {entry.plugin} gave a {type(content).__name__}, not a Table or HTML.")
-        except (StrandsDiffusersError, TypeError, AttributeError) as error:
-            notes.append(
-                one_line(error, 300) if isinstance(error, guard.PluginFault) else f"{what}: {one_line(error, 300)}"
-            )
+            content = guard.panel(entry.plugin, what, call, PANEL_LIMIT_S)
+        except StrandsDiffusersError as error:
+            said = one_line(error, 300)
+            notes.append(said if isinstance(error, guard.PluginFault) else f"{what}: {said}")
+            continue
+        if isinstance(content, Table):
+            found.append({"title": panel.title, "table": _table("", content.columns, content.rows, content.note)})
+        elif content is not None:
+            found.append({"title": panel.title, "html": content})
     return found
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from strands_diffusers import records
-from strands_diffusers.errors import OutputError, one_line
+from strands_diffusers.errors import StrandsDiffusersError, one_line
 from strands_diffusers.records import FAILURE, MANIFEST, Record
 from strands_diffusers.records.files import PARTIAL
+from strands_diffusers.runner import provenance
+
+logger = logging.getLogger(__name__)
 
 
 def write_failure(
@@ -21,7 +24,7 @@ def write_failure(
     *,
     log: Path | None = None,
     output: str = "",
-) -> None:
+) -> Record:
     """Leave `failure.json` in a job's folder; one that cannot be written to is left alone. `output`: the process's last lines."""
     text = error if isinstance(error, str) else f"{type(error).__name__}: {one_line(error, 2000)}"
     record = Record(
@@ -32,11 +35,15 @@ def write_failure(
         stage=stage,
         traceback=output,
         finished=records.now(),
+        versions=provenance.versions(),
         log="" if log is None else str(log),
     )
-    with contextlib.suppress(OSError, OutputError):
+    try:
         directory.mkdir(parents=True, exist_ok=True)
         records.write(record)
+    except (OSError, StrandsDiffusersError):
+        logger.debug("no record of the failure could be written to %s", directory)
+    return record
 
 
 def record_lost_job(

@@ -39,12 +39,7 @@ class Outputs:
             try:
                 yield what, future.result()
             except Exception as error:  # noqa: BLE001 - one call's failure is its own
-                text = (
-                    error.error
-                    if isinstance(error, guard.PluginFault)
-                    else f"{type(error).__name__}: {one_line(error)}"
-                )
-                self.problems.append(Problem(what, text))
+                self.problems.append(Problem(what, guard.text(error)))
 
     @property
     def mean(self) -> Metrics:

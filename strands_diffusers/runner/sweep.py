@@ -31,9 +31,10 @@ from strands_diffusers.errors import ConfigError, RequestError, StrandsDiffusers
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.choices import prepare as prepare
 from strands_diffusers.records import Record
-from strands_diffusers.runner import folders, provenance, resume
+from strands_diffusers.runner import folders, resume
 from strands_diffusers.runner.control import Control, Progress
 from strands_diffusers.runner.job import Checker, Job
+from strands_diffusers.runner.lost import write_failure
 from strands_diffusers.runner.progress import Row, SweepProgress, row_of
 from strands_diffusers.runner.run import Outcome
 from strands_diffusers.runner.run import run_job as run_checked
@@ -157,20 +158,7 @@ class Sweep:
         text = f"{type(error).__name__}: {one_line(error)}"
         record = records.read(directory)
         if record is None or not (record.error.startswith(text[:200]) or record.done):
-            record = Record(
-                directory,
-                "failed",
-                overrides=tuple(overrides),
-                error=text,
-                stage=stage,
-                finished=records.now(),
-                versions=provenance.versions(),
-            )
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-                records.write(record)
-            except (OSError, StrandsDiffusersError):
-                log.debug("no record of the failure could be written to %s", directory)
+            record = write_failure(directory, text, stage, overrides)
         stage = stage if record.done else record.stage
         line = f"job {name or directory.name} failed at {stage}: {' '.join(overrides)}: {one_line(error)}"
         self.progress.ended(
@@ -335,17 +323,15 @@ def in_hydra(launcher: Any, node: DictConfig, call: Callable[[], Any], key: str)
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
     """What `hydra/launcher=in_process` does for a sweeper that chooses as it goes."""
-    state: Sweep = launcher.task_function
     setup_globals()
     returned = []
     for number, overrides in enumerate(job_overrides, first):
         node = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(overrides))
         with read_write(node.hydra), open_dict(node.hydra):
             node.hydra.job.id = node.hydra.job.num = number
-        task = state if callable(state) else launcher.task_function
         done = run_job(
             hydra_context=launcher.hydra_context,
-            task_function=task,
+            task_function=launcher.task_function,
             config=node,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",

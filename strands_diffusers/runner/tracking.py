@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from strands_diffusers.errors import StrandsDiffusersError, one_line
+from strands_diffusers.errors import StrandsDiffusersError
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.records import Problem, Record, swept
@@ -41,8 +41,7 @@ class SafeTracker:
         try:
             guard.run("", name, call, self._tracker.limit_s)
         except StrandsDiffusersError as error:
-            text = error.error if isinstance(error, guard.PluginFault) else f"{type(error).__name__}: {one_line(error)}"
-            problem = Problem(name, f"could not {what}: {text[:200]}")
+            problem = Problem(name, f"could not {what}: {guard.text(error)[:200]}")
             self.problems.append(problem)
             log.warning("%s", problem)
             if isinstance(error, guard.PluginFault) and error.__cause__ is None:

@@ -396,7 +396,7 @@ def test_panels_of_plugins_stand_on_the_page_and_a_broken_one_is_named(sweep, mo
     ]
     assert data["notes"] == [
         "panel broken of plugin extra: KeyError: 'x'",
-        "panel odd of plugin extra gave a int, not a Table or HTML.",
+        "panel odd of plugin extra: it returned 3 where a Table, HTML or None belongs",
     ]
 
 
