@@ -286,7 +286,9 @@ def _unshowable(log: str, frames: Sequence[re.Match[str]]) -> str | None:
         if re.search(r"[lb]e$", pixel_format) and not re.search(
             r"(?<!\d)0?(9|[2-4]?10|565|555|444)[lb]e$", pixel_format
         ):
-            return f"has {pixel_format} pixels, which 8-bit RGB cannot hold. {_CONVERT.format('-pix_fmt yuv420p')}"
+            to = "-c:v qtrle -pix_fmt argb" if _ALPHA.match(pixel_format) else "-pix_fmt yuv420p"  # keeps transparency
+            command = _CONVERT.format(to).replace("NEW.mp4", "NEW.mov" if "argb" in to else "NEW.mp4")
+            return f"has {pixel_format} pixels, which 8-bit RGB cannot hold. {command}"
     shapes = [tuple(map(int, frame["sar"].split("/"))) for frame in frames]  # 0 stands for unknown
     if any(across and down and abs(across / down - 1) > 0.01 for across, down in shapes):
         return f"has pixels that are not square ({frames[0]['sar']}). {_SQUARE}"

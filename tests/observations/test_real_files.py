@@ -166,6 +166,19 @@ def test_the_command_in_the_refusal_makes_the_clip_readable(name, tmp_path):
     assert (height, width) == (48, 84 if name == "stretched.mp4" else 64)
 
 
+def test_the_command_for_a_deep_clip_keeps_its_transparency(tmp_path):
+    path = encode(tmp_path / "deep.mkv", "-vf", f"{HALF},format=gbrap12le", "-c:v", "ffv1")
+    with pytest.raises(ObservationError, match="gbrap12le pixels") as error:
+        read_clip(path)
+
+    new = tmp_path / "new.mov"
+    command = one_line(error).partition(": ffmpeg ")[2]
+    ffmpeg(*[{"CLIP": path, "NEW.mov": new}.get(word, word) for word in shlex.split(command)])
+
+    with pytest.raises(ObservationError, match="transparent pixels"):
+        read_clip(new)
+
+
 def test_a_depth_video_is_no_picture(tmp_path):
     path = encode(tmp_path / "depth.mkv", "-c:v", "ffv1", "-pix_fmt", "gray16le")
 
