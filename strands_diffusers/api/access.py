@@ -52,6 +52,11 @@ class Access:
         """True where the caller has the process's own rights."""
         return self.roots is None
 
+    def covers(self, folder: Path) -> bool:
+        """Whether the folder is one of those that may be read, or lies below one."""
+        roots = (*(self.roots or ()), artifacts_folder())
+        return self.is_open or any(folder.resolve().is_relative_to(root.resolve()) for root in roots)
+
     def readable(self, path: str | Path, name: str) -> Path:
         """The absolute path that may be opened for reading, without links or `..` in its folders.
 

@@ -7,6 +7,8 @@ import pytest
 from rollouts import moving_frames
 
 from strands_diffusers import records
+from strands_diffusers.api.access import Access
+from strands_diffusers.api.tool import perform
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.media import read_clip
 from strands_diffusers.outputs.video_file import write_mp4
@@ -105,6 +107,23 @@ def test_a_manifest_beside_the_file_gives_domain_rate_and_task(use, tmp_path: Pa
     assert use("visualize", inputs=str(path), parameters={"fps": 9})["data"]["fps"] == 9
     (tmp_path / "manifest.json").write_text("{")
     assert "cannot be used" in use("visualize", inputs=str(path))["content"][0]["text"]
+
+
+def test_a_confined_caller_draws_a_file_that_lies_in_a_root_itself(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "action.json").write_text(json.dumps(CHUNK_KTD.tolist()))
+    space = ActionSpace("bridge_orig_lerobot", "bridge_orig_lerobot", "quantile")
+    files = (records.file_entry(Artifact(root / "action.json", "action"), tmp_path),)
+    outside = records.SampleRecord(None, mode="policy", prompt="secret", fps=5.0, space=space)
+    records.write(records.Record(tmp_path, hash="0" * 16, samples=(outside,), artifacts=files))
+
+    reply = perform(Access((root,)), "visualize", inputs=str(root / "action.json"))
+
+    assert reply["status"] == "success", reply
+    assert reply["data"]["domain"] is None, "a record outside of the roots is not read"
+    (root / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    assert perform(Access((root,)), "visualize", inputs=str(root / "action.json"))["data"] == {"error": "AccessError"}
 
 
 def test_the_rate_is_that_of_what_is_drawn(use, refused, tmp_path: Path) -> None:

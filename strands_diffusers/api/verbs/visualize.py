@@ -84,7 +84,7 @@ def _action(given: Any, access: Access) -> tuple[np.ndarray, SampleRecord]:
 
 def _recorded(path: Path, access: Access) -> SampleRecord:
     """Domain, units and rate from the record of the job whose file this is, where there is one."""
-    for folder in (path.parent, path.parent.parent):
+    for folder in filter(access.covers, (path.parent, path.parent.parent)):
         for name in (records.MANIFEST, records.FAILURE):
             access.readable(folder / name, "inputs")
         if (record := records.read(folder)) is None:
