@@ -4,6 +4,7 @@ The command line maps them to exit statuses: a `RequestError` (the request was w
 `StrandsDiffusersError` (the request was fine, its execution failed) is 1.
 """
 
+import re
 from collections.abc import Iterable
 
 
@@ -77,6 +78,14 @@ def near_miss(value: str, allowed: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def clean(text: str) -> str:
+    """The text without what a terminal would obey: escapes come out of records, datasets and file names too."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def one_line(error: BaseException, limit: int = 400) -> str:

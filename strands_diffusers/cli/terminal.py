@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import re
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from strands_diffusers import records
-from strands_diffusers.errors import ConfigError
+from strands_diffusers.errors import ConfigError, clean
 from strands_diffusers.evaluation import tables
 from strands_diffusers.plugin.manager import plugins
 
 if TYPE_CHECKING:
     import argparse
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+class Formatter(logging.Formatter):
+    """Lines of the log without what a terminal would obey."""
 
-def clean(text: str) -> str:
-    """The text without what a terminal would obey: escapes come out of records, datasets and file names too."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    def format(self, record: logging.LogRecord) -> str:
+        """As Python's own, cleaned."""
+        return clean(super().format(record))
 
 
 def say(text: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from strands_diffusers.errors import clean
 from strands_diffusers.records import Record
 
 
@@ -78,7 +79,7 @@ class Live:
     def _write(self, text: str) -> None:
         if self._stream:
             with contextlib.suppress(OSError, ValueError):
-                self._stream.write(f"\r\x1b[K{text}" if self._live else text)
+                self._stream.write(f"\r\x1b[K{clean(text)}" if self._live else clean(text))
                 self._stream.flush()
 
 

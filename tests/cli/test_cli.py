@@ -218,6 +218,24 @@ def test_a_tilde_is_the_home_folder(flags, written, tmp_path, monkeypatch):
     assert not list((tmp_path / "here").iterdir())
 
 
+def test_flags_may_stand_anywhere(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main([*bare(), "-m", "seed=0,1", "output_dir=sweep"])
+
+    assert not caught.value.code
+    assert "sweep: 2 done" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_closed_standard_error_costs_no_rollout(tmp_path):
+    line = f"{sys.executable} -m strands_diffusers {' '.join(bare())} output_dir=out 2>&-"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, check=False)
+
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
 def test_the_completion_script_is_nothing_but_the_script(capfd, monkeypatch):
     monkeypatch.delenv("COMP_LINE", raising=False)
     with pytest.raises(SystemExit):

@@ -103,6 +103,8 @@ def test_a_prompt_with_a_comma_is_not_two_jobs_by_accident():
     assert typed.as_typed(["model.variant=fp16,bf16"], multirun=True) == ['model.variant="fp16","bf16"']
     assert typed.as_typed(['prompt="Push left.","Push right."'], multirun=True) == ['prompt="Push left.","Push right."']
     assert typed.as_typed(["output_dir=2026_1,2026_2"], multirun=True) == ['output_dir="2026_1","2026_2"']
+    paths = ["observation=ünï.png", "output_dir=out/ünï"]
+    assert typed.as_typed(paths, multirun=True) == ['observation="ünï.png"', 'output_dir="out/ünï"']
 
 
 LITERAL = [

@@ -9,7 +9,7 @@ from strands_diffusers import records, rollout
 from strands_diffusers.cli import main
 from strands_diffusers.errors import ConfigError, ReportError
 from strands_diffusers.pipelines import loader
-from strands_diffusers.runner import again
+from strands_diffusers.runner import again, folders
 
 
 @pytest.fixture
@@ -134,6 +134,37 @@ def test_a_second_sweep_into_a_used_folder_takes_new_numbers(command, tmp_path):
     assert "sweep: 1 done, 2 earlier" in err
     assert [record.name for record in records.jobs(tmp_path / "sweep")] == ["0", "1", "2"]
     assert records.jobs(tmp_path / "sweep")[:2] == first
+
+
+def test_two_sweeps_at_once_do_not_share_a_folder(command, tmp_path):
+    with folders.claimed(tmp_path / "sweep", "sweep"):
+        status, err = command("-m", *bare("seed=0,1"), "output_dir=sweep")
+
+    assert status == 2
+    assert "in use by another sweep (process" in err
+    assert not list((tmp_path / "sweep").iterdir())
+
+
+def test_no_escape_of_a_terminal_comes_out_of_a_record(command, tmp_path, monkeypatch, capfd):
+    command("-m", *bare("seed=0,1", "metric=[action]"), "output_dir=sweep")
+    evil = "\x1b]0;evil\x07\x9b31m"
+    for name in ("0", "1"):
+        path = tmp_path / "sweep" / name / "manifest.json"
+        value = json.loads(path.read_text())
+        value["identity"]["prompt"] = value["overrides"][0] = evil
+        value["problems"] = [{"what": f"metric {evil}", "error": evil}]
+        path.write_text(json.dumps(value if name == "0" else {**value, "status": evil}))
+
+    said = [
+        command(*words)[1]
+        for words in (
+            ("report", "sweep"), ("measure", "sweep", "--workers", "1"), ("measure", "sweep", "metric=[video]"),
+            ("-m", *bare("seed=2"), "resume=sweep"), ("-m", *bare("prompt=Push.", "seed=0"), "resume=sweep"),
+        )
+    ]  # fmt: skip
+
+    assert "\\x1b]0;evil\\x07" in "".join(said)
+    assert not {"\x1b", "\x07", "\x9b"} & {*"".join(said)}
 
 
 def test_resume_without_m_is_refused(command):

@@ -12,7 +12,7 @@ from strands_diffusers.errors import CancelledError, ConfigError, OutputError, R
 from strands_diffusers.plugin import manager
 from strands_diffusers.plugin.base import Measure, Metric, Serializer, Tracker, Visualizer
 from strands_diffusers.results import Artifact
-from strands_diffusers.runner import control, job, outputs, run
+from strands_diffusers.runner import control, folders, job, outputs, run
 
 BARE = ("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "tracker=none", "output=[action]")
 
@@ -196,14 +196,28 @@ def test_a_deadline_ends_a_call(tmp_path):
 # --------------------------------------------------------------------------------------------------------- folders
 
 
-def test_a_run_never_overwrites_what_is_not_its_own(tmp_path):
-    (tmp_path / "video.mp4").write_text("the user's recording")
+@pytest.mark.parametrize("name", ["video.mp4", "action.json", "observation.png"])
+def test_a_run_never_overwrites_what_is_not_its_own(tmp_path, name):
+    (tmp_path / name).write_text("the user's recording")
 
-    with pytest.raises(ConfigError, match=r"holds video\.mp4, which this job did not write"):
+    with pytest.raises(ConfigError, match=f"holds {name}, which this job did not write"):
         run.run_job(job.check(configured()), tmp_path)
 
-    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
-    assert (tmp_path / "video.mp4").read_text() == "the user's recording"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "the user's recording"
+
+
+def test_the_record_of_an_earlier_run_goes_before_a_new_one_computes(tmp_path):
+    run.run_job(job.check(configured()), tmp_path)
+    there = {}
+
+    def step(what: str, *_: object) -> None:
+        there.setdefault(what, (tmp_path / "manifest.json").exists())
+
+    run.run_job(job.check(configured()), tmp_path, control=control.Control(step))
+
+    assert {"denoise", "write"} <= {*there}
+    assert True not in (there["denoise"], there["write"]), "a run killed now would leave the first one's record"
 
 
 def test_another_jobs_folder_is_refused_and_its_own_is_written_again(tmp_path):
@@ -215,6 +229,33 @@ def test_another_jobs_folder_is_refused_and_its_own_is_written_again(tmp_path):
 
     again = run.run_job(job.check(configured()), tmp_path).record
     assert again.artifacts == first.artifacts
+
+
+def test_a_lock_that_its_holder_took_away_meanwhile_holds_nothing(tmp_path, monkeypatch):
+    lock = folders._lock
+
+    def late(stream):
+        (tmp_path / folders.LOCK).unlink()
+        return lock(stream)
+
+    monkeypatch.setattr(folders, "_lock", late)
+    with pytest.raises(ConfigError, match="in use by another job"), folders.claimed(tmp_path):
+        pass
+
+
+def test_a_job_that_ended_while_another_waited_for_the_folder_is_kept(tmp_path, monkeypatch):
+    begun, seen = run.run_job(job.check(configured()), tmp_path).record, folders.check_free
+    calls = []
+
+    def early(directory, digest):
+        calls.append(digest)
+        if len(calls) > 1:
+            seen(directory, digest)
+
+    monkeypatch.setattr(folders, "check_free", early)
+    with pytest.raises(ConfigError, match="holds another finished job"):
+        run.run_job(job.check(configured("seed=1")), tmp_path)
+    assert records.read(tmp_path) == begun
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
