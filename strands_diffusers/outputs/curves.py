@@ -197,21 +197,14 @@ def _draw_legend(figure: Figure, panel: Panel, right: float, baseline: float, lo
             for i in range(0, len(panel.curves), 3)
         ]
     font, dash = 0.93 * look.font, 1.1 * look.font
-    total_width, total_height = style.size_of(figure)
-    from matplotlib.lines import Line2D
-
     for colours, label in reversed(entries):
         right -= style.text_width(label, font)
         style.write(figure, right, baseline, label, font, va="baseline")
         piece = dash / len(colours)
         for index, colour in enumerate(colours):
             x = right - 5 - dash + index * piece
-            y = 1 - (baseline - 0.34 * font) / total_height
-            line = Line2D(
-                [x / total_width, (x + piece) / total_width], [y, y], color=colour, transform=figure.transFigure
-            )
-            line.set(linewidth=style.points(1.3 * look.line), solid_capstyle="butt")
-            figure.add_artist(line)
+            shape: dict[str, Any] = {"linewidth": style.points(1.3 * look.line), "solid_capstyle": "butt"}
+            style.draw_line(figure, (x, x + piece), baseline - 0.34 * font, color=colour, **shape)
         right -= dash + 5 + 0.9 * font
     return right + 0.9 * font
 
@@ -247,10 +240,6 @@ def key_width(rows: Sequence[Sequence[Panel]], look: Look) -> float:
 
 def draw_keys(figure: Figure, right: float, middle: float, rows: Sequence[Sequence[Panel]], look: Look) -> None:
     """Explain the marks in use, in one line that ends at `right` and is centred on `middle`."""
-    from matplotlib.lines import Line2D
-
-    width, height = style.size_of(figure)
-    y = 1 - middle / height
     x = right - key_width(rows, look)
     marks: dict[str, dict[str, Any]] = {
         "dashes": {"dashes": (3, 2), "linewidth": style.points(0.8 * look.line), "color": style.INK},
@@ -269,10 +258,7 @@ def draw_keys(figure: Figure, right: float, middle: float, rows: Sequence[Sequen
             x += style.text_width(words, look.font) + 1.3 * look.font
             continue
         end = x + 1.6 * look.font
-        points = [x + 0.8 * look.font] if mark == "ring" else [x, end]
-        figure.add_artist(
-            Line2D([p / width for p in points], [y] * len(points), transform=figure.transFigure, **marks[mark])
-        )
+        style.draw_line(figure, [x + 0.8 * look.font] if mark == "ring" else [x, end], middle, **marks[mark])
         style.write(figure, end + 0.5 * look.font, middle, words, look.font, va="center_baseline", color=style.MUTED)
         x = end + style.text_width(words, look.font) + 1.8 * look.font
 

@@ -6,7 +6,7 @@ P = S + 1 points of a path over S steps; a pose is `[4, 4]`, its columns the bod
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers import actions
 from strands_diffusers.lazy import np
@@ -197,7 +197,6 @@ def draw_time_bar(
 ) -> None:
     """Explain the colours and markers, in one line that ends at `right` and is centred on `middle`."""
     from matplotlib.collections import LineCollection
-    from matplotlib.lines import Line2D
 
     width, height = style.size_of(figure)
     y = 1 - middle / height
@@ -207,9 +206,8 @@ def draw_time_bar(
     bar = 7.5 * font
     x = right - sum(style.text_width(text, font) for text in texts) - bar - (2.6 + (3.4 if has_reference else 0)) * font
     if has_reference:
-        mark = Line2D([x / width, (x + 1.8 * font) / width], [y, y], transform=figure.transFigure, color=style.MUTED)
-        mark.set(linewidth=style.points(0.18 * font), dashes=(3, 2))
-        figure.add_artist(mark)
+        look: dict[str, Any] = {"color": style.MUTED, "linewidth": style.points(0.18 * font), "dashes": (3, 2)}
+        style.draw_line(figure, (x, x + 1.8 * font), middle, **look)
         x += 2.2 * font
         style.write(figure, x, middle, texts[2], font, va="center_baseline", color=style.MUTED)
         x += style.text_width(texts[2], font) + 1.2 * font
@@ -221,9 +219,7 @@ def draw_time_bar(
         LineCollection(pieces, colors=colours, linewidths=style.points(0.35 * font), transform=figure.transFigure)
     )
     for at, marker, face, edge in ((x, "o", style.PAPER, colours[0]), (x + bar, "s", colours[-1], style.INK)):
-        point = Line2D(
-            [at / width], [y], transform=figure.transFigure, marker=marker, markersize=style.points(0.8 * font)
-        )
-        point.set(markerfacecolor=face, markeredgecolor=edge, markeredgewidth=style.points(0.15 * font))
-        figure.add_artist(point)
+        look = {"marker": marker, "markersize": style.points(0.8 * font), "markerfacecolor": face}
+        rim = {"markeredgecolor": edge, "markeredgewidth": style.points(0.15 * font)}
+        style.draw_line(figure, (at,), middle, **look, **rim)
     style.write(figure, x + bar + 1.1 * font, middle, texts[1], font, va="center_baseline", color=style.MUTED)

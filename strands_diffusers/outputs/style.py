@@ -11,12 +11,13 @@ import functools
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs.files import writing
+from strands_diffusers.results import Artifact
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,6 +240,22 @@ def rendered(figure: Figure) -> np.ndarray:
     """Draw the figure and return its pixels, uint8 `[H, W, 3]`."""
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
+
+
+def draw_line(figure: Figure, xs: Sequence[float], y: float, **look: Any) -> None:
+    """Draw a level line from one pixel of the figure to another, or a marker at each; `look` is matplotlib's."""
+    from matplotlib.lines import Line2D
+
+    width, height = size_of(figure)
+    places = [x / width for x in xs], [1 - y / height] * len(xs)
+    figure.add_artist(Line2D(*places, transform=figure.transFigure, **look))
+
+
+def save(figure: Figure, path: Path, type_: str, **details: Any) -> Artifact:
+    """Draw the figure to the PNG file `path`; `details` stand beside its shape. Raises: `OutputError`."""
+    write_png(rendered(figure), path)
+    width, height = size_of(figure)
+    return Artifact(path, type_, {"shape": [height, width, 3], **details})
 
 
 def write_png(pixels_HWC: np.ndarray, path: Path) -> None:

@@ -48,11 +48,8 @@ class TimeseriesVisualizer(Visualizer):
         action_KTD = shown_action(rollout)
         if action_KTD is None:
             return []
-        figure = timeseries_figure(rollout)
-        path = directory / "timeseries.png"
-        style.write_png(style.rendered(figure), path)
-        width, height = style.size_of(figure)
-        return [Artifact(path, self.name, {"shape": [height, width, 3], "action_shape": list(action_KTD.shape)})]
+        figure, shape = timeseries_figure(rollout), list(action_KTD.shape)
+        return [style.save(figure, directory / "timeseries.png", self.name, action_shape=shape)]
 
     def draw_all(self, rollouts: Sequence[Rollout], directory: Path) -> list[Artifact]:
         """Draw `spread.png` over the samples of a job: each one thin, their mean thick in a band of one standard
@@ -61,12 +58,8 @@ class TimeseriesVisualizer(Visualizer):
         action_NKTD = predicted_actions(rollouts)
         if action_NKTD is None:
             return []
-        figure = spread_figure(rollouts)
-        path = directory / "spread.png"
-        style.write_png(style.rendered(figure), path)
-        width, height = style.size_of(figure)
-        facts = {"shape": [height, width, 3], "action_shape": list(action_NKTD.shape[1:]), "samples": len(rollouts)}
-        return [Artifact(path, "spread", facts)]
+        figure, shape = spread_figure(rollouts), list(action_NKTD.shape[1:])
+        return [style.save(figure, directory / "spread.png", "spread", action_shape=shape, samples=len(rollouts))]
 
 
 def timeseries_figure(rollout: Rollout) -> Figure:

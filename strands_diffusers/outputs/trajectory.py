@@ -48,10 +48,7 @@ class TrajectoryVisualizer(Visualizer):
         if action_KTD is None:
             return []
         figure, unit = trajectory_figure(rollout, action_KTD)
-        path = directory / "trajectory.png"
-        style.write_png(style.rendered(figure), path)
-        width, height = style.size_of(figure)
-        return [Artifact(path, self.name, {"shape": [height, width, 3], "unit": unit})]
+        return [style.save(figure, directory / "trajectory.png", self.name, unit=unit)]
 
 
 def trajectory_figure(rollout: Rollout, action_KTD: np.ndarray) -> tuple[Figure, str]:
