@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strands_diffusers.cli.terminal import parser, write
 from strands_diffusers.errors import ActionError, ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -19,22 +19,20 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 def stats(arguments: list[str]) -> int:
     """Statistics of one's own actions (q01, q99, min, max, mean, std per column), and a domain preset that uses them."""
-    import argparse  # a quarter of the start of a verb without options
-
-    parser = argparse.ArgumentParser(prog="strands-diffusers stats", description=stats.__doc__)
-    parser.add_argument(
+    options_of = parser("stats", stats.__doc__)
+    options_of.add_argument(
         "dataset", nargs="+",
         help="lerobot:DIR[@actions:...@units:...], a folder of action files, or action files (.json, .npy, .npz) in the "
         "physical units of the domain's columns",
     )  # fmt: skip
-    parser.add_argument(
+    options_of.add_argument(
         "--domain", required=True, help="the domain whose columns they are (see: strands-diffusers domains)"
     )
-    parser.add_argument("--name", help="name of the new preset; default: my_DOMAIN")
-    parser.add_argument("--out", default="my_configs", help="folder for --config-dir; default: my_configs")
-    parser.add_argument("--fps", type=float, help="rate of the actions [Hz], where the dataset does not say")
-    parser.add_argument("--force", action="store_true", help="write over an earlier preset of that name")
-    options = parser.parse_args(arguments)
+    options_of.add_argument("--name", help="name of the new preset; default: my_DOMAIN")
+    options_of.add_argument("--out", default="my_configs", help="folder for --config-dir; default: my_configs")
+    options_of.add_argument("--fps", type=float, help="rate of the actions [Hz], where the dataset does not say")
+    options_of.add_argument("--force", action="store_true", help="write over an earlier preset of that name")
+    options = options_of.parse_args(arguments)
     if options.fps is not None and not 0 < options.fps < 1e6:
         raise ConfigError(f"--fps {options.fps:g} is not a rate above 0 Hz. Type --fps 10, for example.")
     from strands_diffusers import actions, domains, records
@@ -61,15 +59,11 @@ def stats(arguments: list[str]) -> int:
     records.write_json(statistics_file, record)
     command = " ".join(shlex.join(["strands-diffusers", "stats", *arguments]).split())
     records.write_text(preset, _preset(statistics_file, domain, fps, command))
-    _write(f"{fit.rows:,} rows in domain {domain.short}; quantiles {quantiles}")
+    write(f"{fit.rows:,} rows in domain {domain.short}; quantiles {quantiles}")
     _table(domain, statistics)
-    if fps is None:
-        _write(
-            f"The dataset names no rate: taken as the domain's {domain.fps:g} Hz. Say it with --fps."
-            if domain.fps
-            else ""
-        )
-    _write(f"{statistics_file}\n{preset}\nUse them: strands-diffusers --config-dir {options.out} domain={name} ...")
+    if fps is None and domain.fps:
+        write(f"The dataset names no rate: taken as the domain's {domain.fps:g} Hz. Say it with --fps.")
+    write(f"{statistics_file}\n{preset}\nUse them: strands-diffusers --config-dir {options.out} domain={name} ...")
     return 0
 
 
@@ -123,16 +117,12 @@ def _table(domain: Domain, statistics: Statistics) -> None:
     keys = ("min", "q01", "mean", "q99", "max", "std")
     columns = domain.columns
     width = max(len(column.name) for column in columns)
-    _write("  ".join([" " * width, *(f"{key:>10}" for key in keys)]))
+    write("  ".join([" " * width, *(f"{key:>10}" for key in keys)]))
     still = []
     for index, column in enumerate(columns):
         row = [float(getattr(statistics, key)[index]) for key in keys]
-        _write("  ".join([f"{column.name:<{width}}", *(f"{value:>10.5g}" for value in row), column.unit]).rstrip())
+        write("  ".join([f"{column.name:<{width}}", *(f"{value:>10.5g}" for value in row), column.unit]).rstrip())
         if row[1] == row[3]:
             still.append(column.name)
     if still:
-        _write(f"q01 = q99 in {', '.join(still)}: such a column can be decoded, and no action can be encoded with it.")
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text + "\n" if text else "")
+        write(f"q01 = q99 in {', '.join(still)}: such a column can be decoded, and no action can be encoded with it.")
