@@ -13,7 +13,7 @@ from strands_diffusers.actions.check import check_nesting
 from strands_diffusers.errors import ActionError, ObservationError, one_line
 from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
-from strands_diffusers.observations.media import check_file
+from strands_diffusers.observations.media import BROKEN, check_file
 
 ACTION_SUFFIXES = (".json", ".npy", ".npz")
 """Files that are read as actions."""
@@ -94,20 +94,6 @@ def _entries(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", item
 
 
-_BROKEN = (
-    ValueError,
-    EOFError,
-    OSError,
-    LookupError,
-    ArithmeticError,
-    TypeError,
-    SyntaxError,
-    MemoryError,
-    RuntimeError,
-)
-"""What numpy and zipfile raise for broken files, headers that promise too much and encrypted archives included."""
-
-
 def _from_numpy(path: Path, name: str) -> np.ndarray:
     import lzma
     import struct
@@ -126,7 +112,7 @@ def _from_numpy(path: Path, name: str) -> np.ndarray:
             raise ObservationError(f"{name} is not a numpy file. {_ACCEPTED}")
         # Mapped, so that a header which promises more than the file holds takes no memory.
         return _numeric(np.load(path, mmap_mode="r", allow_pickle=False), name)
-    except (*_BROKEN, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error) as error:
+    except (*BROKEN, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error) as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise ObservationError(f"{name} holds pickled objects, which are never opened. {_ACCEPTED}") from error
         raise ObservationError(

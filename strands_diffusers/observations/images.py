@@ -14,7 +14,7 @@ from typing import Any
 
 from strands_diffusers.errors import ObservationError, one_line
 from strands_diffusers.lazy import np
-from strands_diffusers.observations.media import MAX_PIXELS, TRANSPARENT, check_file, check_size
+from strands_diffusers.observations.media import BROKEN, MAX_PIXELS, TRANSPARENT, check_file, check_size
 from strands_diffusers.paths import visible_files
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -52,23 +52,11 @@ def read_image(source: Path | bytes, name: str = "") -> np.ndarray:
         raise ObservationError(f"{name} is too large for an observation ({error}).") from error
     except UnidentifiedImageError as error:
         raise ObservationError(f"{name} is not an image. {_ACCEPTED}") from error
-    except _BROKEN as error:
+    except (*BROKEN, struct.error) as error:
         raise ObservationError(f"{name} is truncated or damaged ({one_line(error, 120)}). {_ACCEPTED}") from error
 
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    struct.error,
-    MemoryError,
-)
-"""What Pillow raises for broken files."""
 
 
 def _check_header(image: Any, name: str) -> None:

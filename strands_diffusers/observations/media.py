@@ -40,6 +40,11 @@ _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 
 _CACHE_BYTES = 256 << 20
 
+BROKEN = (
+    OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, MemoryError, RuntimeError,
+)  # fmt: skip
+"""What numpy, zipfile and Pillow raise for broken files, headers that promise too much and encrypted archives included."""
+
 
 class Clip(NamedTuple):
     """Frames of a clip and their rate."""
