@@ -199,10 +199,11 @@ def _conclude(state: sweep.Sweep, directory: Path, *, resumed: bool) -> int:
     """The summary of a sweep, also where it was interrupted."""
     progress = state.progress
     rows, notes = summary.conclude(directory, progress.rows, progress.total, state.tracker, resumed=resumed)
-    say(terminal.sweep_table(directory, rows, state.progress.total, notes))
+    problems = summary.with_problems(directory, state.progress.rows)
+    say(terminal.sweep_table(directory, rows, state.progress.total, notes, problems))
     begun = len(state.progress.rows)
     troubled = any(row.status == "failed" for row in state.progress.rows) or begun < (state.progress.total or 0)
-    return 1 if troubled or summary.has_problems(directory, state.progress.rows) else 0
+    return 1 if troubled or problems else 0
 
 
 @contextlib.contextmanager

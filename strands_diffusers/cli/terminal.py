@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -93,16 +93,28 @@ def metric_lines(record: records.Record) -> list[str]:
     return [*([samples] if samples else []), *(f"  {name:<{_width(rows, 0)}}  {value}" for name, value in rows)]
 
 
-def sweep_table(directory: Path, rows: Sequence[Any], total: int | None = None, notes: Sequence[str] = ()) -> str:
-    """How a sweep ended: counts, then one line a job with what sets it apart; then how to get what is missing."""
+def sweep_table(
+    directory: Path,
+    rows: Sequence[Any],
+    total: int | None = None,
+    notes: Sequence[str] = (),
+    problems: Collection[str] = (),
+) -> str:
+    """How a sweep ended: counts, then one line a job with what sets it apart; then how to get what is missing.
+
+    `problems`: names of the jobs that are done with problems.
+    """
     names = ("done", "skipped", "failed", "damaged", "earlier")
     counts = {status: sum(row.status == status for row in rows) for status in names}
     counts["not begun"] = max(0, (total or 0) - len(rows) + counts["earlier"])
-    head = ", ".join(f"{n} {status}" for status, n in counts.items() if n or status == "done")
+    words = {status: f"{n} {status}" for status, n in counts.items() if n or status == "done"}
+    words["done"] += f" ({len(problems)} with problems)" if problems else ""
+    head = ", ".join(words.values())
     own = [[o for o in row.overrides if not o.startswith(("output_dir=", "resume="))] for row in rows]
     common = [o for o in own[0] if all(o in others for others in own)] if len(rows) > 1 else []
     cells = [" ".join(o for o in mine if o not in common) for mine in own]
     states = [f"failed at {row.stage}" if row.status == "failed" and row.stage else row.status for row in rows]
+    states = [f"{state}, problems" if row.name in problems else state for row, state in zip(rows, states, strict=True)]
     wide = [max((len(text) for text in texts), default=0) for texts in (states, cells)]
     lines = [f"{shown(directory)}: {head}", *([f"  all jobs: {' '.join(common)}"] if common else [])]
     for row, state, cell in zip(rows, states, cells, strict=True):

@@ -71,7 +71,7 @@ def conclude(
     return rows, notes
 
 
-def has_problems(directory: Path, rows: Sequence[Row]) -> bool:
-    """Whether some job of this command is done with problems."""
+def with_problems(directory: Path, rows: Sequence[Row]) -> set[str]:
+    """Names of the jobs of this command that are done with problems."""
     mine = {row.name for row in rows if row.status == "done"}
-    return any(record.problems for record in records.jobs(directory) if record.name in mine)
+    return {record.name for record in records.jobs(directory) if record.problems} & mine

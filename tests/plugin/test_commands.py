@@ -230,9 +230,13 @@ def test_a_sweep_s_end_reaches_plugins_with_its_records(tmp_path):
     env = plugin_site.install(tmp_path, misbehaves=MISBEHAVES)
     out = tmp_path / "out"
 
-    run(
+    done = run(
         env, "-m", "seed=0,1", "sampler.num_inference_steps=1", "output=[action]", "visualizer=[]", "metric=[]",
         "tracker=none", f"output_dir={out}",
     )  # fmt: skip
 
     assert (out / "sweep_ended.txt").read_text() == "done done"
+    # its on_job_start raises
+    assert done.returncode == 1
+    assert "2 done (2 with problems)" in done.stderr
+    assert done.stderr.count("problem: on_job_start of plugin misbehaves: KeyboardInterrupt") == 2
