@@ -98,7 +98,8 @@ def compose(
             for key, value in literal.items():
                 OmegaConf.update(node, key, _hidden(value), merge=False)
         except COMPOSE_ERRORS as error:
-            raise explain(error, [*wanted, *groups, *(f"{k}={v}" for k, v in literal.items())]) from error
+            why = explain(error, [*wanted, *groups, *(f"{k}={v}" for k, v in literal.items())])
+            raise ConfigError(_shown(str(why))) from error
     return to_run_config(node, [*wanted, *groups], cwd, literal=bool(literal))
 
 
@@ -240,7 +241,7 @@ def to_run_config(
     try:
         config = OmegaConf.to_object(_without_hydra(node) if "hydra" in node else node)
     except COMPOSE_ERRORS as error:
-        raise explain(error, overrides) from error
+        raise ConfigError(_shown(str(explain(error, overrides)))) from error
     if literal:
         config = _shown(config)
     if not isinstance(config, RunConfig):

@@ -163,7 +163,7 @@ class Sweep:
         line = f"job {name or directory.name} failed at {stage}: {' '.join(overrides)}: {one_line(error)}"
         self.progress.ended(
             Row(name or directory.name, "failed", tuple(overrides), text, stage),
-            f"{line}  [{directory / records.FAILURE}]",
+            line if record.done else f"{line}  [{directory / records.FAILURE}]",
         )
 
 

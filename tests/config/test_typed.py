@@ -146,6 +146,7 @@ def test_wrong_values_are_one_line(values):
 
     assert "\n" not in str(caught.value)
     assert "/root" not in str(caught.value)
+    assert "\ufdd0" not in str(caught.value), "what hides ${ from OmegaConf is nobody's to see"
 
 
 @pytest.mark.parametrize("letter", ["\x00", "\ud800"])

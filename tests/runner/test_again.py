@@ -180,4 +180,5 @@ def test_two_jobs_with_one_folder_do_not_overwrite_each_other(command, tmp_path)
     assert status == 1
     assert "job 1 failed" in err
     assert "holds another finished job" in err
+    assert "failure.json" not in err, "there is none: the folder is the first job's"
     assert records.read(tmp_path / "sweep" / "same").seed == 0
