@@ -73,6 +73,15 @@ def test_a_wrong_request_is_one_line_exit_status_2_and_leaves_nothing(command, t
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(("word", "verb"), [("doctr", "doctor"), ("reprot", "report"), ("redrew", "redraw")])
+def test_a_misspelt_verb_is_answered_with_the_nearest(command, word, verb):
+    status, _, err = command(word)
+
+    assert status == 2
+    assert f"{word!r} is neither a verb nor an override KEY=VALUE" in err
+    assert err.rstrip().endswith(f"Did you mean {verb!r}?")
+
+
 def test_a_folder_that_cannot_be_written_to_is_one_line(command, tmp_path):
     (tmp_path / "file").write_text("not a folder")
 

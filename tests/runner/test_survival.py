@@ -1,7 +1,10 @@
 """A rollout survives everything around it: metrics, pictures, trackers and hooks that fail cost their own result only."""
 
 import dataclasses
+import subprocess
 import time
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +171,11 @@ def test_a_serializer_that_fails_keeps_what_the_others_wrote(extra, tmp_path):
     assert (tmp_path / "action.json").is_file()
     assert not (tmp_path / "half.txt").exists()
     assert not (tmp_path / "manifest.json").exists()
+    assert failure.versions["diffusers"] == metadata.version("diffusers")
+    checkout = Path(__file__).parents[2]
+    if (checkout / ".git").exists():
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
+        assert failure.git.removesuffix("-dirty") == commit.stdout.strip()
 
 
 # --------------------------------------------------------------------------------------------------------- control
