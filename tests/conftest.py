@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ def _quiet_home(tmp_path_factory, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(home / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(home / "wandb"))
+    if tracker := sys.modules.get("strands_diffusers.trackers.wandb.server"):
+        monkeypatch.setattr(tracker, "_offline_because", None)  # an earlier test's server may have been away
 
 
 @pytest.fixture
