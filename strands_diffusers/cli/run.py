@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
@@ -23,8 +23,10 @@ from strands_diffusers.config.explain import explain
 from strands_diffusers.config.user_files import check_search_path
 from strands_diffusers.errors import ConfigError, RequestError, SweepError
 from strands_diffusers.plugin.choices import prepare
-from strands_diffusers.runner import folders, job, resume, summary, sweep
 from strands_diffusers.runner.progress import Live, SweepProgress
+
+if TYPE_CHECKING:
+    from strands_diffusers.runner import sweep
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -97,6 +99,8 @@ def _resumed(override: str, multirun: bool) -> str:
     if not multirun:
         raise ConfigError(f"{override} goes on with a sweep: add -m and the sweep's overrides.")
     value = override.removeprefix("resume=").strip("'\"")
+    from strands_diffusers.runner import resume
+
     return f"resume={typed.quoted(str(resume.sweep_folder(value, Path.cwd())))}"
 
 
@@ -147,6 +151,8 @@ class _Launcher:
 
 
 def _single(hydra: Any, overrides: list[str]) -> int:
+    from strands_diffusers.runner import folders, job, sweep
+
     node = hydra.compose_config(CONFIG_NAME, overrides, RunMode.RUN, with_log_configuration=True)
     config = compose.to_run_config(node, overrides)
     checked = job.check(config)
@@ -168,6 +174,8 @@ def _single(hydra: Any, overrides: list[str]) -> int:
 
 
 def _sweep(hydra: Any, overrides: list[str]) -> int:
+    from strands_diffusers.runner import sweep
+
     progress = SweepProgress()
     state = sweep.Sweep(progress)
     node = hydra.compose_config(CONFIG_NAME, overrides, RunMode.MULTIRUN, with_log_configuration=True)
@@ -197,6 +205,8 @@ def _sweep(hydra: Any, overrides: list[str]) -> int:
 
 def _conclude(state: sweep.Sweep, directory: Path, *, resumed: bool) -> int:
     """The summary of a sweep, also where it was interrupted."""
+    from strands_diffusers.runner import summary
+
     progress = state.progress
     rows, notes = summary.conclude(directory, progress.rows, progress.total, state.tracker, resumed=resumed)
     problems = summary.with_problems(directory, state.progress.rows)

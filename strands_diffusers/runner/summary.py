@@ -11,7 +11,6 @@ from strands_diffusers import evaluation, records
 from strands_diffusers.errors import StrandsDiffusersError, one_line
 from strands_diffusers.plugin import guard, lifecycle
 from strands_diffusers.plugin.base import Tracker
-from strands_diffusers.report import write_report
 from strands_diffusers.runner.progress import Row, row_of
 from strands_diffusers.runner.tracking import sweep_info
 
@@ -32,6 +31,8 @@ def conclude(
     `ended`: how this command's jobs ended, for those whose folder holds no record (a full disk). The folder's other jobs
     are another sweep's (`earlier`), unless this one goes on with it (`resumed`).
     """
+    from strands_diffusers.report import write_report  # draws with numpy, which no other command needs
+
     found = records.jobs(directory)
     now = {row.name: row for row in ended}
     other = "skipped" if resumed else "earlier"
