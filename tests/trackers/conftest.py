@@ -17,7 +17,10 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     home = tmp_path / "home"
     isolate_wandb(monkeypatch, home)
-    wandb.setup()  # which reads the environment once per process: this one, not that of the first test
+    # wandb reads the environment once per process: it shall be this one, not that of whichever test came first.
+    if wandb.setup().settings.mode != wandb.Settings().mode:
+        wandb.teardown()
+        wandb.setup()
     monkeypatch.setattr(server, "_offline_because", None)
     return home
 
