@@ -36,6 +36,14 @@ _WHERE = {
     "Sample": "plugin.engine",
     "Table": "plugin.base",
     "Verdict": "plugin.base",
+    "Look": "plugin.acting",
+    "Policy": "plugin.acting",
+    "Proposal": "plugin.acting",
+    "Score": "plugin.acting",
+    "Setting": "plugin.acting",
+    "Stepped": "plugin.acting",
+    "Track": "plugin.acting",
+    "World": "plugin.acting",
     "hookimpl": "plugin.spec",
     "check_file": "observations.media",
     "frame_times": "observations.media",
@@ -70,6 +78,14 @@ if TYPE_CHECKING:
     from strands_diffusers.observations.media import read_clip as read_clip
     from strands_diffusers.observations.window import usable_frames as usable_frames
     from strands_diffusers.outputs.video_file import write_mp4 as write_mp4
+    from strands_diffusers.plugin.acting import Look as Look
+    from strands_diffusers.plugin.acting import Policy as Policy
+    from strands_diffusers.plugin.acting import Proposal as Proposal
+    from strands_diffusers.plugin.acting import Score as Score
+    from strands_diffusers.plugin.acting import Setting as Setting
+    from strands_diffusers.plugin.acting import Stepped as Stepped
+    from strands_diffusers.plugin.acting import Track as Track
+    from strands_diffusers.plugin.acting import World as World
     from strands_diffusers.plugin.base import ActionRows as ActionRows
     from strands_diffusers.plugin.base import Command as Command
     from strands_diffusers.plugin.base import Judgement as Judgement

@@ -41,7 +41,7 @@ class ActionConditionConfig(ConditionConfig):
 
 
 @dataclass
-class PolicyConfig(ActionConditionConfig):
+class PolicyConditionConfig(ActionConditionConfig):
     """First frame + task -> future video + action chunk."""
 
     mode: Mode = Mode.policy
@@ -134,7 +134,7 @@ class VideoConfig(WorldConditionConfig):
 
 
 CONDITIONS: dict[str, type[ConditionConfig]] = {
-    "policy": PolicyConfig,
+    "policy": PolicyConditionConfig,
     "forward_dynamics": ForwardDynamicsConfig,
     "inverse_dynamics": InverseDynamicsConfig,
     "text": TextConfig,

@@ -18,7 +18,7 @@ from strands_diffusers.config.conditions import (
     ForwardDynamicsConfig,
     ImageConfig,
     InverseDynamicsConfig,
-    PolicyConfig,
+    PolicyConditionConfig,
     TextConfig,
     VideoConfig,
     WorldConditionConfig,
@@ -79,11 +79,13 @@ __all__ = [
     "Normalization",
     "Offload",
     "Perturb",
+    "PolicyConditionConfig",
     "PolicyConfig",
     "Recommended",
     "RunConfig",
     "SamplerConfig",
     "Scene",
+    "ScoreConfig",
     "SerializerConfig",
     "SourceConfig",
     "SweepConfig",
@@ -94,6 +96,7 @@ __all__ = [
     "ViewPoint",
     "VisualizerConfig",
     "WorldConditionConfig",
+    "WorldConfig",
 ]
 
 
@@ -168,6 +171,21 @@ class MetricConfig:
 @dataclass
 class TrackerConfig:
     """Base of every `Tracker.Config`: a choice of the group `tracker`."""
+
+
+@dataclass
+class PolicyConfig:
+    """Base of every `Policy.Config`: a choice of the group `policy`."""
+
+
+@dataclass
+class WorldConfig:
+    """Base of every `World.Config`: a choice of the group `world`."""
+
+
+@dataclass
+class ScoreConfig:
+    """Base of every `Score.Config`: a choice of the group `score`."""
 
 
 @dataclass

@@ -31,6 +31,7 @@ from omegaconf import OmegaConf
 
 from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.plugin import guard, spec
+from strands_diffusers.plugin.acting import Policy, Score, World
 from strands_diffusers.plugin.base import (
     Command,
     Configured,
@@ -80,6 +81,9 @@ HOOKS: dict[str, tuple[str, type | None]] = {
     "register_trackers": ("tracker", Tracker),
     "register_sources": ("source", Source),
     "register_engines": ("engine", Engine),
+    "register_policies": ("policy", Policy),
+    "register_worlds": ("world", World),
+    "register_scores": ("score", Score),
     "register_configs": ("config", None),
     "register_verdicts": ("verdict", Verdict),
     "register_panels": ("panel", Panel),

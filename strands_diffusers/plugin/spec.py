@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pluggy
 
+from strands_diffusers.plugin.acting import Policy, Score, World
 from strands_diffusers.plugin.base import (
     Command,
     Metric,
@@ -63,6 +64,21 @@ def register_sources() -> Iterable[type[Source]]:  # type: ignore[empty-body]
 @hookspec
 def register_engines() -> Iterable[type[Engine]]:  # type: ignore[empty-body]
     """Return `Engine` classes. Each becomes the Hydra choice `engine=<name>`, typed by its `Config`."""
+
+
+@hookspec
+def register_policies() -> Iterable[type[Policy]]:  # type: ignore[empty-body]
+    """Return `Policy` classes. Each becomes the Hydra choice `policy=<name>`, typed by its `Config`."""
+
+
+@hookspec
+def register_worlds() -> Iterable[type[World]]:  # type: ignore[empty-body]
+    """Return `World` classes. Each becomes the Hydra choice `world=<name>`, typed by its `Config`."""
+
+
+@hookspec
+def register_scores() -> Iterable[type[Score]]:  # type: ignore[empty-body]
+    """Return `Score` classes. Each becomes the Hydra choice `score=[<name>]`, typed by its `Config`."""
 
 
 @hookspec

@@ -20,7 +20,7 @@ def test_the_default_is_a_policy_rollout_of_the_embedded_model_with_every_defaul
     config = compose.compose([])
 
     assert config.model.name == "cosmos3_pusht"
-    assert type(config.condition) is schema.PolicyConfig
+    assert type(config.condition) is schema.PolicyConditionConfig
     assert config.condition.chunk_size == 16
     assert config.sampler.num_inference_steps == config.model.recommended["policy"].num_inference_steps
     assert config.sampler.guidance_scale == config.model.recommended["policy"].guidance_scale
