@@ -8,6 +8,7 @@ import itertools
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -26,7 +27,6 @@ from strands_diffusers.results import OUTPUT_TYPES, Rollout
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) while a rollout runs."""
-
 
 EXPORT_FPS = 10.0
 """Rate [Hz] of a video whose pipeline states none: the default of diffusers' own `export_to_video`."""
@@ -57,14 +57,23 @@ def generate(
 
     Raises: `EngineError` where the chosen engine cannot hold, `RolloutError` where the pipeline call fails.
     """
-    with _held(model, progress), _scheduler(model, config):
-        _reset_peak(model.device)
+    seeds = tuple(config.seed + i for i in range(config.sampler.num_samples))
+    with _held(model, progress), _scheduler(model, config), _peak_memory(model.device) as peak:
         if isinstance(config.condition, ActionConditionConfig):
-            rollouts = _action_rollouts(model, config, request, wanted, progress, kept)
+            rollouts = _action_rollouts(model, config, request, wanted, seeds, progress, kept)
         else:
-            rollouts = _world_rollouts(model, config, request, wanted, progress)
-    peak = _peak_memory(model.device)
-    return [dataclasses.replace(r, details={**r.details, "peak_memory_mb": peak}) for r in rollouts]
+            rollouts = _world_rollouts(model, config, request, wanted, seeds, progress)
+    return [
+        dataclasses.replace(
+            rollout,
+            prompt=request.prompt,
+            seed=seeds[i],
+            observation=request.observation,
+            sample=i if len(seeds) > 1 else None,
+            details={**rollout.details, "peak_memory_mb": peak},
+        )
+        for i, rollout in enumerate(rollouts)
+    ]
 
 
 @contextlib.contextmanager
@@ -77,14 +86,6 @@ def _held(model: WorldModel, progress: Progress | None) -> Iterator[None]:
         yield
     finally:
         model.lock.release()
-
-
-def _seeds(config: RunConfig) -> tuple[int, ...]:
-    return tuple(config.seed + i for i in range(config.sampler.num_samples))
-
-
-def _sample_index(config: RunConfig, index: int) -> int | None:
-    return index if config.sampler.num_samples > 1 else None
 
 
 def _run(
@@ -136,28 +137,28 @@ def _action_rollouts(
     config: RunConfig,
     request: Request,
     wanted: frozenset[str],
+    seeds: tuple[int, ...],
     progress: Progress | None,
     kept: Kept | None,
 ) -> list[Rollout]:
     """Action modes: K chunks one after the other, each starting from the last frame of the one before."""
-    assert request.frames_FHWC is not None
-    seeds, long = _seeds(config), request.num_chunks > 1
+    frames_FHWC = request.frames_FHWC
+    assert frames_FHWC is not None
+    long = request.num_chunks > 1
     chained = long and request.mode != "inverse_dynamics"
     chunk_wanted = wanted & {"video", "action"} | ({"video"} if chained else frozenset())
-    kept = kept if long else None
-    done: list[list[Sample]] = [[] for _ in seeds]
     canvas = arguments.canvas_of(config, request, model.pipe)
     details: dict[str, Any] = {"resolved": canvas.facts}
+    done: list[list[Sample]] = [[] for _ in seeds]
     for k in range(request.num_chunks):
-        if kept and (before := kept.read(k, chunk_wanted)):
+        if kept and long and (before := kept.read(k, chunk_wanted)):
             samples, details["engine"] = before
             details["chunks_kept"] = k + 1
         else:
             starts: list[tuple[np.ndarray | None, tuple[int, ...]]] = [(None, seeds)]
             if chained and k:  # each sample goes on from its own last frame, so that it takes a call of its own
-                starts = [
-                    (_last_frame(chunks), (seed + 1_000_003 * k,)) for seed, chunks in zip(seeds, done, strict=True)
-                ]
+                ends = (np.asarray(chunks[-1].video)[-1] for chunks in done)
+                starts = [(frame_HWC, (seed + 1_000_003 * k,)) for frame_HWC, seed in zip(ends, seeds, strict=True)]
             samples = []
             for frame_HWC, call_seeds in starts:
                 call = arguments.chunk_call(config, request, canvas, k, frame_HWC, chunk_wanted, call_seeds)
@@ -165,55 +166,39 @@ def _action_rollouts(
                 report = _share(progress, finished, len(call_seeds), request.num_chunks * len(seeds))
                 drawn, details["engine"] = _run(model, config, call, report)
                 samples += drawn
-            if kept:
+            if kept and long:
                 kept.write(k, chunk_wanted, samples, details["engine"])
-        for i, sample in enumerate(samples):
-            done[i].append(sample)
+        for chunks, sample in zip(done, samples, strict=True):
+            chunks.append(sample)
     if request.reference_note:
         details["reference"] = request.reference_note
-    frames_FHWC = request.frames_FHWC
     reference = canvases.transform(frames_FHWC, model.pipe, canvas) if len(frames_FHWC) > 1 else None
-    return [_action_rollout(config, request, chunks, reference, details, i) for i, chunks in enumerate(done)]
-
-
-def _last_frame(chunks: list[Sample]) -> np.ndarray:
-    video_FHWC = chunks[-1].video
-    assert video_FHWC is not None
-    return video_FHWC[-1]  # type: ignore[no-any-return]
-
-
-def _action_rollout(
-    config: RunConfig,
-    request: Request,
-    chunks: list[Sample],
-    reference: np.ndarray | None,
-    facts: dict[str, Any],
-    index: int,
-) -> Rollout:
-    videos = [c.video for c in chunks if c.video is not None]
-    actions = [c.action for c in chunks if c.action is not None]
-    details = dict(facts)
-    if len(videos) > 1:
-        details["seams_psnr_db"] = [_psnr(a[-1], b[0]) for a, b in itertools.pairwise(videos)]
-    seconds: dict[str, float] = {}
-    for chunk in chunks:
-        for stage, value in chunk.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + value
-    return Rollout(
+    whole = Rollout(
         mode=request.mode,
-        prompt=request.prompt,
-        seed=config.seed + index,
-        video=np.concatenate([videos[0], *(v[1:] for v in videos[1:])]) if videos else None,
-        action=np.stack(actions).astype(np.float32) if actions else None,
         fps=float(config.domain.fps),
         space=request.space,
-        observation=request.observation,
         given_action=request.given_action_KTD,
         reference_video=reference,
         reference_action=request.reference_action_KTD,
-        sample=_sample_index(config, index),
-        seconds=seconds,
         details=details,
+    )
+    return [_joined(whole, chunks) for chunks in done]
+
+
+def _joined(whole: Rollout, chunks: list[Sample]) -> Rollout:
+    """The chunks of one sample as one rollout: a later chunk's first frame is the last one of the chunk before."""
+    videos = [c.video for c in chunks if c.video is not None]
+    actions = [c.action for c in chunks if c.action is not None]
+    seams = {"seams_psnr_db": [_psnr(a[-1], b[0]) for a, b in itertools.pairwise(videos)]} if len(videos) > 1 else {}
+    seconds: Counter[str] = Counter()
+    for chunk in chunks:
+        seconds.update(chunk.seconds)  # type: ignore[arg-type]
+    return dataclasses.replace(
+        whole,
+        video=np.concatenate([videos[0], *(v[1:] for v in videos[1:])]) if videos else None,
+        action=np.stack(actions).astype(np.float32) if actions else None,
+        seconds=dict(seconds),
+        details={**whole.details, **seams},
     )
 
 
@@ -224,17 +209,24 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def _world_rollouts(
-    model: WorldModel, config: RunConfig, request: Request, wanted: frozenset[str], progress: Progress | None
+    model: WorldModel,
+    config: RunConfig,
+    request: Request,
+    wanted: frozenset[str],
+    seeds: tuple[int, ...],
+    progress: Progress | None,
 ) -> list[Rollout]:
     """Text, image or video to world, through Cosmos 3 or any other pipeline."""
     world = config.condition
     assert isinstance(world, WorldConditionConfig)
     if world.num_frames == 1 and "image" in wanted:
         wanted |= {"video"}  # Cosmos 3 returns the image as a video of one frame
-    call = arguments.world_call(config, request, model, wanted, _seeds(config))
+    call = arguments.world_call(config, request, model, wanted, seeds)
     samples, facts = _run(model, config, call, _share(progress, 0, 1, 1))
+    fps = world.fps or contents.fps(model.pipe, call.arguments) or EXPORT_FPS
+    rate = getattr(getattr(getattr(model.pipe, "sound_tokenizer", None), "config", None), "sampling_rate", None)
     rollouts = []
-    for i, sample in enumerate(samples):
+    for sample in samples:
         started = time.perf_counter()
         arrays = {name: value for name in ("video", "sound", "action") if (value := getattr(sample, name)) is not None}
         if sample.raw is not None:
@@ -246,22 +238,10 @@ def _world_rollouts(
             asked = ", ".join(sorted(wanted))
             instead = f" It made {made}: use output=[{made}]." if made else ""
             raise RolloutError(f"{model.pipeline} made none of the outputs that were asked for ({asked}).{instead}")
+        sound = arrays.pop("sampling_rate", None) or rate
         seconds = {**sample.seconds, "convert": time.perf_counter() - started}
-        rate = getattr(getattr(getattr(model.pipe, "sound_tokenizer", None), "config", None), "sampling_rate", None)
-        rollouts.append(
-            Rollout(
-                mode=request.mode,
-                prompt=request.prompt,
-                seed=config.seed + i,
-                fps=world.fps or contents.fps(model.pipe, call.arguments) or EXPORT_FPS,
-                sampling_rate=arrays.pop("sampling_rate", None) or rate,
-                observation=request.observation,
-                sample=_sample_index(config, i),
-                seconds=seconds,
-                details={"engine": facts, "resolved": {}},
-                **arrays,
-            )
-        )
+        details = {"engine": facts, "resolved": {}}
+        rollouts.append(Rollout(request.mode, fps=fps, sampling_rate=sound, seconds=seconds, details=details, **arrays))
     return rollouts
 
 
@@ -288,19 +268,16 @@ def _scheduler(model: WorldModel, config: RunConfig) -> Iterator[None]:
         pipe.scheduler = kept
 
 
-def _reset_peak(device: str) -> None:
-    if device.startswith("cuda"):
-        import torch
+@contextlib.contextmanager
+def _peak_memory(device: str) -> Iterator[dict[str, float]]:
+    """Filled at the end with the peak memory [MB]: of the process so far, and in the body of the CUDA device."""
+    import torch
 
+    cuda, peak = device.startswith("cuda"), dict[str, float]()
+    if cuda:
         torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peak_memory(device: str) -> dict[str, float]:
-    """Peak memory so far [MB]: of the process, and of the CUDA device that the model is on."""
+    yield peak
     unit = 1024**2 if sys.platform == "darwin" else 1024
-    peak = {"host": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
-    if device.startswith("cuda"):
-        import torch
-
+    peak["host"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    if cuda:
         peak["cuda"] = round(torch.cuda.max_memory_allocated(device) / 1024**2, 1)
-    return peak

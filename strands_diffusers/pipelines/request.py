@@ -8,7 +8,7 @@ Letters: K chunks, T steps of a chunk, D action width, F frames, H height, W wid
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from strands_diffusers.config.schema import (
     ActionConditionConfig,
     ForwardDynamicsConfig,
     ImageConfig,
+    Perturb,
     RunConfig,
     VideoConfig,
     WorldConditionConfig,
@@ -64,13 +65,21 @@ def observation_request(config: RunConfig) -> ObservationRequest:
     """What the job needs of its observation."""
     condition, mode = config.condition, config.condition.mode.value
     if isinstance(condition, ActionConditionConfig):
-        assert condition.chunk_size is not None  # composing filled it in
-        frames = condition.num_chunks * condition.chunk_size + 1
+        frames = _steps(condition) + 1
         return ObservationRequest(frames, config.domain.fps, config.domain.name, mode, action_space(config))
     if isinstance(condition, VideoConfig):
-        needed = TEMPORAL_FACTOR * max(condition.condition_frames) + 1
-        return ObservationRequest(needed if condition.keep.value == "first" else None, condition.fps, None, mode)
+        needed = _frames_needed(condition) if condition.keep.value == "first" else None
+        return ObservationRequest(needed, condition.fps, None, mode)
     return ObservationRequest(1, None, None, mode)
+
+
+def _steps(condition: ActionConditionConfig) -> int:
+    assert condition.chunk_size is not None  # composing filled it in
+    return condition.num_chunks * condition.chunk_size
+
+
+def _frames_needed(condition: VideoConfig) -> int:
+    return TEMPORAL_FACTOR * max(condition.condition_frames) + 1
 
 
 def action_space(config: RunConfig) -> ActionSpace:
@@ -92,66 +101,66 @@ def make_request(config: RunConfig, observation: Observation) -> Request:
     """
     condition, mode = config.condition, config.condition.mode.value
     _check_checkpoint(config, mode)
+    if observation.frames is None and mode != "text":
+        raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
     prompt = config.prompt if config.prompt is not None else observation.task or ""
-    if isinstance(condition, WorldConditionConfig):
-        return _with_notes(config, _world_request(config, condition, mode, prompt, observation))
-    return _with_notes(config, _action_request(config, mode, prompt, observation))
+    if isinstance(condition, ActionConditionConfig):
+        request = _action_request(config, condition, mode, prompt, observation)
+    else:
+        request = _world_request(config, mode, prompt, observation)
+    return replace(request, notes=tuple(_notes(config, request)))
 
 
-def _with_notes(config: RunConfig, request: Request) -> Request:
-    """Add notes where the first frame or the actions do not look like what the model was trained on."""
-    notes, source = list(request.notes), request.observation.source
+def _notes(config: RunConfig, request: Request) -> Iterator[str]:
+    """A line where the first frame, and where the actions, do not look like what the model was trained on."""
+    source, scene, frames = request.observation.source, config.model.scene, request.frames_FHWC
     what = f"observation {source}" if source else "the observation"
-    frames, scene = request.frames_FHWC, config.model.scene
     if frames is not None and scene is not None and (words := scenes.mismatch(scene, frames[0])):
-        notes.append(
+        yield (
             f"{what} does not look like what model={config.model.name} was trained on ({words}): "
             "its video will mean little. Use observation=sample:push_left, or another model=."
         )
     own_KTD = request.reference_action_KTD if request.given_action_KTD is None else request.given_action_KTD
     if own_KTD is not None and request.space and (words := actions.range_note(own_KTD, request.space.domain)):
-        notes.append(f"the actions of {what}: {words}. Use domain=NAME for theirs (strands-diffusers domains).")
-    return replace(request, notes=tuple(notes))
+        yield f"the actions of {what}: {words}. Use domain=NAME for theirs (strands-diffusers domains)."
 
 
-def _action_request(config: RunConfig, mode: str, prompt: str, observation: Observation) -> Request:
-    condition = config.condition
-    assert isinstance(condition, ActionConditionConfig)
+def _action_request(
+    config: RunConfig, condition: ActionConditionConfig, mode: str, prompt: str, observation: Observation
+) -> Request:
     if mode == "policy" and not prompt.strip():
         raise ConfigError(
             "condition=policy needs a task: add 'prompt=\"Put the pot to the left.\"'; the observation holds none."
         )
-    if observation.frames is None:
-        raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
-    assert condition.chunk_size is not None  # composing filled it in
-    steps = condition.num_chunks * condition.chunk_size
-    if mode == "inverse_dynamics" and len(observation.frames) < steps + 1:
+    steps, frames, what = _steps(condition), observation.frames, f"observation {observation.source}"
+    assert frames is not None
+    if mode == "inverse_dynamics" and len(frames) < steps + 1:
         raise ObservationError(
-            f"observation {observation.source} has {len(observation.frames)} frames; inverse dynamics over "
-            f"{steps} steps needs {steps + 1}. Use a longer clip or condition.chunk_size={_fitting(len(observation.frames))}."
+            f"{what} has {len(frames)} frames; inverse dynamics over {steps} steps needs {steps + 1}. "
+            f"Use a longer clip or condition.chunk_size={_fitting(len(frames) - 1)}."
         )
     space = action_space(config)
     if space.statistics:
         actions.load_statistics(space.statistics, space.domain)
-    shape = (condition.num_chunks, condition.chunk_size, -1)
-    given = _given_actions(condition, observation, space, steps) if mode == "forward_dynamics" else None
-    reference = None
-    if given is not None and condition.perturb.value != "none":  # type: ignore[attr-defined]
-        reference, given = given, actions.perturbed(given, condition.perturb.value, space)  # type: ignore[attr-defined]
-    if mode != "forward_dynamics" and observation.actions is not None and len(observation.actions) >= steps:
-        reference = _checked(observation.actions, f"observation {observation.source}", space)[:steps]
-    note, frames = _reference_note(mode, prompt, observation, given), observation.frames[: steps + 1]
+    given = reference = None
+    if isinstance(condition, ForwardDynamicsConfig):
+        given = _given_actions(condition, observation, space, steps)
+        if condition.perturb is not Perturb.none:
+            reference, given = given, actions.perturbed(given, condition.perturb.value, space)
+    elif observation.actions is not None and len(observation.actions) >= steps:
+        reference = _checked(observation.actions, what, space)[:steps]
+    note, frames = _reference_note(mode, prompt, observation, given), frames[: steps + 1]
     if note.startswith(NO_REFERENCE):
         reference, frames = None, frames[:1]
+    chunks = (condition.num_chunks, steps // condition.num_chunks, -1)
     return Request(
-        mode=mode,
-        prompt=prompt,
-        observation=observation,
-        space=space,
-        num_chunks=condition.num_chunks,
-        chunk_size=condition.chunk_size,
-        given_action_KTD=None if given is None else given.reshape(shape),
-        reference_action_KTD=None if reference is None else reference.reshape(shape),
+        mode,
+        prompt,
+        observation,
+        space,
+        *chunks[:2],
+        given_action_KTD=None if given is None else given.reshape(chunks),
+        reference_action_KTD=None if reference is None else reference.reshape(chunks),
         frames_FHWC=frames,
         reference_note=note,
     )
@@ -165,13 +174,12 @@ def _reference_note(mode: str, prompt: str, observation: Observation, given_TD: 
         return "the observation names no task: its frames and actions may show another one"
     if mode == "policy" and _plain(prompt) != _plain(observation.task or ""):
         return f"{NO_REFERENCE}: the observation shows another task (“{observation.task}”)"
-    if given_TD is not None and len(observation.frames) > 1:
-        own_TD = observation.actions
-        if own_TD is None:
-            return "the given actions come from elsewhere: the observed frames may follow others"
-        if not np.array_equal(own_TD[: len(given_TD)], given_TD):
-            return "the observed frames follow other actions than the given ones"
-    return ""
+    if given_TD is None or len(observation.frames) < 2:
+        return ""
+    if observation.actions is None:
+        return "the given actions come from elsewhere: the observed frames may follow others"
+    same = np.array_equal(observation.actions[: len(given_TD)], given_TD)
+    return "" if same else "the observed frames follow other actions than the given ones"
 
 
 def _plain(task: str) -> str:
@@ -179,8 +187,9 @@ def _plain(task: str) -> str:
     return " ".join(task.casefold().split()).rstrip(" .,;:!?…")
 
 
-def _fitting(num_frames: int) -> int:
-    return max(4, (num_frames - 1) // 4 * 4)
+def _fitting(steps: int) -> int:
+    """The longest chunk that `steps` steps fill."""
+    return max(4, steps // 4 * 4)
 
 
 def _checked(value: Any, what: str, space: ActionSpace) -> np.ndarray:
@@ -192,48 +201,41 @@ def _checked(value: Any, what: str, space: ActionSpace) -> np.ndarray:
 
 
 def _given_actions(
-    condition: ActionConditionConfig, observation: Observation, space: ActionSpace, steps: int
+    condition: ForwardDynamicsConfig, observation: Observation, space: ActionSpace, steps: int
 ) -> np.ndarray:
     """The [steps, D] model-space actions that drive forward dynamics. A short file is refused: diffusers would repeat its last row."""
-    assert isinstance(condition, ForwardDynamicsConfig)
+    value, what = observation.actions, f"observation {observation.source}"
     if condition.actions is not None:
         value, what = action_files.read_actions(Path(condition.actions)), f"action file {condition.actions}"
-    elif observation.actions is not None:
-        value, what = observation.actions, f"observation {observation.source}"
-    else:
+    if value is None:
         raise ActionError(
-            f"condition=forward_dynamics needs actions and observation {observation.source} holds none. "
+            f"condition=forward_dynamics needs actions and {what} holds none. "
             "Add condition.actions=FILE.json (nested lists [T][D] in model space)."
         )
     chunk_TD = _checked(value, what, space)
     if len(chunk_TD) < steps:
         raise ActionError(
             f"{what} has {len(chunk_TD)} steps; the rollout needs {steps}. "
-            f"Use condition.chunk_size={max(4, len(chunk_TD) // 4 * 4)}, or give more actions."
+            f"Use condition.chunk_size={_fitting(len(chunk_TD))}, or give more actions."
         )
     return chunk_TD[:steps]
 
 
-def _world_request(
-    config: RunConfig, condition: WorldConditionConfig, mode: str, prompt: str, observation: Observation
-) -> Request:
-    frames = observation.frames
-    if mode in ("image", "video") and frames is None:
-        raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
-    if isinstance(condition, VideoConfig):
-        assert frames is not None
-        needed = TEMPORAL_FACTOR * max(condition.condition_frames) + 1
+def _world_request(config: RunConfig, mode: str, prompt: str, observation: Observation) -> Request:
+    condition, frames = config.condition, observation.frames
+    assert isinstance(condition, WorldConditionConfig)
+    if mode == "text" or frames is None:
+        frames = None
+    elif isinstance(condition, VideoConfig):
+        needed = _frames_needed(condition)
         if len(frames) < needed:
             raise ObservationError(
                 f"observation {observation.source} has {len(frames)} frames; condition.condition_frames="
                 f"{condition.condition_frames} needs {needed}. Use a longer clip or condition.condition_frames=[0]."
             )
         frames = frames[:needed] if condition.keep.value == "first" else frames[-needed:]
-    elif isinstance(condition, ImageConfig):
-        assert frames is not None
-        frames = frames[:1]
     else:
-        frames = None
+        frames = frames[:1]
     request = Request(mode=mode, prompt=prompt, observation=observation, frames_FHWC=frames)
     name = config.model.pipeline or COSMOS3
     if name == COSMOS3:
@@ -263,12 +265,12 @@ def world_arguments(config: RunConfig, request: Request) -> dict[str, Any]:
         "enable_sound": condition.sound or None,
         "use_system_prompt": condition.system_prompt,
     }
-    if request.frames_FHWC is not None and isinstance(condition, ImageConfig):
-        given["image"] = request.frames_FHWC[0]
-    elif request.frames_FHWC is not None and isinstance(condition, VideoConfig):
-        given["video"] = request.frames_FHWC
-        given["condition_frame_indexes_vision"] = list(condition.condition_frames)
-        given["condition_video_keep"] = condition.keep.value
+    frames = request.frames_FHWC
+    if frames is not None and isinstance(condition, ImageConfig):
+        given["image"] = frames[0]
+    elif frames is not None and isinstance(condition, VideoConfig):
+        keep, clean = condition.keep.value, list(condition.condition_frames)
+        given |= {"video": frames, "condition_frame_indexes_vision": clean, "condition_video_keep": keep}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -289,9 +291,8 @@ def fit_arguments(given: Mapping[str, Any], takes: Collection[str], pipeline: st
         if target:
             fitted[target] = value
         elif name not in _OPTIONAL and not (name == "num_frames" and value == 1):
-            known = ", ".join(
-                p for p in takes if p in given or p in ("image", "video", "num_frames", "height", "width")
-            )
+            sizes = ("image", "video", "num_frames", "height", "width")
+            known = ", ".join(each for each in takes if each in given or each in sizes)
             raise ModelError(
                 f"{pipeline} takes no {name!r}, which condition={mode} gives it; of these it takes {known}."
             )
@@ -313,25 +314,22 @@ def _check_canvas(config: RunConfig, condition: WorldConditionConfig) -> None:
     if isinstance(condition, VideoConfig) and condition.num_frames is not None:
         count = 1 + (condition.num_frames - 1) // TEMPORAL_FACTOR
         if max(condition.condition_frames) >= count:
-            needed = TEMPORAL_FACTOR * max(condition.condition_frames) + 1
             raise ConfigError(
                 f"condition.condition_frames={condition.condition_frames}: a video of {condition.num_frames} frames has "
-                f"latent frames 0 to {count - 1}. Use condition.num_frames={needed} or more."
+                f"latent frames 0 to {count - 1}. Use condition.num_frames={_frames_needed(condition)} or more."
             )
 
 
 def _check_checkpoint(config: RunConfig, mode: str) -> None:
     """What a local checkpoint's config files rule out."""
-    location = checkpoint.locate(config.model)
-    name = config.model.pipeline
+    location, name = checkpoint.locate(config.model), config.model.pipeline
     facts: dict[str, Any] = {}
     if isinstance(location, Path):
         index = checkpoint.inspect(location)
         saved = index.get("_class_name")
-        if name is None or (config.model.name != "custom" and saved != name):
-            if name is not None:
-                raise ModelError(f"{location} is a {saved}, not a {name}. Use model=custom model.repo={location}.")
-            name = saved
+        if name is not None and config.model.name != "custom" and saved != name:
+            raise ModelError(f"{location} is a {saved}, not a {name}. Use model=custom model.repo={location}.")
+        name = name or saved
         facts = checkpoint.component_config(location, "transformer")
         silent = not facts.get("sound_gen") or not (index.get("sound_tokenizer") or [None])[0]
         if name == COSMOS3 and getattr(config.condition, "sound", False) and silent:
@@ -341,9 +339,7 @@ def _check_checkpoint(config: RunConfig, mode: str) -> None:
             raise ModelError(
                 f"condition={mode} needs {COSMOS3}; {name} has no actions. Use condition=text, image or video."
             )
-        width = domains.get(config.domain.name).width or 0
-        if facts and (not facts.get("action_gen") or width > (facts.get("action_dim") or 0)):
-            raise ModelError(
-                f"the checkpoint {location} has action width {facts.get('action_dim') if facts.get('action_gen') else 0}; "
-                f"domain {domains.short_name(config.domain.name)} needs {width}."
-            )
+        domain = domains.get(config.domain.name)
+        has, needed = facts.get("action_dim") if facts.get("action_gen") else 0, domain.width or 0
+        if facts and (not has or needed > has):
+            raise ModelError(f"the checkpoint {location} has action width {has}; domain {domain.short} needs {needed}.")
