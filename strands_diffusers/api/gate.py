@@ -127,21 +127,21 @@ def let_through(value: Any, name: str, wish: wants.Wish, access: Access, *, call
     if isinstance(value, list | tuple | set | frozenset):
         found = [let_through(item, name, wish, access, call=call) for item in value]
         return found if type(value) is list else value
-    if wants.PATH in wish.kinds and isinstance(value, int | float):
+    if wants.PATH in wish and isinstance(value, int | float):
         raise ConfigError(f"{name}={value!r} must be a path.")  # a number would be an open file of this process
     if isinstance(value, bytes) and not access.is_open:
         raise AccessError(f"{name} holds bytes; only text and numbers are open to this caller.")
     if not isinstance(value, str | Path):
         return value
-    if access.is_open or wants.TEXT in wish.kinds:
+    if access.is_open or wants.TEXT in wish:
         return value
-    if wants.PATH in wish.kinds:
+    if wants.PATH in wish:
         words = set(name.lower().split("_"))
         writes = call.rpartition(".")[2].startswith(_WRITERS) or bool(_WRITTEN & words)
         return str((access.writable if writes else access.readable)(value, name))
-    if wants.MODEL in wish.kinds:
+    if wants.MODEL in wish:
         return model(str(value), name, access)
-    if wants.INSIDE in wish.kinds:
+    if wants.INSIDE in wish:
         return inside(str(value), name)
     return word(str(value), name, access)
 

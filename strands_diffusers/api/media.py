@@ -44,21 +44,20 @@ def coerce(value: Any, name: str, wish: Wish, access: Access, *, call: str = "")
 
 
 def _coerced(value: Any, name: str, wish: Wish, access: Access) -> Any:
-    kinds = wish.kinds
-    if wants.DTYPE in kinds:
+    if wants.DTYPE in wish:
         return torch_dtype(value, name) if isinstance(value, str) else value
-    if wants.GENERATOR in kinds:
+    if wants.GENERATOR in wish:
         return _generator(value, name)
-    if wants.ACTION in kinds:
+    if wants.ACTION in wish:
         return _actions(value, name, access)
-    if wants.TENSOR in kinds:
+    if wants.TENSOR in wish:
         return arrays.tensor(value, name, access)
-    if wants.SOUND in kinds:
+    if wants.SOUND in wish:
         return _sound(value, name, wish, access) if isinstance(value, str | Path) else value
-    if {wants.IMAGE, wants.VIDEO} & kinds:
+    if {wants.IMAGE, wants.VIDEO} & wish:
         return _picture(value, name, wish, access)
-    if wants.ANY in kinds and isinstance(value, str) and value.startswith("data:"):
-        return _picture(value, name, Wish(frozenset({wants.IMAGE, wants.VIDEO})), access)
+    if wants.ANY in wish and isinstance(value, str) and value.startswith("data:"):
+        return _picture(value, name, Wish({wants.IMAGE, wants.VIDEO}), access)
     return value
 
 
@@ -70,7 +69,7 @@ def _picture(value: Any, name: str, wish: Wish, access: Access) -> Any:
     if isinstance(value, dict):
         return {key: _picture(item, f"{name}.{key}", wish, access) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        stills = Wish(frozenset({wants.IMAGE}))
+        stills = Wish({wants.IMAGE})
         return [
             _picture(item, f"{name}[{i}]", stills if isinstance(item, str) else wish, access)
             for i, item in enumerate(value)
@@ -88,16 +87,16 @@ def _read_picture(path: Path, name: str, wish: Wish) -> Any:
 
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
-        if wants.IMAGE not in wish.kinds:
+        if wants.IMAGE not in wish:
             raise ObservationError(
                 f"{name} wants a clip and {path.name} is a still image. Give a clip, or a list of images."
             )
         return Image.fromarray(read_image(path, f"{name}={path.name}"))
     if suffix in CLIP_SUFFIXES:
-        if wants.VIDEO not in wish.kinds:
+        if wants.VIDEO not in wish:
             raise ObservationError(f"{name} wants one image and {path.name} is a clip. Give a png, jpg or webp.")
         return [Image.fromarray(frame_HWC) for frame_HWC in bounded_clip(path, f"{name}={path.name}").frames_FHWC]
-    known = ", ".join(IMAGE_SUFFIXES if wants.IMAGE in wish.kinds else CLIP_SUFFIXES)
+    known = ", ".join(IMAGE_SUFFIXES if wants.IMAGE in wish else CLIP_SUFFIXES)
     raise ObservationError(f"{name}: {path.name} is neither an image nor a clip by its name. It may end in {known}.")
 
 
@@ -179,7 +178,7 @@ def _sound(value: str | Path, name: str, wish: Wish, access: Access) -> Any:
         except (soundfile.LibsndfileError, OSError) as error:
             raise ObservationError(f"{name}: {path.name} is not a sound file ({error}).") from error
     samples_CN = torch.from_numpy(np.ascontiguousarray(samples_NC.T))
-    return samples_CN[None] if wish.batched else samples_CN
+    return samples_CN[None] if wants.BATCHED in wish else samples_CN
 
 
 def _uri_file(uri: str, name: str, folder: Path) -> Path:

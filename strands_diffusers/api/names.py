@@ -145,7 +145,7 @@ def _kept(target: str) -> Target:
     key, attributes = STORE.split(target)
     for word in attributes:
         _check_word(word, repr(target))
-    value = STORE.get(key)
+    value = STORE[key]
     if not attributes:
         if callable(value) and _is_ours(type(value)):
             return Target(value)

@@ -85,7 +85,7 @@ def _mapping(value: Mapping[Any, Any], name: str) -> dict[Any, Any]:
 def reference(text: str, name: str) -> Any:
     """The object that `cached:KEY` stands for, or the public data at `cached:KEY.attribute`."""
     key, attributes = STORE.split(text)
-    value = STORE.get(key)
+    value = STORE[key]
     for word in attributes:
         value = names.public_value(value, word, f"{name}={text}")
     return value

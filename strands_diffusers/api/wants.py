@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from strands_diffusers.pipelines import catalog
@@ -17,7 +16,7 @@ from strands_diffusers.pipelines.catalog import WORDS
 
 IMAGE, VIDEO, SOUND, ACTION = "image", "video", "sound", "action"
 TENSOR, GENERATOR, DTYPE, TEXT, NAME, ANY = "tensor", "generator", "dtype", "text", "name", "any"
-PATH, MODEL, INSIDE = "path", "model", "inside"
+PATH, MODEL, INSIDE, BATCHED = "path", "model", "inside", "batched"
 
 _PLACES = frozenset({"path", "paths", "dir", "directory", "folder", "file", "filename", "output", "save", "out"})
 _INSIDE = frozenset({
@@ -33,15 +32,9 @@ _ONLY_FRAMES = re.compile(r"[Ll]ist\[(?:PIL\.)?Image\.Image\](?: \| None)?")
 _NUMBERS = re.compile(r"\b(?:int|float|bool)\b")
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What one parameter wants."""
-
-    kinds: frozenset[str]
-    """Any of the constants above; `{"image", "video"}` takes either, told apart by the file."""
-
-    batched: bool = False
-    """Whether its documentation asks for a batch axis in front (sound: `(batch, channels, samples)`)."""
+Wish = frozenset[str]
+"""What one parameter wants, of the constants above; `{"image", "video"}` takes either, told apart by the file. `batched`:
+its documentation asks for a batch axis in front (sound: `(batch, channels, samples)`)."""
 
 
 def of_call(function: Callable[..., Any]) -> dict[str, Wish]:
@@ -75,43 +68,38 @@ def _about(name: str, documentation: str) -> str:
 def wish(name: str, annotation: str = "", documentation: str = "") -> Wish:
     """Judge one parameter by the last telling word of its name, its annotation, and for sound its documentation."""
     kinds = _kinds(name, annotation)
-    return Wish(frozenset(kinds), batched=SOUND in kinds and "batch" in documentation)
+    return kinds | {BATCHED} if SOUND in kinds and "batch" in documentation else kinds
 
 
-def _kinds(name: str, annotation: str) -> set[str]:
+def _kinds(name: str, annotation: str) -> Wish:
     words = name.lower().split("_")
     while len(words) > 1 and words[-1] in _TAILS:
         words.pop()
     kind = WORDS.get(words[-1])
     is_number = bool(_NUMBERS.search(annotation)) and not re.search(r"Tensor|Image|ndarray|list|List", annotation)
     if "dtype" in words:
-        return {DTYPE}
+        return Wish({DTYPE})
     if "Generator" in annotation or name == "generator":
-        return {GENERATOR}
+        return Wish({GENERATOR})
     if name in _INSIDE:
-        return {INSIDE}
+        return Wish({INSIDE})
     if _MODEL.fullmatch(name):
-        return {MODEL}
+        return Wish({MODEL})
     if _PLACES.intersection(words):
-        return {PATH}
+        return Wish({PATH})
     if kind == TEXT or "prompt" in words:
-        return {TEXT}
+        return Wish({TEXT})
     if is_number or _ONLY_TEXT.fullmatch(annotation):
-        return {NAME}
+        return Wish({NAME})
     if kind == IMAGE and _ONLY_FRAMES.fullmatch(annotation):
-        return {IMAGE, VIDEO}
+        return Wish({IMAGE, VIDEO})
     if kind in (IMAGE, VIDEO, SOUND):
-        return {kind}
+        return Wish({kind})
     if kind == ACTION:
-        return {ACTION if "Tensor" in annotation else ANY}
+        return Wish({ACTION if "Tensor" in annotation else ANY})
     if _PICTURES.search(annotation):
-        return {IMAGE, VIDEO}
-    return {TENSOR if "Tensor" in annotation else ANY}
-
-
-def of_name(name: str, wishes: Mapping[str, Wish]) -> Wish:
-    """The wish of a parameter, judged by its name alone where the signature does not list it."""
-    return wishes.get(name) or wish(name)
+        return Wish({IMAGE, VIDEO})
+    return Wish({TENSOR if "Tensor" in annotation else ANY})
 
 
 def annotation(parameter: inspect.Parameter) -> str:

@@ -103,35 +103,40 @@ def compose(
     return to_run_config(node, [*wanted, *groups], cwd, literal=bool(literal))
 
 
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values as dotted keys; of a group that is both chosen and filled in, `name` is the choice.
+
+    Raises: `ConfigError` for what is no key, and for values that are neither text, numbers, lists of them nor null.
+    """
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        items = value if isinstance(value, list | tuple) else [value]
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", name, re.ASCII):
+            raise ConfigError(f"{name!r} is not a config key such as sampler.num_inference_steps.")
+        if isinstance(value, list | tuple | Mapping) and typed.key_types().get(key) is str:
+            raise ConfigError(f"{key} must be text, got a {type(value).__name__}.")
+        if isinstance(value, Mapping):
+            inner = dict(value)
+            if key in typed.GROUPS and isinstance(inner.get("name"), str):
+                yield key, inner.pop("name")
+            yield from flattened(inner, f"{key}.")
+        elif all(item is None or isinstance(item, str | Path | bool | int | float) for item in items):
+            items = [str(item) if isinstance(item, Path) else item for item in items]
+            yield key, items if isinstance(value, list | tuple) else items[0]
+        else:
+            raise ConfigError(f"{key}: a config value is text, a number, a list of them or null.")
+
+
 def _split_values(values: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     """Group choices as overrides, everything else as dotted keys with literal values."""
-    groups: list[str] = []
-    literal: dict[str, Any] = {}
-
-    def walk(tree: Mapping[str, Any], prefix: str) -> None:
-        for key, value in tree.items():
-            if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key):
-                raise ConfigError(f"{key!r} is not a config key such as sampler.num_inference_steps.")
-            names = value if isinstance(value, list | tuple) else [value]
-            if not prefix and key in typed.GROUPS and isinstance(value, Mapping):
-                inner = dict(value)
-                if isinstance(name := inner.pop("name", None), str):
-                    walk({key: name}, "")
-                walk(inner, f"{key}.")
-            elif not prefix and key in typed.GROUPS and value is not None:
-                if not all(isinstance(name, str) and re.fullmatch(r"[\w./-]+", name) for name in names):
-                    raise ConfigError(f"{key} is chosen by name, got {value!r}. See strands-diffusers --help.")
-                listed = ",".join(names)
-                groups.append(f"{key}=[{listed}]" if isinstance(value, list | tuple) else f"{key}={listed}")
-            elif isinstance(value, Mapping) and value:
-                walk(value, f"{prefix}{key}.")
-            else:
-                if typed.key_types().get(f"{prefix}{key}") is str and isinstance(value, list | tuple | Mapping):
-                    raise ConfigError(f"{prefix}{key} must be text, got a {type(value).__name__}.")
-                literal[f"{prefix}{key}"] = value
-
-    walk(values, "")
-    return groups, literal
+    flat = dict(flattened(values))
+    chosen = {key: value for key, value in flat.items() if key in typed.GROUPS and value is not None}
+    for key, value in chosen.items():
+        names = value if isinstance(value, list) else [value]
+        if not all(isinstance(name, str) and re.fullmatch(r"[\w./-]+", name) for name in names):
+            raise ConfigError(f"{key} is chosen by name, got {value!r}. See strands-diffusers --help.")
+        chosen[key] = f"[{','.join(names)}]" if isinstance(value, list) else value
+    return [f"{key}={value}" for key, value in chosen.items()], {k: v for k, v in flat.items() if k not in chosen}
 
 
 _DOLLAR = "\ufdd0{"
@@ -141,9 +146,7 @@ _DOLLAR = "\ufdd0{"
 def _hidden(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("${", _DOLLAR)
-    if isinstance(value, list | tuple):
-        return [_hidden(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return [_hidden(item) for item in value] if isinstance(value, list) else value
 
 
 def _shown(value: Any) -> Any:

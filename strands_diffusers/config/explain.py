@@ -87,7 +87,7 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
     group, name = match[1], match[2]
     if group in ("hydra/launcher", "hydra/sweeper") and name in _PACKAGES:
         return f"{group}={name} is in a package that is not installed: {_PACKAGES[name]}"
-    options = [o for o in match[3].split() if o] if match.lastindex == 3 else _choices(group)
+    options = [o for o in match[3].split() if o] if match.lastindex == 3 else choices(group)
     hint = near_miss(name, options)
     if group == "domain" and (known := _domain(name)):
         hint = f" Use domain={known.short}."
@@ -97,7 +97,7 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
     return f"{group}={name} is not a choice{listed}.{hint}"
 
 
-def _choices(group: str) -> list[str]:
+def choices(group: str) -> list[str]:
     """The choices of a group: those in the store, and the files of the config folder."""
     stored = ConfigStore.instance().repo.get(group, {})
     files = {path.stem for path in (store.conf_dir() / group).glob("*.yaml")}
@@ -169,7 +169,7 @@ def _not_a_name(text: str, error: Exception, overrides: Sequence[str]) -> str:
         return ""
     words = [o for o in overrides if o.partition("=")[0] in _GROUPS]
     group, _, value = words[-1].partition("=") if words else ("a group", "", "")
-    listed = f" There are {', '.join(_choices(group))}." if words else ""
+    listed = f" There are {', '.join(choices(group))}." if words else ""
     return f"{group}={value} is not the name of a choice.{listed}"
 
 

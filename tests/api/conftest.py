@@ -15,7 +15,7 @@ def artifacts(tmp_path, monkeypatch):
     for name in ("STRANDS_DIFFUSERS_ROOTS", "STRANDS_DIFFUSERS_MAX_DATA_URI_MB"):
         monkeypatch.delenv(name, raising=False)
     yield folder
-    STORE.remove()
+    STORE.clear()
 
 
 @pytest.fixture

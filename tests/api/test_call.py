@@ -139,13 +139,13 @@ def test_references_work_at_any_depth(use) -> None:
         cache_key="second",
     )
     assert reply["data"] == {"cached": "second", "type": "UniPCMultistepScheduler"}
-    assert STORE.get("second").config.flow_shift == 3.0
+    assert STORE["second"].config.flow_shift == 3.0
     nested = {
         "config": {"**": "cached:first.config", "flow_shift": "cached:second.config.flow_shift", "solver_order": 1}
     }
     use("call", target="UniPCMultistepScheduler.from_config", parameters=nested, cache_key="third")
-    assert STORE.get("third").config.flow_shift == 3.0
-    assert STORE.get("third").config.solver_order == 1
+    assert STORE["third"].config.flow_shift == 3.0
+    assert STORE["third"].config.solver_order == 1
 
 
 def test_unpacking_gives_way_to_what_is_written(use) -> None:
@@ -156,8 +156,8 @@ def test_unpacking_gives_way_to_what_is_written(use) -> None:
         parameters={"**": "cached:first.config", "flow_shift": 7.0},
         cache_key="second",
     )
-    assert STORE.get("second").config.flow_shift == 7.0
-    assert STORE.get("second").config.solver_order == 1
+    assert STORE["second"].config.flow_shift == 7.0
+    assert STORE["second"].config.solver_order == 1
 
 
 def test_wrong_references_are_refused(use, refused) -> None:
@@ -210,7 +210,7 @@ def test_wrong_arguments_are_named_before_anything_runs(refused, first_frame: Pa
 def test_parameters_may_be_a_json_string(use, first_frame: Path) -> None:
     text = json.dumps({**UMI, "image": str(first_frame)})
     assert use("call", target="CosmosActionCondition", parameters=text, cache_key="cond")["status"] == "success"
-    assert STORE.get("cond").image.size == (128, 96)
+    assert STORE["cond"].image.size == (128, 96)
 
 
 def test_an_object_that_is_not_kept_is_described_never_a_repr(use, first_frame: Path) -> None:

@@ -73,7 +73,7 @@ def world(tmp_path_factory):
 def artifacts(world, monkeypatch):
     monkeypatch.setenv("STRANDS_DIFFUSERS_ARTIFACTS", str(world.artifacts))
     yield world.artifacts
-    STORE.remove()
+    STORE.clear()
 
 
 def rollout(key: str, **more):
@@ -179,7 +179,7 @@ def try_reading(world, caplog, data) -> None:
 
 
 def try_writing(world, caplog, data) -> None:
-    STORE.put("scheduler", scheduler())
+    STORE["scheduler"] = scheduler()
     door = data.draw(st.sampled_from(sorted(WRITES)))
     names = ("secret.json", "new.json", "model/new", "new.mp4")
     check_refused(world, door, WRITES[door](data.draw(spellings(world, names))), caplog)
@@ -258,7 +258,7 @@ def test_no_value_is_resolved_against_the_servers_environment(world: World, capl
     ],
 )  # fmt: skip
 def test_what_is_not_known_to_be_harmless_is_refused(world: World, action: str, arguments) -> None:
-    STORE.put("scheduler", scheduler())
+    STORE["scheduler"] = scheduler()
     text = json.dumps(arguments).replace("{open}", str(world.open)).replace("{artifacts}", str(world.artifacts))
     check_refused(world, action, (action, json.loads(text)), type("NoLog", (), {"text": ""}))
 

@@ -72,7 +72,7 @@ def test_forward_dynamics_takes_nested_lists(files: Path, cosmos3: Path, nested:
                           parameters={"mode": "forward_dynamics", "chunk_size": 16, "domain_name": "agibotworld", "resolution_tier": 480,
                                       "image": "first_frame.png", "raw_actions": chunks}, cache_key="fd")  # fmt: skip
     assert reply["data"] == {"cached": "fd", "type": "CosmosActionCondition"}
-    assert tuple(STORE.get("fd").raw_actions.shape) == (16, 29)
+    assert tuple(STORE["fd"].raw_actions.shape) == (16, 29)
     reply = use_diffusers(action="run", pipeline="Cosmos3OmniPipeline", model=str(cosmos3),
                           parameters={"prompt": "Move.", "action": "cached:fd", "fps": 10, "num_inference_steps": 1,
                                       "guidance_scale": 1.0, "use_system_prompt": False}, dtype="bfloat16", device="cpu")  # fmt: skip
@@ -86,7 +86,7 @@ def test_inverse_dynamics_takes_a_clip(files: Path, cosmos3: Path) -> None:
                           parameters={"mode": "inverse_dynamics", "chunk_size": 16, "domain_name": "bridge_orig_lerobot",
                                       "video": "observed.mp4"}, cache_key="id")  # fmt: skip
     assert reply["data"] == {"cached": "id", "type": "CosmosActionCondition"}
-    assert len(STORE.get("id").video) == 17
+    assert len(STORE["id"].video) == 17
     reply = use_diffusers(action="run", pipeline="Cosmos3OmniPipeline", model=str(cosmos3),
                           parameters={"prompt": "", "action": "cached:id", "fps": 5, "num_inference_steps": 1,
                                       "guidance_scale": 1.0, "use_system_prompt": False}, dtype="bfloat16", device="cpu")  # fmt: skip

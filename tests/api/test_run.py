@@ -173,7 +173,7 @@ def test_from_pretrained_kwargs_reach_the_loader(run, use) -> None:
         "WanPipeline", parameters={"from_pretrained_kwargs": {"scheduler": "cached:scheduler"}}, cache_key="pipe"
     )
     assert reply["status"] == "success", reply
-    assert type(STORE.get("pipe").scheduler).__name__ == "UniPCMultistepScheduler"
+    assert type(STORE["pipe"].scheduler).__name__ == "UniPCMultistepScheduler"
 
 
 def test_device_and_dtype_are_part_of_what_is_warm(run) -> None:

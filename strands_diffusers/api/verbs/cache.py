@@ -10,32 +10,30 @@ from strands_diffusers.pipelines import loader
 
 def cache(request: Request) -> Reply:
     """List what is kept."""
-    kept = STORE.names()
-    warm = {warm_key(model.pipeline, model.location): model.pipeline for model in loader.warm_models()}
+    kept, warm = {key: type(value).__name__ for key, value in STORE.copy().items()}, _warm()
     if not kept and not warm:
         return ok("nothing is kept", data={}, details={"kept": {}, "warm": {}})
-    lines = [f"  {key}: {name}" for key, name in kept.items()] + [
-        f"  {key}: {name} (warm)" for key, name in warm.items()
-    ]
-    return ok("kept:\n" + "\n".join(lines), data=kept | warm, details={"kept": kept, "warm": warm})
+    lines = [f"  {key}: {name}{' (warm)' if key in warm else ''}" for key, name in (kept | warm).items()]
+    return ok("\n".join(["kept:", *lines]), data=kept | warm, details={"kept": kept, "warm": warm})
 
 
 def clear_cache(request: Request) -> Reply:
     """Free one object (`cache_key`), or everything."""
     key = request.cache_key
     if key is None:
-        count = STORE.remove() + loader.clear()
-    else:
-        count = STORE.remove(key)
-        if not count and key in {warm_key(model.pipeline, model.location) for model in loader.warm_models()}:
-            count = loader.clear()
-        if not count:
-            names = list(STORE.names())
-            raise ConfigError(f"cache_key={key!r}: nothing is kept under that key.{near_miss(key, names)}")
+        count = len(STORE) + loader.clear()
+        STORE.clear()
+    elif key in STORE:
+        count = 1
+        STORE.pop(key, None)
         loader.release_memory()
+    elif key in _warm():
+        count = loader.clear()
+    else:
+        raise ConfigError(f"cache_key={key!r}: nothing is kept under that key.{near_miss(key, list(STORE))}")
     return ok(f"freed {count} object{'s' if count != 1 else ''}", data={"freed": count})
 
 
-def warm_key(pipeline: str, location: str) -> str:
-    """How a warm pipeline without a `cache_key` is listed."""
-    return f"pipe::{pipeline}::{location}"
+def _warm() -> dict[str, str]:
+    """The warm pipelines without a `cache_key`: how each is listed, and its class."""
+    return {f"pipe::{model.pipeline}::{model.location}": model.pipeline for model in loader.warm_models()}

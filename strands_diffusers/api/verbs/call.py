@@ -37,7 +37,7 @@ def call(request: Request) -> Reply:
         result = function(*bound.args, **bound.kwargs)
     result = _placed(result, request)
     if request.cache_key is not None:
-        STORE.put(request.cache_key, result)
+        STORE[request.cache_key] = result
         kind = type(result).__name__
         text = f"{name} is kept as {request.cache_key!r} ({kind}); refer to it as 'cached:{request.cache_key}'"
         return ok(text, data={"cached": request.cache_key, "type": kind})
@@ -52,7 +52,8 @@ def bound_arguments(
     bound = gate.bind(function, name, positional, values.resolve(parameters))
     gate.check_options(function, name, bound, request.access)
     return gate.each_argument(
-        bound, lambda each, value: media.coerce(value, each, wants.of_name(each, wishes), request.access, call=name)
+        bound,
+        lambda each, value: media.coerce(value, each, wishes.get(each) or wants.wish(each), request.access, call=name),
     )
 
 

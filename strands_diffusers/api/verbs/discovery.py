@@ -126,7 +126,7 @@ def _kept(name: str) -> dict[str, Any]:
             "name": name,
             **(names.signature(value) if callable(value) else {"value": Writer(save=False).value(value)}),
         }
-    value = STORE.get(key)
+    value = STORE[key]
     described = Writer(save=False).value(value)
     more = described if isinstance(described, dict) else {"value": described}
     return {"name": name, "class": type(value).__name__, **more, "methods": names.methods(value)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from strands_diffusers.api import files, gate
 from strands_diffusers.api.access import Access, artifacts_folder
 from strands_diffusers.api.request import Reply, Request, ok, preview
 from strands_diffusers.api.serialize import Writer
+from strands_diffusers.config import compose
+from strands_diffusers.config.explain import choices
 from strands_diffusers.config.schema import RunConfig
+from strands_diffusers.config.typed import GROUPS
 from strands_diffusers.errors import AccessError, ConfigError, OutputError
 from strands_diffusers.pipelines.contents import Content
 
-_GROUPS = ("model", "condition", "domain", "engine", "output", "visualizer", "metric", "tracker", "experiment")
 _OPEN = re.compile(
     r"(?:model|condition|domain|engine|sampler)(?:\.[\w.]+)?|(?:output|visualizer|metric)(?:\.\w+\.[\w.]+)?"
     r"|experiment|prompt|observation|seed|output_dir|sweep\.timeout_s"
@@ -33,7 +35,6 @@ _OPTIONS = ("start", "stride", "fps", "actions", "task", "sample", "episode", "c
 
 def rollout(request: Request) -> Reply:
     """Run one job with `parameters` as its config; `model`, `device`, `dtype` and `inputs` are short for theirs."""
-    from strands_diffusers.config import compose
     from strands_diffusers.runner import job, run, sweep
 
     sweep.prepare()
@@ -77,53 +78,24 @@ def rollout(request: Request) -> Reply:
 
 
 def _values(request: Request) -> dict[str, Any]:
-    """The config keys of a request and their literal values. Nothing is logged to a tracker unless one is named."""
-    short: dict[str, Any] = {"tracker": "none" if request.access.is_open else request.access.tracker}
-    if request.model is not None:
-        short |= _model(request)
-    if request.device is not None:
-        short["model.device"] = request.device
-    if request.dtype is not None:
-        short["model.dtype"] = request.dtype
-    if request.inputs is not None:
-        short["observation"] = request.inputs
-    return short | dict(_flat(request.parameters))
+    """The config keys of a request and their literal values. Nothing is logged to a tracker unless one is named.
 
-
-def _model(request: Request) -> dict[str, Any]:
-    """`model` is a preset's name, else a checkpoint: a folder or Hub id, with `pipeline` as its class."""
-    from strands_diffusers.config import store
-
-    name = str(request.model)
-    if name in {path.stem for path in (store.conf_dir() / "model").glob("*.yaml")}:
-        return {"model": name}
-    found = {"model": "custom", "model.repo": name}
-    return found | ({"model.pipeline": request.pipeline} if request.pipeline else {})
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as dotted keys; a group that is both chosen and filled in names its choice as `name`.
-
-    Raises: `ConfigError` for what is no key, and for values that are neither text, numbers, lists of them nor null.
+    `model` is a preset's name, else a checkpoint: a folder or Hub id, with `pipeline` as its class.
     """
-    for key, value in tree.items():
-        if key == "overrides" and not prefix:
-            raise ConfigError('parameters.overrides is gone: give each value as a parameter, as {"seed": 1}.')
-        if not re.fullmatch(r"[A-Za-z_][\w.]*", str(key), re.ASCII):
-            raise ConfigError(f"parameters: {key!r} is not a config key such as sampler.num_inference_steps.")
-        if isinstance(value, Mapping):
-            inner = dict(value)
-            if not prefix and key in _GROUPS and "name" in inner:
-                yield key, inner.pop("name")
-            yield from _flat(inner, f"{prefix}{key}.")
-        else:
-            items = list(value) if isinstance(value, list | tuple) else [value]
-            if any(item is not None and not isinstance(item, str | Path | bool | int | float) for item in items):
-                raise ConfigError(
-                    f"parameters.{prefix}{key}: a config value is text, a number, a list of them or null."
-                )
-            items = [str(item) if isinstance(item, Path) else item for item in items]
-            yield f"{prefix}{key}", items if isinstance(value, list | tuple) else items[0]
+    if "overrides" in request.parameters:
+        raise ConfigError('parameters.overrides is gone: give each value as a parameter, as {"seed": 1}.')
+    short: dict[str, Any] = {
+        "model.device": request.device,
+        "model.dtype": request.dtype,
+        "observation": request.inputs,
+    }
+    if request.model is not None and request.model not in choices("model"):
+        short |= {"model": "custom", "model.repo": str(request.model), "model.pipeline": request.pipeline or None}
+    else:
+        short["model"] = request.model
+    given = {key: value for key, value in short.items() if value is not None}
+    tracker = "none" if request.access.is_open else request.access.tracker
+    return {"tracker": tracker, **given, **dict(compose.flattened(request.parameters))}
 
 
 def _check_keys(values: Mapping[str, Any], access: Access) -> None:
@@ -136,7 +108,7 @@ def _check_keys(values: Mapping[str, Any], access: Access) -> None:
         if not _OPEN.fullmatch(key):
             raise AccessError(f"{key} is not open to this caller. Open are the model, condition, domain, engine, sampler, "
                               "output, visualizer and metric, prompt, observation, seed and output_dir.")  # fmt: skip
-        if key in _GROUPS:
+        if key in GROUPS:
             for choice in value if isinstance(value, list) else [value]:
                 if choice is not None and not re.fullmatch(r"[\w-]+", str(choice), re.ASCII):
                     raise AccessError(f"{key}={choice!r} is not the name of a choice.")

@@ -29,7 +29,7 @@ def run(request: Request) -> Reply:
     bound = bound_arguments(pipe.__call__, name, request, wants.of_pipeline(name), parameters)
     arguments = dict(gate.named(bound))
     if request.cache_key is not None:
-        STORE.put(request.cache_key, pipe)
+        STORE[request.cache_key] = pipe
     notes += _prompt_notes(pipe, arguments)
     request.control("call", 0, 1)
     with model.lock, steps.watched(pipe, watch(request.control)):
@@ -49,7 +49,7 @@ def run(request: Request) -> Reply:
 
 def _model(request: Request, loading: dict[str, Any]) -> tuple[loader.WorldModel, list[str]]:
     """The loaded pipeline; one kept under `cache_key` where no model is named."""
-    if request.model is None and request.cache_key is not None and (kept := STORE.find(request.cache_key)) is not None:
+    if request.model is None and request.cache_key is not None and (kept := STORE.get(request.cache_key)) is not None:
         warm = [model for model in loader.warm_models() if model.pipe is kept]
         if warm:
             return warm[0], []
