@@ -11,7 +11,7 @@ import numbers
 import reprlib
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_mi
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import ActionRows, Table
 from strands_diffusers.plugin.engine import Sample
-from strands_diffusers.records import Problem, plain
+from strands_diffusers.records import plain
 from strands_diffusers.results import Artifact, Observation
 
 LIMIT_S = 300.0
@@ -93,76 +93,82 @@ def command(owner: str, name: str, call: Callable[[list[str]], Any], arguments: 
     return status or 0
 
 
-# Each of the following returns what `call` returns, once it is what it must be, checked within the same time limit.
-# Raises: `PluginFault`, and a `StrandsDiffusersError` of the call's own.
+def _guarded(check: Callable[..., T]) -> Callable[..., T]:
+    """Make `check(value, *more)` a function `(owner, what, call, *more, limit_s=LIMIT_S)` that checks what `call` returns.
+
+    It returns what `call` returned, once it is what it must be; checking counts towards the time limit.
+    Raises: `PluginFault`, and a `StrandsDiffusersError` of the call's own.
+    """
+
+    @functools.wraps(check)
+    def guarded(owner: str, what: str, call: Callable[[], Any], *more: Any, limit_s: float | None = LIMIT_S) -> T:
+        return run(owner, what, lambda: check(call(), *more), limit_s)
+
+    return guarded
 
 
-def several(owner: str, what: str, call: Callable[[], Any], kind: type[T], limit_s: float | None = LIMIT_S) -> list[T]:
-    """A list of `kind`."""
-    return run(owner, what, lambda: listed(call(), kind), limit_s)
+def listed(values: Any, kind: type[T]) -> list[T]:
+    """`values` as a list of `kind`, at most `MOST` of them. Raises: `Wrong`."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise Wrong(f"returned {shown(values)}; it must return a list")
+    found = list(itertools.islice(values, MOST + 1))
+    if len(found) > MOST:
+        raise Wrong(f"returned more than {MOST:,} things; it must return a list of what there is")
+    for item in found:
+        if not isinstance(item, kind):
+            raise Wrong(f"returned {shown(item)} where a {kind.__name__} belongs")
+    return found
 
 
-def artifacts(
-    owner: str, what: str, call: Callable[[], Any], directory: Path, limit_s: float | None = LIMIT_S
-) -> list[Artifact]:
+several = _guarded(listed)
+"""A list of a `kind`."""
+
+
+@_guarded
+def artifacts(found: Any, directory: Path) -> list[Artifact]:
     """The files that `save` or `draw` wrote: each must exist inside `directory`."""
-    root = directory.resolve()
-
-    def checked() -> list[Artifact]:
-        found = []
-        for item in listed(call(), Artifact):
-            if not (isinstance(item.path, Path) and isinstance(item.type, str) and isinstance(item.details, Mapping)):
-                raise Wrong(f"returned {shown(item)}; it must be Artifact(Path, text, mapping)")
-            path = (directory / item.path).resolve()
-            if not path.is_relative_to(root):
-                raise Wrong(f"returned {item.path}, which is outside {directory}, the folder that it was given")
-            if not path.is_file():
-                raise Wrong(f"returned {item.path}, which is not a file: it was not written")
-            plain(item.details)  # a record must be able to hold them
-            found.append(dataclasses.replace(item, path=directory / path.relative_to(root)))
-        return found
-
-    return run(owner, what, checked, limit_s)
+    root, artifacts = directory.resolve(), []
+    for item in listed(found, Artifact):
+        if not (isinstance(item.path, Path) and isinstance(item.type, str) and isinstance(item.details, Mapping)):
+            raise Wrong(f"returned {shown(item)}; it must be Artifact(Path, text, mapping)")
+        path = (directory / item.path).resolve()
+        if not path.is_relative_to(root):
+            raise Wrong(f"returned {item.path}, which is outside {directory}, the folder that it was given")
+        if not path.is_file():
+            raise Wrong(f"returned {item.path}, which is not a file: it was not written")
+        plain(item.details)  # a record must be able to hold them
+        artifacts.append(dataclasses.replace(item, path=directory / path.relative_to(root)))
+    return artifacts
 
 
-def metrics(
-    owner: str, what: str, call: Callable[[], Any], measures: Mapping[str, Any], limit_s: float | None = LIMIT_S
-) -> dict[str, float]:
+@_guarded
+def metrics(found: Any, measures: Mapping[str, Any]) -> dict[str, float]:
     """The values of `compute`: finite numbers under names that the metric's `measures` declare."""
-
-    def checked() -> dict[str, float]:
-        found = call()
-        if not isinstance(found, Mapping):
-            raise Wrong(f"returned {shown(found)} where a dict of numbers belongs")
-        for name, value in found.items():
-            if name not in measures:
-                near = near_miss(name, measures) if isinstance(name, str) else ""
-                raise Wrong(f"returned {shown(name)}, which its `measures` do not declare.{near}")
-            if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
-                raise Wrong(f"returned {name}={shown(value)}, which is not a finite number")
-        return {str(name): float(value) for name, value in found.items()}
-
-    return run(owner, what, checked, limit_s)
+    if not isinstance(found, Mapping):
+        raise Wrong(f"returned {shown(found)} where a dict of numbers belongs")
+    for name, value in found.items():
+        if name not in measures:
+            near = near_miss(name, measures) if isinstance(name, str) else ""
+            raise Wrong(f"returned {shown(name)}, which its `measures` do not declare.{near}")
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise Wrong(f"returned {name}={shown(value)}, which is not a finite number")
+    return {str(name): float(value) for name, value in found.items()}
 
 
-def panel(owner: str, what: str, call: Callable[[], Any], limit_s: float | None = LIMIT_S) -> Table | str | None:
+@_guarded
+def panel(found: Any) -> Table | str | None:
     """What a report panel shows: a `Table`, HTML, or None."""
-
-    def checked() -> Table | str | None:
-        found = call()
-        if found is None or isinstance(found, str):
-            return found
-        if not isinstance(found, Table):
-            raise Wrong(f"returned {shown(found)} where a Table, HTML or None belongs")
-        columns, rows = listed(found.columns, str), [listed(row, object) for row in listed(found.rows, object)]
-        if not columns or any(len(row) != len(columns) for row in rows):
-            raise Wrong("returned a Table that needs columns, and in each row as many cells")
-        for cell in (*itertools.chain.from_iterable(rows), found.note):
-            if not (cell is None or isinstance(cell, str | int | float)):
-                raise Wrong(f"returned a Table with {shown(cell)}; cells are text, numbers or None")
-        return Table(columns, rows, found.note)  # type: ignore[arg-type] # each cell was looked at
-
-    return run(owner, what, checked, limit_s)
+    if found is None or isinstance(found, str):
+        return found
+    if not isinstance(found, Table):
+        raise Wrong(f"returned {shown(found)} where a Table, HTML or None belongs")
+    columns, rows = listed(found.columns, str), [listed(row, object) for row in listed(found.rows, object)]
+    if not columns or any(len(row) != len(columns) for row in rows):
+        raise Wrong("returned a Table that needs columns, and in each row as many cells")
+    for cell in (*itertools.chain.from_iterable(rows), found.note):
+        if not (cell is None or isinstance(cell, str | int | float)):
+            raise Wrong(f"returned a Table with {shown(cell)}; cells are text, numbers or None")
+    return Table(columns, rows, found.note)  # type: ignore[arg-type] # each cell was looked at
 
 
 def samples(owner: str, what: str, found: Any, count: int) -> list[Sample]:
@@ -178,53 +184,50 @@ def samples(owner: str, what: str, found: Any, count: int) -> list[Sample]:
 
 def observation(owner: str, scheme: str, call: Callable[[], Any]) -> Observation:
     """What a source reads. No time limit; Ctrl-C ends it. Raises: `PluginError`: the request cannot be served."""
+    return source(owner, scheme, lambda: _observation(call()))
 
-    def checked() -> Observation:
-        seen = call()
-        if not isinstance(seen, Observation):
-            raise Wrong(f"returned {type(seen).__name__}, not an Observation")
-        for name, array, kind in (
-            ("frames", seen.frames, "uint8 [F, H, W, 3]"),
-            ("actions", seen.actions, "float32 [T, D]"),
-        ):
-            if not _is(kind, array) or (name == "actions" and array is not None and not np.isfinite(array).all()):
-                raise Wrong(
-                    f"returned {name} {_array(array)}; they must be {'finite ' if name == 'actions' else ''}{kind}"
-                )
-        if seen.frames is None and seen.actions is None:
-            raise Wrong("returned neither frames nor actions")
-        rate = seen.fps
-        if rate is not None and not (isinstance(rate, numbers.Real) and math.isfinite(rate) and rate > 0):
-            raise Wrong(f"returned fps={shown(rate)}; it must be a rate above 0 [Hz], or None")
-        for name in ("task", "domain", "source"):
-            value = getattr(seen, name)
-            if not (isinstance(value, str) or (value is None and name != "source")):
-                raise Wrong(f"returned {name}={shown(value)}; it must be text")
-        if not isinstance(seen.details, Mapping):
-            raise Wrong(f"returned details={shown(seen.details)}; they must be a mapping")
-        plain(seen.details)  # a record must be able to hold them
-        return seen
 
-    return source(owner, scheme, checked)
+def _observation(seen: Any) -> Observation:
+    if not isinstance(seen, Observation):
+        raise Wrong(f"returned {type(seen).__name__}, not an Observation")
+    if not _is("uint8 [F, H, W, 3]", seen.frames):
+        raise Wrong(f"returned frames {_array(seen.frames)}; they must be uint8 [F, H, W, 3]")
+    if not _is("float32 [T, D]", seen.actions) or not (seen.actions is None or np.isfinite(seen.actions).all()):
+        raise Wrong(f"returned actions {_array(seen.actions)}; they must be finite float32 [T, D]")
+    if seen.frames is None and seen.actions is None:
+        raise Wrong("returned neither frames nor actions")
+    rate = seen.fps
+    if rate is not None and not (isinstance(rate, numbers.Real) and math.isfinite(rate) and rate > 0):
+        raise Wrong(f"returned fps={shown(rate)}; it must be a rate above 0 [Hz], or None")
+    for name in ("task", "domain", "source"):
+        value = getattr(seen, name)
+        if not (isinstance(value, str) or (value is None and name != "source")):
+            raise Wrong(f"returned {name}={shown(value)}; it must be text")
+    if not isinstance(seen.details, Mapping):
+        raise Wrong(f"returned details={shown(seen.details)}; they must be a mapping")
+    plain(seen.details)  # a record must be able to hold them
+    return seen
 
 
 def action_rows(owner: str, scheme: str, call: Callable[[], Any]) -> ActionRows:
     """A source's `ActionRows`; its pieces are checked one by one. Raises: `PluginError`, then and as they are read."""
+
+    def pieces(found: Iterator[Any]) -> Iterator[np.ndarray]:
+        while (piece := source(owner, scheme, lambda: _piece(next(found, None)))) is not None:
+            yield piece
 
     def checked() -> ActionRows:
         if not isinstance(rows := call(), ActionRows):
             raise Wrong(f"returned {shown(rows)}, not ActionRows")
         return dataclasses.replace(rows, pieces=pieces(iter(rows.pieces)))
 
-    def pieces(found: Iterator[Any]) -> Iterator[np.ndarray]:
-        while (piece := source(owner, scheme, lambda: next(found, None))) is not None:
-            if not (isinstance(piece, np.ndarray) and piece.ndim == 2 and piece.dtype.kind == "f"):
-                raise PluginError(
-                    f"the source {scheme!r} returned actions {_array(piece)}; they must be numbers [T, D]."
-                )
-            yield piece
-
     return source(owner, scheme, checked)
+
+
+def _piece(found: Any) -> np.ndarray | None:
+    if found is None or (isinstance(found, np.ndarray) and found.ndim == 2 and found.dtype.kind == "f"):
+        return found
+    raise Wrong(f"returned actions {_array(found)}; they must be numbers [T, D]")
 
 
 def source(owner: str, scheme: str, call: Callable[[], T]) -> T:
@@ -235,19 +238,6 @@ def source(owner: str, scheme: str, call: Callable[[], T]) -> T:
     except PluginFault as fault:
         said = fault.error.removeprefix("it ") if isinstance(fault.__cause__, Wrong) else f"failed: {fault.error}"
         raise PluginError(f"{what} {said}.") from fault.__cause__
-
-
-def listed(values: Any, kind: type[T]) -> list[T]:
-    """`values` as a list of `kind`, at most `MOST` of them. Raises: `Wrong`."""
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise Wrong(f"returned {shown(values)}; it must return a list")
-    found = list(itertools.islice(values, MOST + 1))
-    if len(found) > MOST:
-        raise Wrong(f"returned more than {MOST:,} things; it must return a list of what there is")
-    for item in found:
-        if not isinstance(item, kind):
-            raise Wrong(f"returned {shown(item)} where a {kind.__name__} belongs")
-    return found
 
 
 def text(error: BaseException) -> str:
@@ -279,55 +269,3 @@ def _is(kind: str, array: object) -> bool:
 
 def _array(value: object) -> str:
     return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
-
-
-_watch: contextvars.ContextVar[tuple[list[Problem], float | None]] = contextvars.ContextVar("watch")
-"""Where the hook that is being called puts its problems, and how long each plugin may take [s]."""
-
-
-def watched(owner: str, hook: str, function: Callable[..., Any], *, wrapper: bool) -> Callable[..., Any]:
-    """Return `function`, an implementation of `hook`, such that what it raises becomes a problem."""
-
-    def attempt(call: Callable[[], Any]) -> Any:
-        problems, limit_s = _watch.get()
-        try:
-            return run(owner, hook, call, limit_s)
-        except StrandsDiffusersError as error:
-            problems.append(Problem(f"{hook} of plugin {owner}", text(error)))
-            return None
-
-    @functools.wraps(function)  # pluggy reads the arguments' names and its own mark from it
-    def plain(*arguments: Any) -> Any:
-        return attempt(lambda: function(*arguments))
-
-    @functools.wraps(function)
-    def around(*arguments: Any) -> Generator[None, Any, Any]:
-        inner: Any = attempt(lambda: _begun(function(*arguments)))
-        result = yield
-        return result if inner is None else attempt(lambda: _ended(inner, result))
-
-    return around if wrapper else plain
-
-
-def _begun(inner: Generator[None, Any, Any]) -> Generator[None, Any, Any]:
-    next(inner)
-    return inner
-
-
-def _ended(inner: Generator[None, Any, Any], result: Any) -> Any:
-    try:
-        inner.send(result)
-    except StopIteration as stop:
-        return stop.value
-    raise TypeError("a wrapper must yield once")
-
-
-def watch(call: Callable[[], Any], limit_s: float | None = LIMIT_S) -> list[Problem]:
-    """Call a hook through pluggy and return a problem for each plugin that failed."""
-    problems: list[Problem] = []
-    token = _watch.set((problems, limit_s))
-    try:
-        call()
-    finally:
-        _watch.reset(token)
-    return problems

@@ -6,7 +6,6 @@ class is left out whole, with one warning that names it and the fix. It never ta
 raises; only a process that it ends (`os._exit`) or an import that never returns is beyond help.
 """
 
-import contextlib
 import dataclasses
 import functools
 import importlib
@@ -17,10 +16,9 @@ import logging
 import os
 import pkgutil
 import re
-import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +44,7 @@ from strands_diffusers.plugin.base import (
     Visualizer,
 )
 from strands_diffusers.plugin.engine import Engine
+from strands_diffusers.records import Problem
 from strands_diffusers.results import OUTPUT_TYPES
 
 log = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ HOOKS: dict[str, tuple[str, type | None]] = {
 """Each hook that registers something, with its group (of Hydra, for those with a `Config`) and the base class."""
 
 LIFECYCLE = ("on_job_start", "on_job_end", "on_sweep_end")
-"""The hooks that `lifecycle.call` calls."""
+"""The hooks that `PluginIndex.notify` calls."""
 
 BUILT_IN_VERBS = "strands_diffusers.cli.verbs:VERBS"
 _NAME = re.compile(r"(?!(?:nan|inf|null|true|false)$)[a-z][a-z0-9_]*")  # those are no words in a Hydra override
@@ -158,6 +157,25 @@ class PluginIndex:
     def classes(self, group: str) -> dict[str, type[Any]]:
         """The classes of one group (`output`, `visualizer`, `metric`, `tracker`, `source`, ...) by name."""
         return {r.name: r.value for r in self.registrations if r.group == group and inspect.isclass(r.value)}
+
+    def call(self, hook: str, plugin: Any, **arguments: Any) -> list[Any]:
+        """What one plugin's implementations of a hook return, called through pluggy."""
+        others = [other for other in self.hooks.get_plugins() if other is not plugin]
+        return self.hooks.subset_hook_caller(hook, others)(**arguments)  # type: ignore[no-any-return]
+
+    def notify(self, hook: str, *, limit_s: float | None = guard.LIMIT_S, **arguments: Any) -> list[Problem]:
+        """Call `hook` (`on_job_start`, `on_job_end`, `on_sweep_end`) of every plugin, in pluggy's order.
+
+        Each plugin may take `limit_s` seconds (None: as long as it wants). Returns a problem for each that failed.
+        """
+        problems = []
+        for name in self.called_at(hook):
+            call = functools.partial(self.call, hook, self.hooks.get_plugin(name), **arguments)
+            try:
+                guard.run(name, hook, call, limit_s)
+            except StrandsDiffusersError as error:
+                problems.append(Problem(f"{hook} of plugin {name}", guard.text(error)))
+        return problems
 
     def called_at(self, hook: str) -> list[str]:
         """The plugins that a lifecycle hook calls, in the order of the calls."""
@@ -285,7 +303,7 @@ def _check_folder(path: Any, hook: str) -> None:
 
 
 def _implementations(manager: pluggy.PluginManager, module: Any, plugin: str) -> ModuleType:
-    """The module's hook implementations, those of the lifecycle watched.
+    """The module's hook implementations.
 
     Raises: `PluginError` for a function marked as a hook that does not exist, and for other arguments than the hook's.
     """
@@ -304,11 +322,9 @@ def _implementations(manager: pluggy.PluginManager, module: Any, plugin: str) ->
         if unknown := [a for a in inspect.signature(function).parameters if a not in allowed]:
             takes = f"takes {', '.join(allowed)}" if allowed else "takes no arguments"
             raise PluginError(f"{hook}() {takes}, not {', '.join(unknown)}.")
-        if options["hookwrapper"]:
-            raise PluginError(f"{hook}() is an old-style wrapper. Use @hookimpl(wrapper=True).")
-        watched = hook in LIFECYCLE
-        made = guard.watched(plugin, hook, function, wrapper=options["wrapper"]) if watched else function
-        setattr(found, name, made)
+        if options["hookwrapper"] or options["wrapper"]:
+            raise PluginError(f"{hook}() is a wrapper, and each plugin is called by itself. Use tryfirst or trylast.")
+        setattr(found, name, function)
     return found
 
 
@@ -316,11 +332,10 @@ def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Regi
     """Call the plugin's own hooks and return its registrations, each checked."""
     found: list[Registration] = []
     taken = {(r.group, r.name): r.plugin for r in index.registrations}
-    others = [p for p in index.hooks.get_plugins() if p is not implementations]
     for hook, (group, base) in HOOKS.items():
-        returned = index.hooks.subset_hook_caller(hook, others)()
         try:
-            values: list[Any] = [value for each in reversed(returned) for value in guard.listed(each, object)]
+            returned = reversed(index.call(hook, implementations))
+            values: list[Any] = [value for each in returned for value in guard.listed(each, object)]
         except guard.Wrong as error:
             raise PluginError(f"{hook} {error}.") from error
         for value in values:
@@ -360,44 +375,28 @@ def build_index(
     """Index `(name, module or loader)` pairs in order. `strict` (the built-ins) lets a fault through: it is our own."""
     index = index or PluginIndex()
     for name, plugin in plugins:
-        with _interrupts() as interrupted:
-            try:
-                module = plugin if isinstance(plugin, ModuleType) or not callable(plugin) else plugin()
-                _check_api(module)
-                implementations = _implementations(index.hooks, module, name)
-                index.hooks.register(implementations, name=name)
-                try:
-                    index.registrations += _collect(index, implementations, name)
-                except BaseException:
-                    index.hooks.unregister(implementations)
-                    raise
-            except BaseException as error:
-                if strict or interrupted:
-                    raise
-                prefix = "PluginError: " if isinstance(error, PluginError) else ""
-                index.problems.append(LeftOut(name, guard.text(error).removeprefix(prefix)))
+        add = functools.partial(_add, index, name, plugin)
+        try:
+            # In a thread of its own, a plugin's `KeyboardInterrupt` is not the user's Ctrl-C.
+            add() if strict else guard.run(name, f"plugin {name}", add, None)
+        except StrandsDiffusersError as error:
+            if strict:
+                raise
+            index.problems.append(LeftOut(name, guard.text(error).removeprefix("PluginError: ")))
     return index
 
 
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """A list that is not empty once the user pressed Ctrl-C: a plugin may raise `KeyboardInterrupt` by itself."""
-    seen: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield seen
-        return
-
-    def note(number: int, frame: Any) -> None:
-        seen.append(number)
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, note)
+def _add(index: PluginIndex, name: str, plugin: Any) -> None:
+    """Load one plugin and index what it registers, all of it or nothing. Raises: whatever is wrong with it."""
+    module = plugin if isinstance(plugin, ModuleType) or not callable(plugin) else plugin()
+    _check_api(module)
+    implementations = _implementations(index.hooks, module, name)
+    index.hooks.register(implementations, name=name)
     try:
-        yield seen
-    finally:
-        if signal.getsignal(signal.SIGINT) is note:  # a plugin may have set its own
-            signal.signal(signal.SIGINT, before)
+        index.registrations += _collect(index, implementations, name)
+    except BaseException:
+        index.hooks.unregister(implementations)
+        raise
 
 
 _lock = threading.Lock()

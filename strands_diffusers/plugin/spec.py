@@ -1,8 +1,8 @@
 """The hooks. Entry point group: `strands_diffusers`. Implement any of them, as a plain function, with `@hookimpl`.
 
 The `register_` hooks are called once per process, before a config is composed, so a plugin's module must import in
-milliseconds. The `on_` hooks are called as things happen, in pluggy's order (`tryfirst`, `trylast`, `wrapper`); what
-they raise is reported as a problem and changes nothing else.
+milliseconds. The `on_` hooks are called as things happen, in pluggy's order (`tryfirst`, `trylast`), each plugin
+by itself; what they raise is reported as a problem and changes nothing else.
 """
 
 from collections.abc import Iterable, Sequence

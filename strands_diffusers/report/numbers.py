@@ -222,7 +222,7 @@ def panels(directory: Path, records: Sequence[Record], notes: list[str]) -> list
         what = f"panel {entry.name}"
         call = partial(_content, panel, directory, records)
         try:
-            content = guard.panel(entry.plugin, what, call, PANEL_LIMIT_S)
+            content = guard.panel(entry.plugin, what, call, limit_s=PANEL_LIMIT_S)
         except StrandsDiffusersError as error:
             said = one_line(error, 300)
             notes.append(said if isinstance(error, guard.PluginFault) else f"{what}: {said}")

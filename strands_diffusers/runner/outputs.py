@@ -75,7 +75,7 @@ def produce(
             folder = more if isinstance(item, Serializer | Visualizer) else ()
             call, what = partial(function, of, *folder), f"{kind} {item.name}"
             owner = plugins().owner(type(item))
-            return what, pool.submit(partial(check, owner, what, call, *more, limit_s))
+            return what, pool.submit(partial(check, owner, what, call, *more, limit_s=limit_s))
 
         written = [
             submit("output", s, guard.artifacts, s.save, r, _place(files, r))

@@ -13,7 +13,6 @@ from strands_diffusers import domains, records
 from strands_diffusers.config.schema import ActionConditionConfig
 from strands_diffusers.errors import CancelledError, StrandsDiffusersError, one_line
 from strands_diffusers.lazy import np
-from strands_diffusers.plugin import lifecycle
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import Record, SampleRecord
 from strands_diffusers.results import Rollout, RunInfo
@@ -95,7 +94,7 @@ class _Run:
         """Run it to its end. Its record is on disk afterwards, whatever happened."""
         clock = self.clock
         try:
-            self.problems += lifecycle.call("on_job_start", limit_s=self.job.config.hook_timeout_s, job=info)
+            self.problems += plugins().notify("on_job_start", limit_s=self.job.config.hook_timeout_s, job=info)
             with clock("tracker"):
                 self.tracker.start(info)
             rollouts, notes = self._generate()
@@ -110,7 +109,7 @@ class _Run:
         try:
             with clock("tracker"):
                 self.tracker.log(self.record, rollouts)
-            self.problems += lifecycle.call("on_job_end", limit_s=self.job.config.hook_timeout_s, record=self.record)
+            self.problems += plugins().notify("on_job_end", limit_s=self.job.config.hook_timeout_s, record=self.record)
         finally:
             self._conclude()
         return Outcome(self.record, rollouts, [*notes, *self.tracker.notes()])
@@ -201,7 +200,7 @@ class _Run:
         except (OSError, StrandsDiffusersError):
             log.debug("no record of the failure could be written to %s", self.directory)
         self.tracker.finish(self.record)
-        self.problems += lifecycle.call("on_job_end", limit_s=self.job.config.hook_timeout_s, record=self.record)
+        self.problems += plugins().notify("on_job_end", limit_s=self.job.config.hook_timeout_s, record=self.record)
 
 
 def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str], overrides: Sequence[str]) -> RunInfo:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from strands_diffusers import evaluation, records
 from strands_diffusers.errors import StrandsDiffusersError, one_line
-from strands_diffusers.plugin import guard, lifecycle
+from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Tracker
+from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.runner.progress import Row, row_of
 from strands_diffusers.runner.tracking import sweep_info
 
@@ -53,12 +54,12 @@ def conclude(
     whole = {"schema_version": records.SCHEMA_VERSION, "finished": records.now(), "jobs": [asdict(row) for row in rows]}
     records.write_json(directory / SWEEP, whole | content | {"notes": notes})  # trackers and plugins read it
     told = len(notes)
-    problems = lifecycle.call("on_sweep_end", directory=directory, records=found)
+    problems = plugins().notify("on_sweep_end", directory=directory, records=found)
     if tracker:
         try:
             info = sweep_info(directory, found)
             notes += guard.several(
-                "", f"tracker {tracker.name}", lambda: tracker.summarize(info, found), str, tracker.limit_s
+                "", f"tracker {tracker.name}", lambda: tracker.summarize(info, found), str, limit_s=tracker.limit_s
             )
         except StrandsDiffusersError as error:
             notes.append(f"the sweep could not be summarized: {one_line(error)}")

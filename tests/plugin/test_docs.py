@@ -11,7 +11,7 @@ import pytest
 
 from strands_diffusers import RunInfo, testing
 from strands_diffusers.errors import ObservationError, SweepError
-from strands_diffusers.plugin import lifecycle, manager, spec
+from strands_diffusers.plugin import manager, spec
 from strands_diffusers.records import Record
 
 TEXT = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
@@ -101,16 +101,15 @@ def test_the_engine_runs_and_puts_the_threads_back():
     assert (seen, torch.get_num_threads()) == ([2], before)
 
 
-def test_the_lifecycle_writes_what_it_says(tmp_path, monkeypatch):
+def test_the_lifecycle_writes_what_it_says(tmp_path):
     modules = [("jobs", block("on_job_start")), ("sweeps", block("on_sweep_end"))]
     index = manager.build_index(modules)
-    monkeypatch.setattr(lifecycle, "plugins", lambda: index)
     record = Record(tmp_path)
 
     problems = [
-        *lifecycle.call("on_job_start", job=RunInfo("a", tmp_path, {}, "policy")),
-        *lifecycle.call("on_job_end", record=record),
-        *lifecycle.call("on_sweep_end", directory=tmp_path, records=[record]),
+        *index.notify("on_job_start", job=RunInfo("a", tmp_path, {}, "policy")),
+        *index.notify("on_job_end", record=record),
+        *index.notify("on_sweep_end", directory=tmp_path, records=[record]),
     ]
 
     assert not problems
