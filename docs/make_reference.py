@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from strands_diffusers.config import schema
+from strands_diffusers.config import conditions, engines, models, schema
 from strands_diffusers.plugin import manager
 
 GROUPS = ("output", "visualizer", "metric", "tracker", "source")
@@ -96,14 +96,14 @@ def markdown(classes: dict[str, dict[str, type]]) -> str:
         "",
     ]
     lines += ["## Top level", "", *_table(schema.RunConfig, "")]
-    lines += ["## model", "", (schema.ModelConfig.__doc__ or "").strip(), "", *_table(schema.ModelConfig, "model.")]
-    lines += ["### model.lora", "", *_table(schema.LoraConfig, "model.lora.")]
-    lines += ["### model.recommended.CONDITION", "", (schema.Recommended.__doc__ or "").strip(), ""]
-    lines += _table(schema.Recommended, "model.recommended.CONDITION.")
-    for name, cls in schema.CONDITIONS.items():
+    lines += ["## model", "", (models.ModelConfig.__doc__ or "").strip(), "", *_table(models.ModelConfig, "model.")]
+    lines += ["### model.lora", "", *_table(models.LoraConfig, "model.lora.")]
+    lines += ["### model.recommended.CONDITION", "", (models.Recommended.__doc__ or "").strip(), ""]
+    lines += _table(models.Recommended, "model.recommended.CONDITION.")
+    for name, cls in conditions.CONDITIONS.items():
         lines += [f"## condition={name}", "", (cls.__doc__ or "").strip(), "", *_table(cls, "condition.", ("mode",))]
-    lines += ["## domain", "", (schema.DomainConfig.__doc__ or "").strip(), "", *_table(schema.DomainConfig, "domain.")]
-    for name, engine in schema.ENGINES.items():
+    lines += ["## domain", "", (models.DomainConfig.__doc__ or "").strip(), "", *_table(models.DomainConfig, "domain.")]
+    for name, engine in engines.ENGINES.items():
         lines += [f"## engine={name}", "", (engine.__doc__ or "").strip(), "", *_table(engine, "engine.", ("name",))]
     lines += [
         "## sampler",

@@ -4,13 +4,9 @@ import dataclasses
 import re
 
 from strands_diffusers import domains
-from strands_diffusers.config.schema import (
-    ACTION_MODES,
-    ActionConditionConfig,
-    Recommended,
-    RunConfig,
-    WorldConditionConfig,
-)
+from strands_diffusers.config.conditions import ACTION_MODES, ActionConditionConfig, WorldConditionConfig
+from strands_diffusers.config.models import Recommended
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError, near_miss
 
 COSMOS3 = "Cosmos3OmniPipeline"

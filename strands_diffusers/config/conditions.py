@@ -4,10 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from strands_diffusers.config.fields import Keep, Mode, Perturb, in_range, positive, require
-
-MAX_CHUNKS, MAX_FRAMES, MAX_SIDE = 10_000, 100_000, 16_384
-"""Beyond these a request is a slip of the keyboard; what a machine can hold is worked out before the load."""
+from strands_diffusers.config.fields import MAX_CHUNKS, Keep, Mode, Perturb, in_range, require, within_limits
 
 
 @dataclass
@@ -93,10 +90,7 @@ class WorldConditionConfig(ConditionConfig):
     """Prepend the model's system prompt; null: the pipeline's own default."""
 
     def __post_init__(self) -> None:
-        in_range("condition.num_frames", self.num_frames, 1, MAX_FRAMES, "frames")
-        in_range("condition.height", self.height, 16, MAX_SIDE, "pixels")
-        in_range("condition.width", self.width, 16, MAX_SIDE, "pixels")
-        positive("condition.fps", self.fps, "Hz", 24)
+        within_limits("condition", self)
 
 
 @dataclass

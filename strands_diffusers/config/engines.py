@@ -69,11 +69,9 @@ class CachedEngineConfig(EngineConfig):
 
 
 ENGINES: dict[str, type[EngineConfig]] = {
-    "auto": AutoEngineConfig,
-    "exact": ExactEngineConfig,
-    "eager": EagerEngineConfig,
-    "compiled": CompiledEngineConfig,
-    "fp8": Fp8EngineConfig,
-    "cached": CachedEngineConfig,
-}
+    engine.name: engine
+    for engine in (
+        AutoEngineConfig, ExactEngineConfig, EagerEngineConfig, CompiledEngineConfig, Fp8EngineConfig, CachedEngineConfig,
+    )
+}  # fmt: skip
 """The choices of the group `engine`."""

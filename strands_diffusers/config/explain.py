@@ -2,15 +2,14 @@
 
 import dataclasses
 import re
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from hydra.core.config_store import ConfigStore
 
 from strands_diffusers import domains
-from strands_diffusers.config import schema, store
-from strands_diffusers.config.typed import GROUPS as _GROUPS
-from strands_diffusers.config.typed import shell_line
+from strands_diffusers.config import store
+from strands_diffusers.config.conditions import CONDITIONS
+from strands_diffusers.config.typed import GROUPS, key_types, shell_line
 from strands_diffusers.errors import ConfigError, near_miss, one_line
 
 
@@ -119,16 +118,14 @@ def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
         return f"{name}: its file must begin with the line `# @package _global_`, so that its keys are the run's own."
     if "No match in the defaults list" in text:
         key = key.split("@")[0]
-        return f"{key}= is not a config group. Groups are {', '.join(_GROUPS)}.{near_miss(key, _GROUPS)}"
+        return f"{key}= is not a config group. Groups are {', '.join(GROUPS)}.{near_miss(key, GROUPS)}"
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full and full[1].endswith(key.split(".")[-1]) else key
-    known = sorted(set(_keys(schema.RunConfig)) | set(_condition_keys()))
+    known = sorted({*key_types(), *GROUPS})
     leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
     hint = f" Did you mean {leaf[0]!r}?" if leaf and key not in leaf else near_miss(key, known)
     if key in known and key.startswith("condition."):
-        owners = [
-            n for n, c in schema.CONDITIONS.items() if key.split(".")[1] in {f.name for f in dataclasses.fields(c)}
-        ]
+        owners = [n for n, c in CONDITIONS.items() if key.split(".")[1] in {f.name for f in dataclasses.fields(c)}]
         return f"{key} belongs to condition={' or '.join(owners)}, not to the condition chosen here."
     return f"{key!r} is not a config key.{hint} See every key with strands-diffusers --cfg job."
 
@@ -167,7 +164,7 @@ def _bad_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
 def _not_a_name(text: str, error: Exception, overrides: Sequence[str]) -> str:
     if "Config group override must be" not in text:
         return ""
-    words = [o for o in overrides if o.partition("=")[0] in _GROUPS]
+    words = [o for o in overrides if o.partition("=")[0] in GROUPS]
     group, _, value = words[-1].partition("=") if words else ("a group", "", "")
     listed = f" There are {', '.join(choices(group))}." if words else ""
     return f"{group}={value} is not the name of a choice.{listed}"
@@ -178,19 +175,3 @@ def _choice_conflict(text: str, error: Exception, overrides: Sequence[str]) -> s
     if match and f"+{match[1]}=" in " ".join(overrides):
         return f"{match[1]} is overridden, not appended: type {match[1]}=CHOICE, without the plus."
     return f"{match[1]} is given twice. Give it once, as {match[1]}=CHOICE." if match else ""
-
-
-def _keys(cls: type, prefix: str = "") -> Iterator[str]:
-    for item in dataclasses.fields(cls):
-        yield prefix + item.name
-        kind = item.type
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            yield from _keys(kind, f"{prefix}{item.name}.")
-
-
-def _condition_keys() -> Iterator[str]:
-    for cls in schema.CONDITIONS.values():
-        yield from _keys(cls, "condition.")
-
-
-assert typing.get_type_hints(schema.RunConfig).keys() >= set(_GROUPS) - {"experiment"}

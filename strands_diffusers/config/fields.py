@@ -5,8 +5,18 @@ from enum import Enum
 
 from strands_diffusers.errors import ConfigError
 
-MAX_GUIDANCE = 1000
-"""Far above any guidance that leaves a picture."""
+MAX_CHUNKS, MAX_FRAMES, MAX_SIDE, MAX_GUIDANCE = 10_000, 100_000, 16_384, 1000
+"""Beyond these a request is a slip of the keyboard; what a machine can hold is worked out before the load."""
+
+LIMITS: dict[str, tuple[float, float, str]] = {
+    "num_inference_steps": (1, 1000, "steps"),
+    "guidance_scale": (0, MAX_GUIDANCE, ""),
+    "num_samples": (1, 4096, ""),
+    "num_frames": (1, MAX_FRAMES, "frames"),
+    "height": (16, MAX_SIDE, "pixels"),
+    "width": (16, MAX_SIDE, "pixels"),
+}
+"""Least and greatest value and unit of options, by the name that they have in whatever node."""
 
 
 class Mode(str, Enum):
@@ -109,6 +119,14 @@ def positive(name: str, value: float | None, unit: str = "", example: float = 10
         return
     remedy = instead or f"Type {name}={example:g}, for example."
     raise ConfigError(f"{name} must be > 0{f' {unit}' if unit else ''}, got {value}. {remedy}")
+
+
+def within_limits(node_name: str, node: object) -> None:
+    """Refuse options of a node that are beyond their `LIMITS`, rates and shifts that are not above zero."""
+    for name, (low, high, unit) in LIMITS.items():
+        in_range(f"{node_name}.{name}", getattr(node, name, None), low, high, unit)
+    positive(f"{node_name}.fps", getattr(node, "fps", None), "Hz", 24)
+    positive(f"{node_name}.flow_shift", getattr(node, "flow_shift", None), example=5)
 
 
 def require_text(name: str, text: str | None) -> None:

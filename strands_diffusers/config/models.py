@@ -4,9 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from strands_diffusers.config.conditions import MAX_FRAMES, MAX_SIDE
 from strands_diffusers.config.fields import (
-    MAX_GUIDANCE,
     Dtype,
     Gripper,
     Normalization,
@@ -17,6 +15,7 @@ from strands_diffusers.config.fields import (
     positive,
     require,
     require_text,
+    within_limits,
 )
 
 
@@ -61,16 +60,6 @@ class Recommended:
 
     fps: float | None = None
     """Frame rate of a text, image or video condition [Hz]."""
-
-    def check(self, prefix: str) -> None:
-        """Refuse values that the options of the same names refuse. `prefix`: `model.recommended.policy`."""
-        in_range(f"{prefix}.num_inference_steps", self.num_inference_steps, 1, 1000, "steps")
-        in_range(f"{prefix}.guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE)
-        positive(f"{prefix}.flow_shift", self.flow_shift, example=5)
-        in_range(f"{prefix}.num_frames", self.num_frames, 1, MAX_FRAMES, "frames")
-        in_range(f"{prefix}.height", self.height, 16, MAX_SIDE, "pixels")
-        in_range(f"{prefix}.width", self.width, 16, MAX_SIDE, "pixels")
-        positive(f"{prefix}.fps", self.fps, "Hz", 24)
 
 
 @dataclass
@@ -146,7 +135,7 @@ class ModelConfig:
             in_range("model.chunk_sizes", size, 1, unit="steps")
         positive("model.weights_gb", self.weights_gb, "GB", 33)
         for condition, values in self.recommended.items():
-            values.check(f"model.recommended.{condition}")
+            within_limits(f"model.recommended.{condition}", values)
 
 
 @dataclass

@@ -10,94 +10,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from strands_diffusers.config.conditions import (
-    ACTION_MODES,
-    CONDITIONS,
-    ActionConditionConfig,
-    ConditionConfig,
-    ForwardDynamicsConfig,
-    ImageConfig,
-    InverseDynamicsConfig,
-    PolicyConditionConfig,
-    TextConfig,
-    VideoConfig,
-    WorldConditionConfig,
-)
-from strands_diffusers.config.engines import (
-    ENGINES,
-    AutoEngineConfig,
-    CachedEngineConfig,
-    CompiledEngineConfig,
-    EagerEngineConfig,
-    EngineConfig,
-    ExactEngineConfig,
-    Fp8EngineConfig,
-)
-from strands_diffusers.config.fields import (
-    MAX_GUIDANCE,
-    Dtype,
-    Gripper,
-    Keep,
-    Mode,
-    Normalization,
-    Offload,
-    Perturb,
-    Scene,
-    ViewPoint,
-    in_range,
-    positive,
-    require,
-    require_text,
-)
-from strands_diffusers.config.models import DomainConfig, LoraConfig, ModelConfig, Recommended
-
-__all__ = [
-    "ACTION_MODES",
-    "CONDITIONS",
-    "ENGINES",
-    "MAX_PROMPT_CHARACTERS",
-    "ActionConditionConfig",
-    "AutoEngineConfig",
-    "CachedEngineConfig",
-    "CompiledEngineConfig",
-    "ConditionConfig",
-    "DomainConfig",
-    "Dtype",
-    "EagerEngineConfig",
-    "EngineConfig",
-    "ExactEngineConfig",
-    "ForwardDynamicsConfig",
-    "Fp8EngineConfig",
-    "Gripper",
-    "ImageConfig",
-    "InverseDynamicsConfig",
-    "Keep",
-    "LoraConfig",
-    "MetricConfig",
-    "Mode",
-    "ModelConfig",
-    "Normalization",
-    "Offload",
-    "Perturb",
-    "PolicyConditionConfig",
-    "PolicyConfig",
-    "Recommended",
-    "RunConfig",
-    "SamplerConfig",
-    "Scene",
-    "ScoreConfig",
-    "SerializerConfig",
-    "SourceConfig",
-    "SweepConfig",
-    "TextConfig",
-    "TrackerConfig",
-    "Tree",
-    "VideoConfig",
-    "ViewPoint",
-    "VisualizerConfig",
-    "WorldConditionConfig",
-    "WorldConfig",
-]
+from strands_diffusers.config.conditions import ConditionConfig
+from strands_diffusers.config.engines import EngineConfig
+from strands_diffusers.config.fields import in_range, positive, require, require_text, within_limits
+from strands_diffusers.config.models import DomainConfig, ModelConfig
 
 
 @dataclass
@@ -117,10 +33,7 @@ class SamplerConfig:
     """Futures drawn of one condition; sample i uses seed + i."""
 
     def __post_init__(self) -> None:
-        in_range("sampler.num_inference_steps", self.num_inference_steps, 1, 1000, "steps")
-        in_range("sampler.guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE)
-        positive("sampler.flow_shift", self.flow_shift, example=5)
-        in_range("sampler.num_samples", self.num_samples, 1, 4096)
+        within_limits("sampler", self)
 
 
 @dataclass

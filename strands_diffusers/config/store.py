@@ -9,6 +9,9 @@ from omegaconf import OmegaConf
 
 from strands_diffusers import domains
 from strands_diffusers.config import schema
+from strands_diffusers.config.conditions import CONDITIONS
+from strands_diffusers.config.engines import ENGINES
+from strands_diffusers.config.models import DomainConfig, ModelConfig
 from strands_diffusers.errors import ConfigError
 
 PROVIDER = "strands_diffusers"
@@ -55,11 +58,11 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
     Classes are stored wherever they hold required fields: an instance would run its checks here, before any override.
     """
     _store("schema", schema.RunConfig)
-    _store("model_schema", schema.ModelConfig)
-    _store("domain_schema", schema.DomainConfig)
-    for name, condition in schema.CONDITIONS.items():
+    _store("model_schema", ModelConfig)
+    _store("domain_schema", DomainConfig)
+    for name, condition in CONDITIONS.items():
         _store(name, condition, "condition")
-    for name, engine in {**schema.ENGINES, **choices.get("engine", {})}.items():
+    for name, engine in {**ENGINES, **choices.get("engine", {})}.items():
         _store(name, engine, "engine")
     for domain in domains.all_domains():
         if domain.width is not None:

@@ -19,6 +19,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from strands_diffusers.config import schema, store
+from strands_diffusers.config.conditions import CONDITIONS
+from strands_diffusers.config.engines import ENGINES, EngineConfig
 from strands_diffusers.errors import ConfigError, near_miss
 
 GROUPS = ("model", "condition", "domain", "engine", "output", "visualizer", "metric", "tracker", "experiment")
@@ -43,8 +45,8 @@ _QUOTED = re.compile(r"\s*(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\s*", re.DOT
 def key_types() -> dict[str, Any]:
     """The type of every config key of the core by its dotted name; keys of choices (`condition.*`) from all of them."""
     found = dict(_leaves(schema.RunConfig, ""))
-    for cls in (*schema.CONDITIONS.values(), *schema.ENGINES.values()):
-        found |= dict(_leaves(cls, "engine." if issubclass(cls, schema.EngineConfig) else "condition."))
+    for cls in (*CONDITIONS.values(), *ENGINES.values()):
+        found |= dict(_leaves(cls, "engine." if issubclass(cls, EngineConfig) else "condition."))
     for group in ("output", "visualizer", "metric", "tracker", "engine", "source"):
         for file, choice in ConfigStore.instance().repo.get(group, {}).items():
             prefix = f"{group}." if group in ("tracker", "engine") else f"{group}.{file.removesuffix('.yaml')}."

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from strands_diffusers.config.schema import ActionConditionConfig, RunConfig
+from strands_diffusers.config.conditions import ActionConditionConfig
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.canvas import Canvas

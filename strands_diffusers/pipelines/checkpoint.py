@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.config.schema import ModelConfig
+from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.errors import ModelError, near_miss
 from strands_diffusers.jsonfile import read_json
 

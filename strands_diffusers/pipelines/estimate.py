@@ -16,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.config.schema import ActionConditionConfig, Offload, RunConfig, WorldConditionConfig
+from strands_diffusers.config.conditions import ActionConditionConfig, WorldConditionConfig
+from strands_diffusers.config.fields import Offload
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.pipelines import catalog, checkpoint, loader
 from strands_diffusers.pipelines.request import COSMOS3, TEMPORAL_FACTOR, Request

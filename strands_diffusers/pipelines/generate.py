@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, WorldConditionConfig
+from strands_diffusers.config.conditions import ActionConditionConfig, WorldConditionConfig
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ModelError, RolloutError, StrandsDiffusersError, one_line
 from strands_diffusers.pipelines import arguments, contents
 from strands_diffusers.pipelines import canvas as canvases

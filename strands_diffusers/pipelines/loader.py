@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.config.schema import Dtype, ModelConfig, Offload
+from strands_diffusers.config.fields import Dtype, Offload
+from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.errors import MissingPackageError, ModelError, near_miss, one_line
 from strands_diffusers.pipelines import checkpoint, modular
 from strands_diffusers.pipelines import guardrail as guardrails

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from strands_diffusers import actions, domains
-from strands_diffusers.config.schema import (
+from strands_diffusers.config.conditions import (
     ACTION_MODES,
     ActionConditionConfig,
     ForwardDynamicsConfig,
     ImageConfig,
-    Perturb,
-    RunConfig,
     VideoConfig,
     WorldConditionConfig,
 )
+from strands_diffusers.config.fields import Perturb
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ActionError, ConfigError, ModelError, ObservationError
 from strands_diffusers.observations import action_files, scenes
 from strands_diffusers.pipelines import catalog, checkpoint

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from strands_diffusers.config import schema
+from strands_diffusers.config import engines
 from strands_diffusers.plugin.base import Configured
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Sample:
 class Engine(Configured):
     """A way to run a pipeline. One object serves a job; keep nothing of it on the pipeline."""
 
-    Config: TypeAlias = schema.EngineConfig
+    Config: TypeAlias = engines.EngineConfig
 
     @abstractmethod
     def refuse(self, pipe: Any, call: Call) -> str | None:

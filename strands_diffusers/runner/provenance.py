@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.config.schema import ActionConditionConfig, RunConfig, Tree
+from strands_diffusers.config.conditions import ActionConditionConfig
+from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.records import now
 
 PACKAGES = (

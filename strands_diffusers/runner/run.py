@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers import domains, records
-from strands_diffusers.config.schema import ActionConditionConfig
+from strands_diffusers.config.conditions import ActionConditionConfig
 from strands_diffusers.errors import CancelledError, StrandsDiffusersError, one_line
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.manager import plugins

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra.types import RunMode
 
-from strands_diffusers.config import compose, schema, store
+from strands_diffusers.config import compose, conditions, engines, models, schema, store
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.manager import plugins
 
@@ -20,20 +20,20 @@ def test_the_default_is_a_policy_rollout_of_the_embedded_model_with_every_defaul
     config = compose.compose([])
 
     assert config.model.name == "cosmos3_pusht"
-    assert type(config.condition) is schema.PolicyConditionConfig
+    assert type(config.condition) is conditions.PolicyConditionConfig
     assert config.condition.chunk_size == 16
     assert config.sampler.num_inference_steps == config.model.recommended["policy"].num_inference_steps
     assert config.sampler.guidance_scale == config.model.recommended["policy"].guidance_scale
 
 
-@pytest.mark.parametrize("mode", schema.CONDITIONS)
+@pytest.mark.parametrize("mode", conditions.CONDITIONS)
 def test_every_chosen_node_has_the_exact_class_of_its_choice(mode):
     config = compose.compose([f"condition={mode}", "prompt=push"])
 
     index = plugins()
     assert type(config) is schema.RunConfig
-    assert type(config.condition) is schema.CONDITIONS[mode]
-    assert type(config.engine) is schema.AutoEngineConfig
+    assert type(config.condition) is conditions.CONDITIONS[mode]
+    assert type(config.engine) is engines.AutoEngineConfig
     for group in ("output", "visualizer", "metric"):
         for name, node in getattr(config, group).items():
             assert type(node) is index.find(group, name).Config
@@ -187,7 +187,8 @@ def test_composing_works_inside_another_hydra_application_and_leaves_it_untouche
 
 
 def _dataclasses() -> list[type]:
-    found = [v for v in vars(schema).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
+    values = [value for module in (schema, conditions, engines, models) for value in vars(module).values()]
+    found = list(dict.fromkeys(v for v in values if isinstance(v, type) and dataclasses.is_dataclass(v)))
     index = plugins()
     found += [
         c.Config for g in ("output", "visualizer", "metric", "tracker", "source") for c in index.classes(g).values()

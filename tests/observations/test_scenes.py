@@ -10,7 +10,7 @@ from PIL import Image
 
 from strands_diffusers import ObservationRequest
 from strands_diffusers.config import compose
-from strands_diffusers.config.schema import Scene
+from strands_diffusers.config.fields import Scene
 from strands_diffusers.observations import scenes
 from strands_diffusers.observations.media import read_clip
 from strands_diffusers.observations.samples import SampleSource

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strands_diffusers.config.schema import LoraConfig, ModelConfig
+from strands_diffusers.config.models import LoraConfig, ModelConfig
 from strands_diffusers.errors import ModelError
 from strands_diffusers.pipelines import checkpoint
 

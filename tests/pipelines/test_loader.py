@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_cosmos3 import build_tiny_cosmos3
 
-from strands_diffusers.config.schema import Dtype, LoraConfig, ModelConfig, Offload, Recommended, Scene
+from strands_diffusers.config.fields import Dtype, Offload, Scene
+from strands_diffusers.config.models import LoraConfig, ModelConfig, Recommended
 from strands_diffusers.errors import MissingPackageError
 from strands_diffusers.pipelines import checkpoint, guardrail, loader
 

@@ -8,7 +8,7 @@ import tiny_pipelines
 from tiny_cosmos3 import TASK, build_tiny_cosmos3, make_tiny_cosmos3
 
 from strands_diffusers.config.compose import compose
-from strands_diffusers.config.schema import ModelConfig
+from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.errors import StrandsDiffusersError
 from strands_diffusers.observations import resolve
 from strands_diffusers.pipelines import generate, loader

@@ -14,7 +14,7 @@ from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
 from strands_diffusers_pusht.source import WORDS, PushTSource
 
 from strands_diffusers import ObservationRequest, errors, testing
-from strands_diffusers.config.schema import Scene
+from strands_diffusers.config.fields import Scene
 from strands_diffusers.observations import scenes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pygame's and gymnasium's own

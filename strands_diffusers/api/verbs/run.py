@@ -11,7 +11,8 @@ from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, previ
 from strands_diffusers.api.serialize import Writer
 from strands_diffusers.api.store import STORE
 from strands_diffusers.api.verbs.call import bound_arguments, watch
-from strands_diffusers.config.schema import Dtype, ModelConfig
+from strands_diffusers.config.fields import Dtype
+from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.errors import MissingPackageError, RolloutError, StrandsDiffusersError, one_line
 from strands_diffusers.pipelines import catalog, contents, loader, steps
 

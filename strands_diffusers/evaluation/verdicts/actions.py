@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from strands_diffusers.config.schema import ForwardDynamicsConfig, RunConfig
+from strands_diffusers.config.conditions import ForwardDynamicsConfig
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import SweepError
 from strands_diffusers.evaluation import bootstrap
 from strands_diffusers.evaluation.stored import StoredRollout, groups, measured, rollouts, video_distance

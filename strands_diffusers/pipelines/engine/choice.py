@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from strands_diffusers.config.schema import EngineConfig
+from strands_diffusers.config.engines import EngineConfig
 from strands_diffusers.errors import EngineError, near_miss
 from strands_diffusers.pipelines.engine.base import Call, Engine
 from strands_diffusers.pipelines.engine.memory import forget
