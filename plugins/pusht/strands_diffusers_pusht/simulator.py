@@ -114,6 +114,14 @@ class PushT:
             env.space.reindex_shapes_for_body(body)
         env.block.angular_velocity = 0
 
+    def copy_state(self, other: PushT) -> None:
+        """Be in the state of another table, with the same velocities; what its contacts remember stays behind."""
+        self._env._setup()
+        self.state = other.state
+        for name in ("agent", "block"):
+            mine, its = getattr(self._env, name), getattr(other._env, name)
+            mine.velocity, mine.angular_velocity = its.velocity, its.angular_velocity
+
     def clearance_px(self, point: np.ndarray) -> float:
         """Distance from a point to the block; negative inside it."""
         return float(min(s.point_query(tuple(map(float, point))).distance for s in self._env._block_shapes))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .simulator import TABLE_PX
 
-_BLOCK_RGB = np.array([119, 136, 153])  # LightSlateGray
+BLOCK_RGB = np.array([119, 136, 153])  # LightSlateGray
 _PUSHER_MIN_PIXELS = 6  # a quarter of the disc as drawn at 96 x 96
 
 
@@ -22,7 +22,7 @@ def pusher_mask(frames: np.ndarray) -> np.ndarray:
 def block_mask(frames: np.ndarray) -> np.ndarray:
     """Pixels of the slate-grey block: bool [..., H, W]."""
     rgb = frames.astype(np.int16)
-    near = np.asarray((np.abs(rgb - _BLOCK_RGB) < 45).all(-1))
+    near = np.asarray((np.abs(rgb - BLOCK_RGB) < 45).all(-1))
     return near & np.asarray(rgb[..., 2] - rgb[..., 0] < 75)
 
 

@@ -1,0 +1,269 @@
+"""In the simulator: the world, the scripted policy, the coverage by state and by frame, the metric along the video."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gym_pusht")
+
+from strands_diffusers_pusht import PushTCoverage, PushTExpert, PushTHorizon, PushTSource, PushTWorld
+from strands_diffusers_pusht.expert import GOAL_PX, Expert
+from strands_diffusers_pusht.score import coverage
+from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
+
+from strands_diffusers import Look, ObservationRequest, Setting, Track, actions, errors, testing
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # pygame's and gymnasium's own
+SPACE = dataclasses.replace(actions.space_of("pusht"), pixel_map=True)
+CONFIG = testing.compose("domain=pusht")
+
+# Coverage at the end and at best of 96 steps, by this package's closed-loop program before it became `condition=closed_loop`
+# (commit 955b6af: python -m strands_diffusers_pusht --episodes 3 --policies still,expert).
+OLD = {
+    ("expert", 500_000): (0.4952414424027517, 0.5253354453814167),
+    ("expert", 500_001): (0.32036792424863825, 0.5225627447126698),
+    ("expert", 500_002): (0.6203305760289942, 0.6779214983540299),
+    ("still", 500_000): (0.18359147859438818, 0.18359147859438818),
+    ("still", 500_001): (0.5225627447126698, 0.5225627447126698),
+    ("still", 500_002): (0.049366351469908996, 0.049366351469908996),
+}
+
+
+def setting(address="500000@task:goal", prompt="", **changes):
+    observation = PushTSource().read(address, ObservationRequest(num_frames=2, domain="pusht"))
+    given = Setting(CONFIG, observation, SPACE, prompt, 10.0, 16, 8, 12)
+    return dataclasses.replace(given, **changes)
+
+
+def episode(given, policy, world, looks=None, seed=0, tell=True):
+    """Frames [F, H, W, 3], actions [F - 1, 2] and states of a policy in a world, as the loop asks them."""
+    policy.check(given)
+    world.check(given)
+    policy.reset(given, seed)
+    frame, state = world.reset(given, seed)
+    frames, acted, states = [frame], np.zeros((0, 2), np.float32), [state]
+    for index in range(looks or given.num_looks):
+        look = Look(index, np.stack(frames), acted, given.prompt, seed + index, states[-1] if tell else None)
+        chunk = policy.act(look).actions
+        assert chunk.shape == (given.chunk_size, 2)
+        assert chunk.dtype == np.float32
+        stepped = world.step(chunk, given.act_steps)
+        frames.extend(stepped.frames)
+        states.extend(stepped.states)
+        acted = np.concatenate([acted, chunk[: given.act_steps]])
+    return np.stack(frames), acted, states
+
+
+class Still:
+    """Hold the pusher where it is."""
+
+    def check(self, setting):
+        pass
+
+    def reset(self, setting, seed):
+        self.chunk = np.tile(to_model_space(setting.observation.details["state"][:2]), (setting.chunk_size, 1))
+
+    def act(self, look):
+        return dataclasses.make_dataclass("Proposal", ["actions"])(self.chunk)
+
+
+@pytest.mark.parametrize(("name", "seed"), OLD)
+def test_episodes_are_those_of_the_former_closed_loop(name, seed):
+    policy = PushTExpert() if name == "expert" else Still()
+    frames, acted, states = episode(setting(f"{seed}@task:goal"), policy, PushTWorld())
+
+    table = PushT()
+    table.start(seed)
+    expert, held = Expert("goal", table, seed), table.pusher_px
+    for row, state in zip(acted, states[1:], strict=True):  # the former program's loop
+        action = to_model_space(expert.act() if name == "expert" else held)
+        np.testing.assert_array_equal(action, row)
+        table.step(to_pixels(action))
+        told = [*state["pusher_px"], *state["block_px"], state["angle_rad"]]
+        np.testing.assert_array_equal(table.state, told)
+    np.testing.assert_array_equal(table.render(), frames[-1])
+    found = PushTCoverage().compute(Track(frames, acted, states))
+    np.testing.assert_allclose((found[-1], found.max()), OLD[name, seed], rtol=1e-9)
+
+
+@pytest.mark.parametrize("act_steps", [1, 5, 16])
+def test_the_expert_acts_the_same_however_often_it_looks(act_steps):
+    given = setting(act_steps=act_steps)
+    few, many = ({"looks": 32 // steps + 1} for steps in (act_steps, 8))
+
+    _, one, _ = episode(given, PushTExpert(), PushTWorld(), **few)
+    _, other, _ = episode(setting(), PushTExpert(), PushTWorld(), **many)
+
+    np.testing.assert_array_equal(one[:32], other[:32])
+
+
+def test_the_expert_needs_no_state_where_its_own_simulator_knows_it():
+    given = setting()
+
+    told, untold = (episode(given, PushTExpert(), PushTWorld(), looks=4, tell=tell)[1] for tell in (True, False))
+
+    np.testing.assert_array_equal(told, untold)
+
+
+def test_the_rest_of_the_expert_s_chunk_is_nearly_what_it_would_do():
+    whole, half = setting(act_steps=16), setting(act_steps=8)
+    chunks = []
+    for given in (whole, half):
+        policy = PushTExpert()
+        policy.reset(given, 0)
+        chunks.append(
+            policy.act(Look(0, np.zeros((1, 96, 96, 3), np.uint8), np.zeros((0, 2), np.float32), "", 0)).actions
+        )
+
+    np.testing.assert_array_equal(chunks[0][:8], chunks[1][:8])
+    np.testing.assert_allclose(chunks[0][8:], chunks[1][8:], atol=0.02)
+
+
+def test_where_other_actions_were_executed_the_expert_plans_from_where_they_lead():
+    given, world = setting("500002@task:left"), PushTWorld()
+    policy = PushTExpert()
+    policy.reset(given, 0)
+    world.reset(given, 0)
+    frames = np.zeros((9, 96, 96, 3), np.uint8)
+    policy.act(Look(0, frames[:1], np.zeros((0, 2), np.float32), "", 0))
+    others = np.zeros((8, 2), np.float32)
+    state = world.step(others, 8).states[-1]
+
+    blind = policy.act(Look(1, frames, others, "", 1)).actions
+    seeing = policy.act(Look(1, frames, others, "", 1, state)).actions
+
+    np.testing.assert_array_equal(blind, seeing)
+    assert np.linalg.norm(to_pixels(blind[0]) - state["pusher_px"]) < 110  # the furthest that it goes in a step is 72
+
+
+def test_noise_makes_a_worse_expert_and_is_the_same_each_time():
+    given = setting()
+    noisy = [episode(given, PushTExpert(PushTExpert.Config(noise_px=40)), PushTWorld(), looks=2)[1] for _ in range(2)]
+    _, exact, _ = episode(given, PushTExpert(), PushTWorld(), looks=2)
+
+    np.testing.assert_array_equal(*noisy)
+    assert 20 < np.abs(to_pixels(noisy[0]) - to_pixels(exact)).mean() < 80
+    with pytest.raises(errors.ConfigError, match=r"noise_px=-1 is not within"):
+        PushTExpert.Config(noise_px=-1)
+
+
+def test_another_seed_is_an_expert_of_other_habits():
+    given = setting()
+    one, other = (episode(given, PushTExpert(), PushTWorld(), looks=1, seed=seed)[1] for seed in (0, 1))
+
+    assert np.abs(one - other).max() > 0.01
+
+
+def test_an_observation_that_begins_later_is_entered_with_the_block_moving():
+    later = setting("500003@task:down@start:20", act_steps=16)
+    whole = PushTSource().read("500003@task:down", ObservationRequest(num_frames=41, domain="pusht"))
+    world = PushTWorld()
+
+    first, state = world.reset(later, 0)
+    stepped = world.step(whole.actions[20:36], 16)
+
+    np.testing.assert_array_equal(first, whole.frames[20])
+    np.testing.assert_array_equal(stepped.frames, whole.frames[21:37])
+    np.testing.assert_allclose(state["pusher_px"], later.observation.details["state"][:2])
+
+
+def test_a_state_that_no_seed_leads_to_is_entered_at_rest():
+    given = setting()
+    details = {"kind": "pusht", "state": [60.0, 70.0, 300.0, 310.0, 0.5]}
+    given = dataclasses.replace(given, observation=dataclasses.replace(given.observation, details=details))
+    world = PushTWorld()
+
+    _, state = world.reset(given, 0)
+
+    np.testing.assert_allclose(
+        [*state["pusher_px"], *state["block_px"], state["angle_rad"]], details["state"], atol=1e-9
+    )
+
+
+def test_an_episode_is_restored_to_the_same_frames():
+    given, policy, world = setting(), PushTExpert(), PushTWorld()
+    frames, acted, _ = episode(given, policy, world, looks=3)
+    again = PushTWorld()
+    again.reset(given, 0)
+    again.restore(frames[:17], acted[:16], 8)
+
+    np.testing.assert_array_equal(again.step(acted[16:], 8).frames, frames[17:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"observation": "photo"}, r"begins at a table of the simulator, and table\.png is none"),
+        (
+            {"space": actions.space_of("bridge_orig_lerobot")},
+            r"those of domain 'bridge_orig_lerobot' of this model are others",
+        ),
+        ({"space": dataclasses.replace(SPACE, pixel_map=False)}, r"pixel_map=true"),
+        ({"fps": 5.0}, r"10 steps a second, and domain\.fps is 5"),
+    ],
+)
+@pytest.mark.parametrize("cls", [PushTWorld, PushTExpert])
+def test_what_is_no_table_of_the_simulator_is_refused_before_anything_loads(cls, changes, message):
+    given = setting()
+    if "observation" in changes:
+        changes = {"observation": dataclasses.replace(given.observation, details={}, source="table.png")}
+
+    with pytest.raises(errors.RequestError, match=message):
+        cls().check(dataclasses.replace(given, **changes))
+
+
+def test_a_prompt_names_the_expert_s_task_and_one_that_it_does_not_know_is_refused():
+    _, left, _ = episode(setting(prompt="push the T block to the left"), PushTExpert(), PushTWorld(), looks=3)
+    _, true, _ = episode(setting("500000@task:left"), PushTExpert(), PushTWorld(), looks=3)
+
+    np.testing.assert_array_equal(left, true)
+    with pytest.raises(errors.ConfigError, match=r"does not know the task 'Wash the dishes\.'; it knows 'Push"):
+        PushTExpert().check(setting(prompt="Wash the dishes."))
+
+
+def test_coverage_read_off_a_frame_is_near_the_simulator_s():
+    table, true, frames = PushT(), [], []
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        block = GOAL_PX + rng.normal(0, 40, 2)
+        table.state = np.array([*rng.uniform(40, 470, 2), *block, np.pi / 4 + rng.normal(0, 0.5)])
+        true.append(table.coverage)
+        frames.append(table.render())
+    frames, none = np.stack(frames), np.zeros((39, 2), np.float32)
+
+    seen = PushTCoverage().compute(Track(frames, none))
+    told = PushTCoverage().compute(Track(frames, none, [{"coverage": value} for value in true]))
+
+    np.testing.assert_array_equal(told, true)
+    assert np.abs(seen - true).mean() < 0.015
+    assert np.abs(seen - true).max() < 0.07
+    assert np.corrcoef(seen, true)[0, 1] > 0.99
+    np.testing.assert_allclose(coverage(np.repeat(np.repeat(frames, 2, 1), 2, 2)), seen, atol=0.03)
+
+
+def test_coverage_is_refused_where_there_is_no_block():
+    with pytest.raises(errors.ConfigError, match=r"domain 'bridge_orig_lerobot' has none"):
+        PushTCoverage().check(setting(space=actions.space_of("bridge_orig_lerobot")))
+
+
+def test_the_horizon_of_the_truth_is_nothing_and_a_shift_is_measured_in_pixels_of_the_table():
+    observation = PushTSource().read("500003@task:down", ObservationRequest(num_frames=33, domain="pusht"))
+    base = dataclasses.replace(
+        testing.rollouts()["policy"],
+        video=observation.frames,
+        reference_video=observation.frames,
+        observation=observation,
+    )
+    shifted = np.roll(observation.frames, 3, axis=2)
+
+    same = PushTHorizon().compute(base)
+    off = PushTHorizon().compute(dataclasses.replace(base, video=shifted))
+
+    assert (same["pusher_px"], same["block_px"], same["overlap"]) == (0, 0, 1)
+    assert same["block_px_first_frame"] > 5
+    assert off["block_px_after_16"] == pytest.approx(16, abs=0.5)  # 3 of 96 pixels
+    assert off["pusher_px_after_32"] == pytest.approx(16, abs=0.5)
+    assert 0 < off["overlap"] < 0.9
+    assert "overlap_after_48" not in off
+    assert PushTHorizon().compute(dataclasses.replace(base, reference_video=None)) == {}
