@@ -12,7 +12,7 @@ class EngineConfig:
     """How fast the pipeline runs, and whether its numbers are diffusers' own."""
 
     name: str = MISSING
-    """auto, exact, eager, compiled, fp8 or cached; choose it with `engine=`."""
+    """auto, exact, eager, or what plugins bring; choose it with `engine=`."""
 
 
 @dataclass
@@ -47,31 +47,7 @@ class EagerEngineConfig(EngineConfig):
     name: str = "eager"
 
 
-@dataclass
-class CompiledEngineConfig(ReusingEngineConfig):
-    """`exact` with regional `torch.compile`: slow first rollout, then faster; rounding may differ. CUDA only."""
-
-    name: str = "compiled"
-
-
-@dataclass
-class Fp8EngineConfig(ReusingEngineConfig):
-    """`exact` with 8-bit matrix products (torchao): less memory and time, not the same numbers. CUDA only."""
-
-    name: str = "fp8"
-
-
-@dataclass
-class CachedEngineConfig(EngineConfig):
-    """diffusers' step cache: skips steps that change little. Not the same numbers; not for inverse dynamics."""
-
-    name: str = "cached"
-
-
 ENGINES: dict[str, type[EngineConfig]] = {
-    engine.name: engine
-    for engine in (
-        AutoEngineConfig, ExactEngineConfig, EagerEngineConfig, CompiledEngineConfig, Fp8EngineConfig, CachedEngineConfig,
-    )
-}  # fmt: skip
+    engine.name: engine for engine in (AutoEngineConfig, ExactEngineConfig, EagerEngineConfig)
+}
 """The choices of the group `engine`."""

@@ -73,8 +73,11 @@ _PACKAGES = {
     "ray": "pip install -e 'plugins/launchers[ray]'",
     "submitit_slurm": "pip install hydra-submitit-launcher",
     "submitit_local": "pip install hydra-submitit-launcher",
+    "compiled": "pip install -e plugins/engines",
+    "fp8": "pip install -e 'plugins/engines[fp8]'",
+    "cached": "pip install -e plugins/engines",
 }
-"""Launchers and sweepers outside the core, and what installs them."""
+"""Launchers, sweepers and engines outside the core, and what installs them."""
 
 
 def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> str:
@@ -84,7 +87,7 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
         if not match:
             return ""
     group, name = match[1], match[2]
-    if group in ("hydra/launcher", "hydra/sweeper") and name in _PACKAGES:
+    if group in ("hydra/launcher", "hydra/sweeper", "engine") and name in _PACKAGES:
         return f"{group}={name} is in a package that is not installed: {_PACKAGES[name]}"
     options = [o for o in match[3].split() if o] if match.lastindex == 3 else choices(group)
     hint = near_miss(name, options)

@@ -93,8 +93,7 @@ def _run(
     model: WorldModel, config: RunConfig, call: Call, report: Callable[[int, int], None] | None
 ) -> tuple[list[Sample], dict[str, Any]]:
     """One engine run; returns its samples and what the manifest says about the engine."""
-    cache_mb = getattr(config.engine, "cache_mb", 0)
-    engine, reason = choose(config.engine.name, model.pipe, call, cache_mb, config.engine)
+    engine, reason = choose(config.engine.name, model.pipe, call, config.engine)
     facts = {"requested": config.engine.name, "effective": engine.name, **({"reason": reason} if reason else {})}
     stopped: list[BaseException] = []
 

@@ -64,6 +64,13 @@ class Engine(Configured):
     def refuse(self, pipe: Any, call: Call) -> str | None:
         """Return in one line why this engine cannot hold for this loaded pipeline and call, or None where it can."""
 
+    def refuse_before_load(self, pipeline: str, mode: str, device: str, dtype: str, offload: str) -> str | None:
+        """Return in one line what rules this engine out before any weight is loaded, or None where it may hold.
+
+        `pipeline` is diffusers' class name, `mode` the condition's; `device`, `dtype` and `offload` are as in the config.
+        """
+        return None
+
     @abstractmethod
     def run(self, pipe: Any, call: Call, progress: Progress | None = None) -> list[Sample]:
         """Generate one sample per seed, in the order of `call.seeds`."""

@@ -57,6 +57,7 @@ WRONG = {
     "sampler.num_inference_steps=-1": "must be from 1",
     "domain.fps=0": "must be > 0",
     "prompt=it's": "Quote the value",
+    "engine=exakt": "engine=exakt is not a choice",
     "engine=fp8": "engine=fp8",
 }
 

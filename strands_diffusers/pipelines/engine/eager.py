@@ -4,21 +4,18 @@ import inspect
 import time
 from typing import Any, ClassVar
 
-import numpy as np
-
+from strands_diffusers.lazy import np
 from strands_diffusers.pipelines import catalog
-from strands_diffusers.pipelines.engine.base import Call, Engine, Progress, Sample, generator
 from strands_diffusers.pipelines.steps import watched
+from strands_diffusers.plugin.engine import Call, Engine, Progress, Sample
 
 
 class EagerEngine(Engine):
     """One `pipe(...)` per seed, for every pipeline class, decoding whatever that call decodes."""
 
     name: ClassVar[str] = "eager"
-
-    def __init__(self, output_type: str = "pil") -> None:
-        self.output_type = output_type
-        """Cosmos 3 alone: `latent` leaves the video out. Any other pipeline returns `np`."""
+    output_type = "pil"
+    """Cosmos 3 alone: `latent` leaves the video out. Any other pipeline returns `np`."""
 
     def refuse(self, pipe: Any, call: Call) -> str | None:
         """Never: whatever diffusers can run, this runs."""
@@ -29,19 +26,15 @@ class EagerEngine(Engine):
         return [self._draw(pipe, call, index, progress) for index in range(len(call.seeds))]
 
     def _draw(self, pipe: Any, call: Call, index: int, progress: Progress | None) -> Sample:
-        known = inspect.signature(type(pipe).__call__).parameters
-        arguments = dict(call.arguments, generator=generator(call.seeds[index]))
         cosmos3 = type(pipe).__name__ == "Cosmos3OmniPipeline"
-        if "output_type" in known:
-            other = "mesh" if _makes_mesh(pipe, call) else "np"
-            arguments["output_type"] = self.output_type if cosmos3 else other
+        other = "mesh" if _makes_mesh(pipe, call) else "np"
+        own = {"generator": generator(call.seeds[index]), "output_type": self.output_type if cosmos3 else other}
+        known = inspect.signature(type(pipe).__call__).parameters
         samples = len(call.seeds)
         report = None if progress is None else lambda done, total: progress(index * total + done, samples * total)
         started = time.perf_counter()
         with watched(pipe, report):
-            output = pipe(
-                **{name: value for name, value in arguments.items() if name in known or name in call.arguments}
-            )
+            output = pipe(**{**call.arguments, **{name: value for name, value in own.items() if name in known}})
         seconds = {"pipeline": time.perf_counter() - started}
         return _sample(output, seconds) if cosmos3 else Sample(raw=output, seconds=seconds)
 
@@ -61,3 +54,13 @@ def _sample(output: Any, seconds: dict[str, float]) -> Sample:
         action=None if output.action is None else output.action[0].float().numpy(),
         seconds=seconds,
     )
+
+
+def generator(seed: int) -> Any:
+    """Return the random generator of one sample: on the CPU, whatever the device.
+
+    diffusers then draws the noise on the host and moves it, so that a seed names the same noise on every machine.
+    """
+    import torch
+
+    return torch.Generator("cpu").manual_seed(seed)

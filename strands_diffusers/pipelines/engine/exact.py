@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from strands_diffusers.pipelines.engine.base import Call, Engine, Progress, Sample, generator
+from strands_diffusers.config.engines import ExactEngineConfig
+from strands_diffusers.pipelines.engine import refusals
+from strands_diffusers.pipelines.engine.eager import generator
 from strands_diffusers.pipelines.engine.memory import Memory, memory_of
+from strands_diffusers.plugin.engine import Call, Engine, Progress, Sample
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.engine.conditioning import Arguments, Conditioning
@@ -29,17 +32,21 @@ class ExactEngine(Engine):
     """Same weights, inputs and seeds, same outputs: bit-identical on CPU in float32, within bf16 rounding on CUDA."""
 
     name: ClassVar[str] = "exact"
+    Config: TypeAlias = ExactEngineConfig
 
-    def __init__(self, cache_bytes: int = 1024**3, samples_per_batch: int | None = None) -> None:
-        self.cache_bytes = cache_bytes
+    def __init__(self, config: Any = None, samples_per_batch: int | None = None) -> None:
+        super().__init__(config)
         self.samples_per_batch = samples_per_batch
         """Samples denoised together; None: one on a CPU, else what `TOKENS_PER_BATCH` allows."""
 
     def refuse(self, pipe: Any, call: Call) -> str | None:
         """Return what about this pipeline or call the engine does not reproduce, or None."""
-        from strands_diffusers.pipelines.engine.refusals import refuse_exact
+        return refusals.refuse_exact(pipe, call)
 
-        return refuse_exact(pipe, call)
+    def refuse_before_load(self, pipeline: str, mode: str, device: str, dtype: str, offload: str) -> str | None:
+        """Return why this model or this way of offloading cannot be served, or None."""
+        group = "group offloading hooks run inside diffusers' own call alone (model.offload=none, model or sequential work)."
+        return refusals.refuse_pipeline(pipeline) or (group if offload == "group" else None)
 
     def run(self, pipe: Any, call: Call, progress: Progress | None = None) -> list[Sample]:
         """Draw one sample per seed; `Sample.seconds` holds text, encode, denoise and decode, shared out evenly.
@@ -67,7 +74,7 @@ class ExactEngine(Engine):
 
         arguments = read_arguments(pipe, call)
         device, clock = pipe._get_execution_device(), Clock(pipe._get_execution_device())
-        memory = memory_of(pipe, self.cache_bytes)
+        memory = memory_of(pipe, self.config.cache_mb * 1024**2)
         guarded = arguments.enable_safety_check and isinstance(pipe.safety_checker, CosmosSafetyChecker)
         if guarded:
             output.check_prompt(pipe, arguments.prompt, device)
@@ -77,7 +84,7 @@ class ExactEngine(Engine):
             with clock("text"):
                 texts = self._texts(pipe, arguments, conditioning, memory)
             with clock("denoise"):
-                loop = Loop(pipe, arguments, conditioning, texts, memory, self._denoiser(pipe, conditioning))
+                loop = Loop(pipe, arguments, conditioning, texts, memory, self.denoiser(pipe, conditioning))
                 states = self._denoise(pipe, loop, conditioning, call, progress)
         samples: list[Sample] = []
         with clock("decode"):
@@ -125,8 +132,8 @@ class ExactEngine(Engine):
             states.append(loop.run(latents, report, needs_video=bool(call.wanted & {"video", "image"})))
         return states
 
-    def _denoiser(self, pipe: Any, conditioning: Conditioning) -> Denoiser:
-        """The transformer for this layout; faster engines override this."""
+    def denoiser(self, pipe: Any, conditioning: Conditioning) -> Denoiser:
+        """The transformer for this layout. Engines that compute it in another way override this."""
         from strands_diffusers.pipelines.engine.denoiser import Denoiser
 
         c = conditioning

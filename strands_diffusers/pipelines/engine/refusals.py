@@ -8,27 +8,28 @@ import inspect
 from typing import Any
 
 from strands_diffusers.pipelines.engine import seams
-from strands_diffusers.pipelines.engine.base import Call
+from strands_diffusers.plugin.engine import Call
 
-OWN_STATE = (
-    "latents",
-    "sound_latents",
-    "action_latents",
-    "callback_on_step_end",
-    "return_dict",
-    "output_type",
-    "generator",
+COSMOS3 = "Cosmos3OmniPipeline"
+
+OWN_STATE = frozenset(
+    ["latents", "sound_latents", "action_latents", "callback_on_step_end", "return_dict", "output_type", "generator"]
 )
 """Arguments that the engine sets or has no place for."""
+
+
+def refuse_pipeline(name: str) -> str | None:
+    """Return why pipelines of this class cannot be served, or None."""
+    return None if name == COSMOS3 else f"it knows the inside of {COSMOS3} alone, and this model is a {name}."
 
 
 def refuse_exact(pipe: Any, call: Call) -> str | None:
     """Return why the engine cannot hold for this pipeline and call, or None."""
     import diffusers
 
-    if type(pipe).__name__ != "Cosmos3OmniPipeline":
-        return f"it knows the inside of Cosmos3OmniPipeline alone, and this model is a {type(pipe).__name__}."
-    if type(pipe) is not getattr(diffusers, "Cosmos3OmniPipeline", None):
+    if reason := refuse_pipeline(type(pipe).__name__):
+        return reason
+    if type(pipe) is not getattr(diffusers, COSMOS3, None):
         return "this Cosmos3OmniPipeline is a class of its own, not diffusers'."
     if seams.changed():
         first, *more = (path.partition(":")[2] for path in seams.changed())

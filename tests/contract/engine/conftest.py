@@ -96,3 +96,21 @@ def largest_difference(one, other):
             assert a.dtype == b.dtype
             largest = max(largest, float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()))
     return largest
+
+
+@pytest.fixture
+def state_of():
+    return read_state
+
+
+def read_state(pipe):
+    """Everything on a pipeline that a run could change: attributes, parameters and how often each was written."""
+    found = {("pipe", name): id(value) for name, value in vars(pipe).items()}
+    found["scheduler"] = {name: repr(value) for name, value in vars(pipe.scheduler).items()}
+    for part in (pipe.transformer, pipe.vae, pipe.sound_tokenizer):
+        for name, module in part.named_modules():
+            found[type(part).__name__, name] = sorted(vars(module))
+            found[type(part).__name__, name, "forward"] = id(getattr(vars(module).get("forward"), "__func__", None))
+        for name, weight in part.named_parameters():
+            found[type(part).__name__, name, "weight"] = (id(weight), weight._version, weight.requires_grad)
+    return found

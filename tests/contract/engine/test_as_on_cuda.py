@@ -8,69 +8,13 @@ import torch
 from waiting import forbid_waiting
 
 from strands_diffusers.pipelines import loader
-from strands_diffusers.pipelines.engine import Call, compiled, exact, fp8, get_engine, refuse_before_load
-from strands_diffusers.pipelines.engine.attention import generation_layer
+from strands_diffusers.pipelines.engine import Call, exact, get_engine
 from strands_diffusers.pipelines.engine.denoiser import State
 from strands_diffusers.pipelines.engine.memory import Memory
 from strands_diffusers.pipelines.engine.timesteps import timestep_embeddings
 
 pytestmark = pytest.mark.contract
 ALL = frozenset({"video", "sound", "action"})
-
-
-class Recorder:
-    """A graph as CUDA's is: it reads the tensors that it was recorded with and writes over the result that it gave."""
-
-    def __init__(self) -> None:
-        self.recorded = self.replayed = 0
-
-    def __call__(self, function):
-        self.recorded += 1
-        result = function()
-
-        def run_again() -> None:
-            self.replayed += 1
-            for kept, new in zip(result, function(), strict=True):
-                if kept is not None:
-                    kept.copy_(new)
-
-        return result, run_again
-
-
-class Engine(compiled.CompiledEngine):
-    """The compiled engine's graphs over the plain layer, on a CPU."""
-
-    def _denoiser(self, pipe, conditioning):
-        c = conditioning
-        return compiled.GraphedDenoiser(
-            pipe.transformer, c.layout, c.domain, c.action_width, c.device, layer_function=generation_layer
-        )
-
-
-@pytest.mark.parametrize("seeds", [(3,), (3, 4, 5)])
-@pytest.mark.parametrize("condition", ["policy", "forward_dynamics", "inverse_dynamics", "image", "text"])
-def test_a_replayed_step_gives_what_the_step_itself_gives(condition, seeds, tiny, ask, difference, monkeypatch) -> None:
-    recorder = Recorder()
-    monkeypatch.setattr(compiled, "recorded", recorder)
-    sound = {"enable_sound": True} if condition in ("image", "text") else {}
-    call = Call(ask(condition, num_inference_steps=5, guidance_scale=2.0, **sound), ALL, seeds)
-
-    found = Engine(samples_per_batch=2).run(tiny("nano"), call)
-
-    expected = exact.ExactEngine(samples_per_batch=2).run(tiny("nano"), call)
-    assert [difference(one, other) for one, other in zip(found, expected, strict=True)] == [0.0] * len(seeds)
-    kinds = len({min(2, len(seeds) - i) for i in range(0, len(seeds), 2)})  # sizes of batches, each with two prompts
-    assert recorder.recorded == 2 * kinds
-    batches = -(-len(seeds) // 2)
-    assert recorder.replayed == 2 * (5 * batches - kinds)  # all but the first step of each kind, which warms up
-
-
-def test_a_large_canvas_is_not_replayed(tiny, ask, monkeypatch) -> None:
-    recorder = Recorder()
-    monkeypatch.setattr(compiled, "recorded", recorder)
-    monkeypatch.setattr(compiled, "TOKENS_PER_GRAPH", 4)
-    Engine().run(tiny("nano"), Call(ask("policy"), frozenset({"action"})))
-    assert recorder.recorded == 0
 
 
 def test_the_check_that_the_loop_never_waits_covers_every_way_it_is_run(tiny, ask, monkeypatch) -> None:
@@ -110,36 +54,11 @@ def test_samples_share_a_batch_up_to_the_bound_on_tokens() -> None:
 
 @pytest.fixture
 def card(monkeypatch):
-    """A machine with one card of a given compute capability and 24 GB."""
-
-    def make(capability: tuple[int, int]) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "NVIDIA Card")
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (24 * 10**9, 24 * 10**9))
-        monkeypatch.setattr(fp8.importlib.util, "find_spec", lambda name: types.SimpleNamespace(name=name))
-
-    return make
-
-
-@pytest.mark.parametrize("engine", ["compiled", "fp8"])
-def test_with_an_automatic_device_the_card_is_what_counts(engine: str, card) -> None:
-    card((9, 0))
-    assert refuse_before_load(engine, "Cosmos3OmniPipeline", "policy", "auto") is None
-    assert loader.resolve_device("auto") == "cuda:0"
-
-
-def test_an_older_card_is_named(card) -> None:
-    card((8, 0))
-    assert "need compute capability 8.9 or newer, and NVIDIA Card is older" in refuse_before_load(
-        "fp8", "Cosmos3OmniPipeline", "policy", "auto"
-    )
-
-
-def test_an_automatic_device_without_a_card_is_the_cpu() -> None:
-    assert refuse_before_load("compiled", "Cosmos3OmniPipeline", "policy", "auto") is None
-    assert "computes on cpu" in refuse_before_load("fp8", "Cosmos3OmniPipeline", "policy", "auto")
+    """A machine with one card of 24 GB."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "NVIDIA Card")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (24 * 10**9, 24 * 10**9))
 
 
 def test_weights_that_a_card_does_not_hold_are_refused_with_the_offloading_that_helps(card, monkeypatch) -> None:
@@ -149,7 +68,7 @@ def test_weights_that_a_card_does_not_hold_are_refused_with_the_offloading_that_
     from strands_diffusers.pipelines.request import make_request
     from strands_diffusers.results import Observation
 
-    card((9, 0))
+    assert loader.resolve_device("auto") == "cuda:0"
     monkeypatch.setattr(estimate, "_host_gb", lambda: 64.0)
     words = ["model=cosmos3_nano", "domain=bridge", "prompt=a", "observation=a.png"]
     seen = Observation(frames=np.zeros((1, 480, 640, 3), np.uint8), source="a.png")

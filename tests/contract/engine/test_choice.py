@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from strands_diffusers.errors import EngineError
-from strands_diffusers.pipelines.engine import ENGINES, Call, choose, get_engine, refuse_before_load
+from strands_diffusers.pipelines.engine import Call, choose, get_engine, refuse_before_load
 
 pytestmark = pytest.mark.contract
 
@@ -135,11 +135,9 @@ def test_an_unknown_engine_gets_a_near_miss():
         get_engine("exakt")
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ["auto", "exact", "eager"])
 def test_before_the_load_nothing_is_said_where_it_may_work(name):
-    reason = refuse_before_load(name, "Cosmos3OmniPipeline", "policy", "cpu")
-
-    assert (reason is None) == (name != "fp8")
+    assert refuse_before_load(name, "Cosmos3OmniPipeline", "policy", "cpu") is None
 
 
 @pytest.mark.parametrize(
@@ -147,10 +145,6 @@ def test_before_the_load_nothing_is_said_where_it_may_work(name):
     [
         ("exact", ("WanPipeline", "text", "cpu"), "this model is a WanPipeline. Use engine=auto or eager."),
         ("exact", ("Cosmos3OmniPipeline", "policy", "cuda:0", "bfloat16", "group"), "group offloading"),
-        ("cached", ("Cosmos3OmniPipeline", "inverse_dynamics", "cpu"), "latents of the video never change"),
-        ("fp8", ("Cosmos3OmniPipeline", "policy", "cpu"), "need a CUDA device, and the model computes on cpu"),
-        ("compiled", ("Cosmos3OmniPipeline", "policy", "mps"), "compiling for mps is untested"),
-        ("compiled", ("Cosmos3OmniPipeline", "policy", "cuda:0", "auto", "model"), "model.offload=model"),
         ("exakt", ("Cosmos3OmniPipeline", "policy", "cpu"), "Did you mean 'exact'?"),
     ],
 )
@@ -159,12 +153,3 @@ def test_before_the_load_it_says_what_can_serve(name, arguments, says):
 
     assert says in reason
     assert "eager" in reason
-
-
-def test_fp8_names_the_package_that_it_lacks():
-    import importlib.util
-
-    if importlib.util.find_spec("torchao") is not None:
-        pytest.skip("torchao is installed")
-
-    assert "pip install torchao" in refuse_before_load("fp8", "Cosmos3OmniPipeline", "policy", "cuda:0")

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from strands_diffusers.pipelines.engine.base import Call, generator
+from strands_diffusers.pipelines.engine import Call
 from strands_diffusers.pipelines.engine.conditioning import draw_latents, make_conditioning, read_arguments
+from strands_diffusers.pipelines.engine.eager import generator
 from strands_diffusers.pipelines.engine.exact import ExactEngine
 from strands_diffusers.pipelines.engine.loop import Loop
 from strands_diffusers.pipelines.engine.memory import Memory
@@ -40,7 +41,7 @@ def test_no_step_asks_for_a_value(condition, changes, fresh, ask):
     with torch.no_grad():
         conditioning = make_conditioning(pipe, arguments, device, memory)
         texts = engine._texts(pipe, arguments, conditioning, memory)
-        loop = Loop(pipe, arguments, conditioning, texts, memory, engine._denoiser(pipe, conditioning))
+        loop = Loop(pipe, arguments, conditioning, texts, memory, engine.denoiser(pipe, conditioning))
         state = draw_latents(pipe, conditioning, [generator(0), generator(1)])
 
         pipe.transformer.to("meta")

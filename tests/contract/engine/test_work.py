@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from strands_diffusers.config.engines import ExactEngineConfig
 from strands_diffusers.pipelines.engine import Call, forget, get_engine
 from strands_diffusers.pipelines.engine.memory import Memory, memory_of
 
@@ -131,10 +132,10 @@ def test_the_memory_is_bounded_and_forgets_the_least_recently_used(tiny, ask):
     pipe, engine = tiny("nano"), get_engine("exact")
     forget(pipe)
     engine.run(pipe, Call(ask("policy"), frozenset(), (0,)))
-    used = memory_of(pipe, engine.cache_bytes).bytes
+    used = memory_of(pipe, engine.config.cache_mb * 1024**2).bytes
     assert used > 0
 
-    small = get_engine("exact", cache_mb=0)
+    small = get_engine("exact", ExactEngineConfig(cache_mb=0))
     small.run(pipe, Call(ask("policy"), frozenset(), (0,)))
     assert memory_of(pipe, 0).bytes == 0
 

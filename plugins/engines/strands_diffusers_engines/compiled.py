@@ -1,79 +1,21 @@
-"""`engine=compiled`: the exact engine with its decoder layer compiled, and on small canvases replayed as a CUDA graph.
+"""The decoder layer compiled, and on small canvases the forward pass replayed as a CUDA graph.
 
 One layer is compiled and serves all of them: their weights are its inputs. The pipeline's own modules are never
 compiled or replaced. Fusing operations changes the rounding, so the numbers differ from `exact` in their last bits.
 """
 
 import functools
-import importlib.util
-import os
-import shutil
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from strands_diffusers.pipelines.engine.attention import generation_layer
-from strands_diffusers.pipelines.engine.base import Call
-from strands_diffusers.pipelines.engine.conditioning import Conditioning
 from strands_diffusers.pipelines.engine.denoiser import Denoiser, LayerFunction, State
-from strands_diffusers.pipelines.engine.exact import ExactEngine
 from strands_diffusers.pipelines.engine.text import Text
 
 TOKENS_PER_GRAPH = 4096
 """Up to so many tokens a card waits for the host to launch kernels, and a graph pays; beyond, it never waits."""
-
-
-class CompiledEngine(ExactEngine):
-    """Slower to start (the first run of a shape compiles), faster per step."""
-
-    name: ClassVar[str] = "compiled"
-
-    def refuse(self, pipe: Any, call: Call) -> str | None:
-        """Return what `exact` refuses, a machine that cannot compile, or weights that move while a layer runs."""
-        reason = super().refuse(pipe, call)
-        if reason is not None:
-            return reason
-        return refuse_machine(pipe._get_execution_device().type) or refuse_hooks(pipe.transformer)
-
-    def _denoiser(self, pipe: Any, conditioning: Conditioning) -> Denoiser:
-        kind = GraphedDenoiser if conditioning.device.type == "cuda" else Denoiser
-        return kind(
-            pipe.transformer,
-            conditioning.layout,
-            conditioning.domain,
-            conditioning.action_width,
-            conditioning.device,
-            layer_function=compiled_layer(),
-            layers=self._layers(pipe),
-        )
-
-    def _layers(self, pipe: Any) -> Any:
-        """The layers to run: the transformer's own."""
-        return pipe.transformer.layers
-
-
-def refuse_machine(device: str, offload: str = "none") -> str | None:
-    """Return why this machine cannot compile for `device`, or None."""
-    if offload != "none":
-        return f"weights that are offloaded (model.offload={offload}) move while a compiled layer runs."
-    if device.startswith("cuda"):
-        if importlib.util.find_spec("triton") is None:
-            return "compiling for CUDA needs triton: pip install triton"
-        return None
-    if device != "cpu":
-        return f"compiling for {device} is untested: cpu and cuda are."
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None and shutil.which("clang++") is None:
-        return f"compiling for the CPU needs a C++ compiler, and {compiler} is not installed."
-    return None
-
-
-def refuse_hooks(transformer: Any) -> str | None:
-    """Return why weights that accelerate moves cannot be compiled over, or None."""
-    if any("_hf_hook" in vars(module) for module in transformer.modules()):
-        return "weights that are offloaded or spread over devices move while a compiled layer runs."
-    return None
 
 
 @functools.cache
