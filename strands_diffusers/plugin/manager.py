@@ -68,6 +68,7 @@ BUILT_INS = (
     "strands_diffusers.outputs.comparison",
     "strands_diffusers.metrics.video",
     "strands_diffusers.metrics.action",
+    "strands_diffusers.policies.server",
     "strands_diffusers.evaluation.verdicts",
     "strands_diffusers.trackers.wandb",
     "strands_diffusers.trackers.none",

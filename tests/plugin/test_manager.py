@@ -17,12 +17,15 @@ from strands_diffusers import (
     Measure,
     Metric,
     Panel,
+    Policy,
+    Score,
     Serializer,
     Source,
     Table,
     Tracker,
     Verdict,
     Visualizer,
+    World,
     hookimpl,
 )
 from strands_diffusers.errors import PluginError
@@ -238,6 +241,32 @@ class Shelf(Panel):
         return Table(["a"], [[1]])
 
 
+class Chosen(Policy):
+    """Act."""
+
+    name = "chosen"
+
+    def act(self, look): ...
+
+
+class Answered(World):
+    """Answer."""
+
+    name = "answered"
+
+    def reset(self, setting, seed): ...
+
+    def step(self, actions, num_steps, progress=None): ...
+
+
+class Scored(Score):
+    """Judge frames."""
+
+    name, measure = "scored", Measure("", "higher", "How good.")
+
+    def compute(self, track): ...
+
+
 VERB = Command("greet", "Say hello.", lambda arguments: 0, ("you",))
 
 HOOKED = {
@@ -247,6 +276,9 @@ HOOKED = {
     "register_trackers": (Tracked, "tracker"),
     "register_sources": (Seen, "source"),
     "register_engines": (Twice, "engine"),
+    "register_policies": (Chosen, "policy"),
+    "register_worlds": (Answered, "world"),
+    "register_scores": (Scored, "score"),
     "register_configs": ("pkg://hydra.conf", None),
     "register_verdicts": (Judged, "verdict"),
     "register_panels": (Shelf, "panel"),

@@ -48,6 +48,12 @@ class PushTWorld(World):
             states.append(told(self._simulator))
         return Stepped(np.stack(frames), states)
 
+    def hold(self) -> np.ndarray:
+        """The pusher's own place as its target: nothing moves."""
+        from .simulator import to_model_space
+
+        return to_model_space(self._simulator.pusher_px)
+
 
 def check(setting: Setting, who: str) -> None:
     """Refuse what is no table of the simulator, for `who` is to act on one. Raises: a `RequestError`."""

@@ -1,6 +1,7 @@
 """In the simulator: the world, the scripted policy, the coverage by state and by frame, the metric along the video."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -44,7 +45,9 @@ def episode(given, policy, world, looks=None, seed=0, tell=True):
     frame, state = world.reset(given, seed)
     frames, acted, states = [frame], np.zeros((0, 2), np.float32), [state]
     for index in range(looks or given.num_looks):
-        look = Look(index, np.stack(frames), acted, given.prompt, seed + index, states[-1] if tell else None)
+        look = Look(index, np.stack(frames), acted, given.prompt, seed + index, state=states[-1] if tell else None)
+        if isinstance(policy, Still):
+            look = types.SimpleNamespace(**vars(look) | {"hold": world.hold()})
         chunk = policy.act(look).actions
         assert chunk.shape == (given.chunk_size, 2)
         assert chunk.dtype == np.float32
@@ -62,9 +65,11 @@ class Still:
         pass
 
     def reset(self, setting, seed):
-        self.chunk = np.tile(to_model_space(setting.observation.details["state"][:2]), (setting.chunk_size, 1))
+        self.size = setting.chunk_size
 
     def act(self, look):
+        if not len(look.actions):
+            self.chunk = np.tile(look.hold, (self.size, 1))
         return dataclasses.make_dataclass("Proposal", ["actions"])(self.chunk)
 
 
@@ -131,7 +136,7 @@ def test_where_other_actions_were_executed_the_expert_plans_from_where_they_lead
     state = world.step(others, 8).states[-1]
 
     blind = policy.act(Look(1, frames, others, "", 1)).actions
-    seeing = policy.act(Look(1, frames, others, "", 1, state)).actions
+    seeing = policy.act(Look(1, frames, others, "", 1, state=state)).actions
 
     np.testing.assert_array_equal(blind, seeing)
     assert np.linalg.norm(to_pixels(blind[0]) - state["pusher_px"]) < 110  # the furthest that it goes in a step is 72

@@ -1,0 +1,1 @@
+"""What chooses actions: the classes of `policy=`."""
