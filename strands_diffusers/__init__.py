@@ -1,8 +1,8 @@
 """Experiments with robot world models: NVIDIA Cosmos 3 through diffusers, typed configs, plugins, sweeps that survive.
 
     from strands_diffusers import rollout
-    future = rollout("condition=policy", "prompt='Push the T block to the left.'")
-    future.video, future.action          # uint8 [F, H, W, 3], float32 [K, T, D]
+    result = rollout("condition=policy", "prompt='Push the T block to the left.'")
+    result.video, result.action          # uint8 [F, H, W, 3], float32 [K, T, D]
 
 Every public name is loaded on first use: importing this package imports neither torch nor numpy.
 """
@@ -10,54 +10,26 @@ Every public name is loaded on first use: importing this package imports neither
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_WHERE = {
-    "Address": "observations.address",
-    "Artifact": "results",
-    "ActionRows": "plugin.base",
-    "ActionSpace": "results",
-    "Mesh": "results",
-    "Observation": "results",
-    "ObservationRequest": "results",
-    "Rollout": "results",
-    "RunInfo": "results",
-    "Domain": "domains",
-    "Record": "records",
-    "Measure": "plugin.base",
-    "Metric": "plugin.base",
-    "Serializer": "plugin.base",
-    "Source": "plugin.base",
-    "Tracker": "plugin.base",
-    "Visualizer": "plugin.base",
-    "Call": "plugin.engine",
-    "Command": "plugin.base",
-    "Engine": "plugin.engine",
-    "Judgement": "plugin.base",
-    "Panel": "plugin.base",
-    "Sample": "plugin.engine",
-    "Table": "plugin.base",
-    "Verdict": "plugin.base",
-    "Look": "plugin.acting",
-    "Policy": "plugin.acting",
-    "Proposal": "plugin.acting",
-    "Score": "plugin.acting",
-    "Setting": "plugin.acting",
-    "Stepped": "plugin.acting",
-    "Track": "plugin.acting",
-    "World": "plugin.acting",
-    "hookimpl": "plugin.spec",
-    "check_file": "observations.media",
-    "frame_times": "observations.media",
-    "read_clip": "observations.media",
-    "read_image": "observations.images",
-    "read_json": "jsonfile",
-    "read_json_lines": "jsonfile",
-    "rollout": "runner.python",
-    "rollouts": "runner.python",
-    "split_address": "observations.address",
-    "usable_frames": "observations.window",
-    "use_diffusers": "api.public",
-    "write_mp4": "outputs.video_file",
+_NAMES = {
+    "api.public": "use_diffusers",
+    "domains": "Domain",
+    "jsonfile": "read_json read_json_lines",
+    "observations.address": "Address split_address",
+    "observations.images": "read_image",
+    "observations.media": "check_file frame_times read_clip",
+    "observations.window": "usable_frames",
+    "outputs.video_file": "write_mp4",
+    "plugin.acting": "Look Policy Proposal Score Setting Stepped Track World",
+    "plugin.base": "ActionRows Command Judgement Measure Metric Panel Serializer Source Table Tracker Verdict Visualizer",
+    "plugin.engine": "Call Engine Sample",
+    "plugin.spec": "hookimpl",
+    "records": "Record",
+    "results": "ActionSpace Artifact Mesh Observation ObservationRequest Rollout RunInfo",
+    "runner.python": "rollout rollouts",
 }
+"""Module -> the public names that it holds."""
+
+_WHERE = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = ("actions", "domains", "errors")
 
 __all__ = [*sorted(_WHERE), *_MODULES]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from strands_diffusers import records
 from strands_diffusers.errors import ConfigError, clean
 from strands_diffusers.evaluation import tables
+from strands_diffusers.plugin.base import UNDECLARED
 from strands_diffusers.plugin.manager import plugins
 
 if TYPE_CHECKING:
@@ -76,19 +77,19 @@ def table(outcome: Any) -> str:
 
 def metric_lines(record: records.Record) -> list[str]:
     """Every measured value with its unit, and behind it its baselines and which way is better."""
+    declared = plugins().measures
     rows: list[tuple[str, str]] = []
     for name, values in record.metrics.items():
-        measures = getattr(plugins().classes("metric").get(name), "measures", {})
-        own = [v for v in values if v not in measures or not measures[v].baseline]
-        of = {v: v if v in own else tables.main_of(v, own) for v in values}
-        for main in (v for v in values if of[v] == v):
-            measure = measures.get(main)
-            unit = f" {measure.unit}" if measure and measure.unit else ""
+        own = [value for value in values if not declared.get((name, value), UNDECLARED).baseline]
+        of = {value: value if value in own else tables.main_of(value, own) for value in values}
+        for main in (value for value in values if of[value] == value):
+            measure = declared.get((name, main), UNDECLARED)
             baselines = [v for v in values if of[v] == main != v]
             aside = ["; ".join(f"{v.removeprefix(main + '_').replace('_', ' ')} {values[v]:.4g}" for v in baselines)]
-            aside += [f"{measure.better} is better" if measure and measure.better != "neither" else ""]
+            aside += [f"{measure.better} is better" if measure.better != "neither" else ""]
             words = ", ".join(filter(None, aside))
-            rows.append((f"{name}.{main}", f"{values[main]:.4g}{unit}" + (f"  ({words})" if words else "")))
+            number = f"{values[main]:.4g} {measure.unit}".rstrip()
+            rows.append((f"{name}.{main}", f"{number}  ({words})" if words else number))
     samples = f"  mean over {len(record.samples)} samples:" if len(record.samples) > 1 and rows else ""
     return [*([samples] if samples else []), *(f"  {name:<{_width(rows, 0)}}  {value}" for name, value in rows)]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from strands_diffusers.evaluation.bootstrap import ENOUGH, RESAMPLES, SEED, interval
 from strands_diffusers.lazy import np
-from strands_diffusers.plugin.base import Measure
+from strands_diffusers.plugin.base import UNDECLARED, Measure
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import Axis, Record, SampleRecord, swept, write_text
 
@@ -204,9 +204,7 @@ def _rows(
     counts: Callable[[int, SampleRecord], bool] = lambda job, sample: True,
 ) -> list[Row]:
     """The rows of the samples that count, in the order in which metrics declare their values."""
-    metrics = plugins().classes("metric").items()
-    declared = {(name, value): measure for name, metric in metrics for value, measure in metric.measures.items()}
-    unknown = Measure("", "neither", "")
+    declared = plugins().measures
     found: dict[tuple[Any, ...], Row] = {}
     for job, (record, group) in enumerate(zip(records, groups, strict=True)):
         for sample in record.samples:
@@ -215,10 +213,10 @@ def _rows(
             unit = _source(sample) if over == "observations" else str(sample.seed)
             for metric, values in sample.metrics.items():
                 for value, number in values.items():
-                    baseline = declared.get((metric, value), unknown).baseline
+                    baseline = declared.get((metric, value), UNDECLARED).baseline
                     main = main_of(value, values) if baseline else value
-                    measure = declared.get((metric, main), unknown)
-                    if (measure is not unknown and measure.better == "neither") or not math.isfinite(number):
+                    measure = declared.get((metric, main), UNDECLARED)
+                    if (measure is not UNDECLARED and measure.better == "neither") or not math.isfinite(number):
                         continue  # counts and shares are on the page, with each job
                     key = (metric, main, *group.items())
                     row = found.setdefault(key, Row(metric, main, measure, group, over))

@@ -123,6 +123,10 @@ class Measure:
     """Whether it is the score of a trivial answer, which a rollout's own score is compared with: no result itself."""
 
 
+UNDECLARED = Measure("", "neither", "The plugin that measured this is not installed where this page was made.")
+"""What is known of a value that no installed metric declares."""
+
+
 class Metric(_RolloutReader):
     """Measures a rollout, with the trivial baseline beside each score."""
 

@@ -183,6 +183,12 @@ class PluginIndex:
         return [impl.plugin_name for impl in reversed(getattr(self.hooks.hook, hook).get_hookimpls())]
 
     @property
+    def measures(self) -> dict[tuple[str, str], Measure]:
+        """What every value of every metric is, by `(metric, value)`, in the order in which they are declared."""
+        metrics = self.classes("metric").items()
+        return {(name, value): measure for name, metric in metrics for value, measure in metric.measures.items()}
+
+    @property
     def config_paths(self) -> list[tuple[str, str]]:
         """`(plugin, pkg:// path)` of every config folder."""
         return [(r.plugin, r.value) for r in self.registrations if r.hook == "register_configs"]

@@ -13,7 +13,7 @@ from strands_diffusers.errors import StrandsDiffusersError, one_line
 from strands_diffusers.evaluation import Row, against, interval
 from strands_diffusers.evaluation.tables import SEED_KEYS
 from strands_diffusers.plugin import guard
-from strands_diffusers.plugin.base import Measure, Panel, Table
+from strands_diffusers.plugin.base import UNDECLARED, Panel, Table
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import Axis, Metrics, Record, flat
 from strands_diffusers.report.addresses import address
@@ -39,17 +39,12 @@ def metric_columns(measured: Iterable[Metrics]) -> list[Json]:
     found: dict[tuple[str, str], None] = {}
     for metrics in measured:
         found |= dict.fromkeys((metric, value) for metric, values in metrics.items() for value in values)
-    declared: dict[tuple[str, str], Measure] = {
-        (name, value): measure
-        for name, metric in plugins().classes("metric").items()
-        for value, measure in metric.measures.items()
-    }
+    declared = plugins().measures
     order = {key: index for index, key in enumerate(declared)}
     keys = sorted(found, key=lambda key: (key not in order, order.get(key, 0)))
-    unknown = Measure("", "neither", "The plugin that measured this is not installed where this page was made.")
     columns = []
     for key in keys:
-        measure, of = declared.get(key, unknown), _main(key, keys)
+        measure, of = declared.get(key, UNDECLARED), _main(key, keys)
         columns.append(
             {
                 "metric": key[0],
@@ -59,7 +54,7 @@ def metric_columns(measured: Iterable[Metrics]) -> list[Json]:
                 "meaning": measure.meaning,
                 "of": of,
                 "baseline": measure.baseline,
-                "main": of is None and (measure.better != "neither" or measure is unknown),
+                "main": of is None and (measure.better != "neither" or measure is UNDECLARED),
             }
         )
     return columns

@@ -99,12 +99,11 @@ def sections(domain_names: Sequence[str]) -> list[Section]:
     timings = tuple(
         Panel("bars", f"{title} [s]", tuple(f"seconds/{stage}" for stage in stages)) for title, stages in STAGES.items()
     )
-    measures = {name: cls.measures for name, cls in plugins().classes("metric").items()}
     return [
         Section("Videos", (Panel("media", "Videos, sorted by prompt and seed", ("video",)),), 1),
         Section("Pictures", pictures, 2),
         *(Section(f"Actions of {name}", action_panels(name)) for name in short),
-        Section("Metrics", tuple(metric_panels(measures))),
+        Section("Metrics", tuple(metric_panels(plugins().measures))),
         Section("Timings", timings, 2),
         Section("Samples", (Panel("table", "One row a sample", ("samples",)),), 1),
         Section("Sweep", (Panel("table", "One row a job", ("sweep",)),), 1),
@@ -117,17 +116,17 @@ def action_panels(domain: str) -> tuple[Panel, ...]:
     return tuple(Panel("lines", column.name, (column.name,)) for column in domains.get(domain).columns)
 
 
-def metric_panels(measures: Mapping[str, Mapping[str, Measure]]) -> Iterator[Panel]:
+def metric_panels(measures: Mapping[tuple[str, str], Measure]) -> Iterator[Panel]:
     """One panel per score of each metric, its baselines and parts (`psnr_repeat_first_frame`) beside it.
 
     Values of which neither direction is better (counts, shares) have no panel; the runs' table lists them.
     """
-    for metric, values in measures.items():
-        for name, measure in values.items():
-            if measure.better != "neither" and not any(name.startswith(f"{other}_") for other in values):
-                of_one = tuple(f"metrics/{metric}.{key}" for key in values if f"{key}_".startswith(f"{name}_"))
-                unit = f" [{measure.unit}]" if measure.unit else ""
-                yield Panel("bars", f"{metric} {name}{unit}{_ARROWS[measure.better]}", of_one)
+    for (metric, name), measure in measures.items():
+        values = [value for other, value in measures if other == metric]
+        if measure.better != "neither" and not any(name.startswith(f"{other}_") for other in values):
+            of_one = tuple(f"metrics/{metric}.{key}" for key in values if f"{key}_".startswith(f"{name}_"))
+            unit = f" [{measure.unit}]" if measure.unit else ""
+            yield Panel("bars", f"{metric} {name}{unit}{_ARROWS[measure.better]}", of_one)
 
 
 def build(chosen: Sequence[Section], entity: str, options: argparse.Namespace) -> Any:
