@@ -22,6 +22,7 @@ _NAMES = {
     "plugin.acting": "Look Policy Proposal Score Setting Stepped Track World",
     "plugin.base": "ActionRows Command Judgement Measure Metric Panel Serializer Source Table Tracker Verdict Visualizer",
     "plugin.engine": "Call Engine Sample",
+    "plugin.manager": "plugins",
     "plugin.spec": "hookimpl",
     "records": "Record",
     "results": "ActionSpace Artifact Mesh Observation ObservationRequest Rollout RunInfo",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from strands_diffusers.plugin.engine import Call as Call
     from strands_diffusers.plugin.engine import Engine as Engine
     from strands_diffusers.plugin.engine import Sample as Sample
+    from strands_diffusers.plugin.manager import plugins as plugins
     from strands_diffusers.plugin.spec import hookimpl as hookimpl
     from strands_diffusers.records import Record as Record
     from strands_diffusers.results import ActionSpace as ActionSpace

@@ -47,7 +47,7 @@ PRIVATE = {
         "gym_pusht.envs.pusht:PushTEnv._setup": ("plugins/pusht",),
     },
     "wandb_workspaces": {
-        "wandb_workspaces.workspaces:Workspace._to_model": ("strands_diffusers/trackers/wandb/workspace.py",),
+        "wandb_workspaces.workspaces:Workspace._to_model": ("plugins/workspace",),
     },
 }
 """Library, `module:name` (of an attribute that instances get: `module:Class.name`), and where it is used."""

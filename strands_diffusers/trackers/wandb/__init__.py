@@ -24,7 +24,7 @@ Offline run folders upload with `wandb sync`. Their media lie inside them and su
 machine; only what is in artifacts (tables too) is found by absolute path (wandb's rule): sync before moving to keep it.
 """
 
-from strands_diffusers.plugin.base import Command, Tracker
+from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.trackers.wandb.tracker import DEFAULT_PROJECT, WandbTracker
 
@@ -34,14 +34,3 @@ __all__ = ["DEFAULT_PROJECT", "WandbTracker"]
 @hookimpl
 def register_trackers() -> list[type[Tracker]]:
     return [WandbTracker]
-
-
-@hookimpl
-def register_commands() -> list[Command]:
-    return [Command("wandb-workspace", "Save a view of a W&B project with panels for rollouts.", _workspace)]
-
-
-def _workspace(arguments: list[str]) -> int:
-    from strands_diffusers.trackers.wandb.workspace import main
-
-    return main(arguments)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from strands_diffusers import domains
-from strands_diffusers.errors import MissingPackageError, StrandsDiffusersError, one_line
-from strands_diffusers.plugin.base import Measure
-from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.trackers.wandb.tables import LINE, STEP, TABLE
-from strands_diffusers.trackers.wandb.tracker import DEFAULT_PROJECT
+from strands_diffusers import Measure, domains, plugins
+from strands_diffusers.errors import StrandsDiffusersError, one_line
+
+DEFAULT_PROJECT = "strands-diffusers"
+TABLE, LINE, STEP = "action/table", "line", "step"
+"""The project that `tracker=wandb` logs to, the table of actions that it logs, and its columns that are no action."""
 
 MAX_RUNS = 100
 """Runs that a panel shows at once; W&B's own default of 10 would hide most of a sweep."""
@@ -60,8 +60,7 @@ class Section:
 def main(arguments: list[str]) -> int:
     """Save the view and write its address; with `--print` write what would be sent.
 
-    Raises: `DomainError` for a domain that there is none of, `MissingPackageError` without wandb-workspaces,
-        `StrandsDiffusersError` where W&B refuses.
+    Raises: `DomainError` for a domain that there is none of, `StrandsDiffusersError` where W&B refuses.
     """
     parser = argparse.ArgumentParser(prog="strands-diffusers wandb-workspace", description=__doc__)
     parser.add_argument("--entity", help="team or user (default: the account's own)")
@@ -131,13 +130,8 @@ def metric_panels(measures: Mapping[tuple[str, str], Measure]) -> Iterator[Panel
 
 def build(chosen: Sequence[Section], entity: str, options: argparse.Namespace) -> Any:
     """The workspace, not saved yet: runs sorted by prompt, then seed; of one sweep where `--sweep` names it."""
-    try:
-        import wandb_workspaces.reports.v2 as wr
-        import wandb_workspaces.workspaces as ws
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "the package wandb-workspaces is missing. Type: pip install 'strands-diffusers[workspace]'"
-        ) from error
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
 
     def panel(each: Panel, width: int) -> Any:
         layout, keys = wr.Layout(w=width, h=8), list(each.keys)

@@ -3,14 +3,12 @@
 import json
 
 import pytest
+from strands_diffusers_workspace import workspace as panels
 from wandb_readback import isolate_wandb, read_runs
 
-from strands_diffusers import domains
-from strands_diffusers.cli import main
-from strands_diffusers.errors import DomainError
-from strands_diffusers.runner.python import rollouts
-from strands_diffusers.trackers.wandb import DEFAULT_PROJECT
-from strands_diffusers.trackers.wandb import workspace as panels
+from strands_diffusers import domains, rollouts
+from strands_diffusers.errors import DomainError, StrandsDiffusersError
+from strands_diffusers.trackers.wandb import DEFAULT_PROJECT, tables
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +29,21 @@ def jobs(tmp_path_factory):
 def logged(jobs) -> set[str]:
     """The keys of both."""
     return set().union(*(run.keys for run in jobs))
+
+
+def test_the_names_that_the_tracker_logs_under_are_its_own():
+    assert (panels.DEFAULT_PROJECT, panels.TABLE, panels.LINE, panels.STEP) == (
+        DEFAULT_PROJECT, tables.TABLE, tables.LINE, tables.STEP,
+    )  # fmt: skip
+
+
+def test_the_plugin_conforms():
+    import strands_diffusers_workspace
+
+    from strands_diffusers import testing
+
+    [command] = testing.check_plugin(strands_diffusers_workspace).commands.values()
+    assert command.name == "wandb-workspace"
 
 
 def keys_of(kind: str) -> set[str]:
@@ -101,7 +114,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed: the specification is not built")
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
     import wandb
 
     server = Server()
@@ -116,14 +129,8 @@ def server(monkeypatch):
     return server
 
 
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["wandb-workspace", *arguments])
-    return int(ended.value.code or 0)
-
-
 def saved(server, *arguments: str) -> dict:
-    assert run(*arguments) == 0
+    assert panels.main([*arguments]) == 0
     [view] = server.views
     return view | {"spec": json.loads(view["spec"])}
 
@@ -165,7 +172,7 @@ def test_runs_are_sorted_by_prompt_and_seed_and_filtered_by_sweep(server):
 
 
 def test_printing_sends_nothing(server, capsys):
-    assert run("--print", "--domain", "umi") == 0
+    assert panels.main(["--print", "--domain", "umi"]) == 0
 
     spec = json.loads(capsys.readouterr().out)
     assert "Actions of umi" in [s["name"] for s in spec["section"]["panelBankConfig"]["sections"]]
@@ -175,27 +182,9 @@ def test_printing_sends_nothing(server, capsys):
 # ----------------------------------------------------------------------------------------------------- refusals
 
 
-def test_an_unknown_domain_is_one_line_and_status_2(capsys):
-    assert run("--domain", "brigde") == 2
-    assert "Did you mean 'bridge'" in capsys.readouterr().err
-
-
-def test_without_the_package_one_line_says_how_to_get_it(monkeypatch, capsys):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
-    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-
-    assert run("--print") == 2
-    said = capsys.readouterr().err.strip()
-    assert said.endswith("the package wandb-workspaces is missing. Type: pip install 'strands-diffusers[workspace]'")
-
-
-def test_without_a_key_one_line_says_so(monkeypatch, capsys):
-    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed: nothing to save")
+def test_without_a_key_one_line_says_so(monkeypatch):
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
 
-    assert run() == 1
-    said = capsys.readouterr().err.strip()
-    assert "the workspace was not saved: " in said
-    assert "wandb login" in said
+    with pytest.raises(StrandsDiffusersError, match=r"the workspace was not saved: .*wandb login"):
+        panels.main([])
