@@ -1,0 +1,1 @@
+"""The parts of the day, a module each with `run(task)`."""
