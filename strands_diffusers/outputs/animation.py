@@ -13,7 +13,7 @@ from strands_diffusers.outputs.curves import Drawn, Look, draw_curves
 from strands_diffusers.outputs.files import check_frames, check_rate
 from strands_diffusers.outputs.panels import panel_rows, shown_action
 from strands_diffusers.outputs.titles import draw_title, facts
-from strands_diffusers.outputs.video_file import write_mp4
+from strands_diffusers.outputs.video_file import DRAWN, write_mp4
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
@@ -59,7 +59,7 @@ class AnimationVisualizer(Visualizer):
         fps = check_rate("fps of the rollout", rollout.fps)
         layout = Layout.of(rollout, action_KTD)
         path = directory / "animation.mp4"
-        return [Artifact(path, self.name, write_mp4(path, layout.frames(fps), fps, crf=CRF))]
+        return [Artifact(path, self.name, write_mp4(path, layout.frames(fps), fps, crf=CRF, parameters=DRAWN))]
 
     def draw_all(self, rollouts: Sequence[Rollout], directory: Path) -> list[Artifact]:
         """Write `grid.mp4`: the videos of a job's samples side by side, row by row, at most `MAX_CELLS`."""
@@ -68,7 +68,11 @@ class AnimationVisualizer(Visualizer):
             return []
         fps = check_rate("fps of the video", rollouts[0].fps)
         path = directory / "grid.mp4"
-        return [Artifact(path, "grid", write_mp4(path, grid(videos), fps, crf=CRF) | {"samples": len(videos)})]
+        return [
+            Artifact(
+                path, "grid", write_mp4(path, grid(videos), fps, crf=CRF, parameters=DRAWN) | {"samples": len(videos)}
+            )
+        ]
 
 
 def grid(videos: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -133,12 +137,13 @@ class Layout:
         return cls(full_HWC, _faded(full_HWC, drawn), drawn, video_FHWC, (_EDGE, top, width, height), steps)
 
     def frames(self, fps: float) -> Iterator[np.ndarray]:
-        """Yield the frames, uint8 `[H, W, 3]`."""
+        """Yield the frames, uint8 `[H, W, 3]`: one array, which the next frame is drawn into."""
         count = max(self.steps + 1, 0 if self.video_FHWC is None else len(self.video_FHWC))
         panels = [_Plot.of(drawn, len(self.full_HWC)) for drawn in self.drawn]
         left, top, width, height = self.video_box
+        canvas_HWC = np.empty_like(self.pale_HWC)
         for frame in range(count):
-            canvas_HWC = self.pale_HWC.copy()
+            canvas_HWC[...] = self.pale_HWC
             for plot in panels:
                 plot.draw(canvas_HWC, self.full_HWC, min(frame, self.steps))
             if self.video_FHWC is not None:
@@ -150,9 +155,9 @@ class Layout:
 
 
 def shown_size(video_FHWC: np.ndarray) -> tuple[int, int]:
-    """Return the width and height [px] in which a video is shown: its own, or scaled to 480 to 720 rows."""
+    """Return the width and height [px] in which a video is shown: its own, or scaled to 384 to 720 rows."""
     height, width = video_FHWC.shape[1:3]
-    shown = min(max(height, 480), 720)
+    shown = min(max(height, 384), 720)
     return max(2, round(width * shown / height / 2) * 2), shown // 2 * 2
 
 

@@ -12,7 +12,7 @@ from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.files import check_frames, check_rate
 from strands_diffusers.outputs.titles import draw_title, facts
-from strands_diffusers.outputs.video_file import write_mp4
+from strands_diffusers.outputs.video_file import DRAWN, write_mp4
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
@@ -57,21 +57,22 @@ class ComparisonVisualizer(Visualizer):
         fps = check_rate("fps of the video", rollout.fps)
         path = directory / "comparison.mp4"
         frames = comparison_frames(rollout, reference_FHWC, video_FHWC, fps)
-        return [Artifact(path, self.name, write_mp4(path, frames, fps, crf=CRF))]
+        return [Artifact(path, self.name, write_mp4(path, frames, fps, crf=CRF, parameters=DRAWN))]
 
 
 def comparison_frames(
     rollout: Rollout, reference_FHWC: np.ndarray, video_FHWC: np.ndarray, fps: float
 ) -> Iterator[np.ndarray]:
-    """Yield the frames, uint8 `[H, W, 3]`."""
+    """Yield the frames, uint8 `[H, W, 3]`: one array, which the next frame is drawn into."""
     count = min(len(reference_FHWC), len(video_FHWC))
     width, height = panel_size(*video_FHWC.shape[1:3])
     lefts = [_EDGE + index * (width + _GAP) for index in range(3)]
-    still_HWC = style.rendered(comparison_figure(rollout, lefts, width, height, count, len(video_FHWC)))
+    still_HWC = style.rendered(comparison_figure(rollout, lefts, width, height, count, len(video_FHWC))).copy()
+    canvas_HWC = np.empty_like(still_HWC)
     foot = _TOP + height + 12
     for frame in range(count):
         heat_HWC, psnr_db = difference(reference_FHWC[frame], video_FHWC[frame])
-        canvas_HWC = still_HWC.copy()
+        canvas_HWC[...] = still_HWC
         pictures = (reference_FHWC[frame], video_FHWC[frame], heat_HWC)
         for left, picture_HWC in zip(lefts, pictures, strict=True):
             shown_HWC = style.scaled(picture_HWC, width, height, smooth=picture_HWC is not heat_HWC)
@@ -117,16 +118,12 @@ def comparison_figure(rollout: Rollout, lefts: list[int], width: int, height: in
 
 def _draw_key(figure: Figure, right: float, middle: float) -> None:
     """Draw the colours of the difference with their ends, ending at `right`."""
-    total_width, total_height = style.size_of(figure)
     width, high = 72, f"{FULL_SCALE}+ of 255"
     x = right - style.text_width(high, 14) - 8
     style.write(figure, right, middle, high, 14, ha="right", va="center_baseline", color=style.MUTED)
     style.write(figure, x - width - 8, middle, "0", 14, ha="right", va="center_baseline", color=style.MUTED)
-    bar = figure.add_axes(
-        ((x - width) / total_width, 1 - (middle + 6) / total_height, width / total_width, 12 / total_height)
-    )
-    bar.set_axis_off()
-    bar.imshow(_heat_map()[None, :FULL_SCALE], aspect="auto", interpolation="bilinear")
+    colours_1W3 = _heat_map()[None, np.linspace(0, FULL_SCALE - 1, width).round().astype(int)]
+    style.lay_picture(figure, colours_1W3.repeat(12, axis=0), x - width, middle - 6)
 
 
 def panel_size(height: int, width: int) -> tuple[int, int]:

@@ -102,8 +102,7 @@ def _draw_pixels(
     frames = rollout.observation.frames if rollout.observation.frames is not None else rollout.video
     if frames is not None:
         first_HWC = check_frames("the observation's frames", frames)[0]
-        picture_HWC = style.scaled(first_HWC, side, side)
-        figure.figimage(picture_HWC, _EDGE + 46, height - _TOP - side, zorder=-1)  # of its size already: as it is
+        style.lay_picture(figure, style.scaled(first_HWC, side, side), _EDGE + 46, _TOP)
     hundreds = style.even_ticks(0, PIXELS, 100)
     style.draw_grid(axes, hundreds, hundreds, _FONT)
     path = Path3D("target", pixels_S2, None, reference_S2, ("x", "y", ""), "px", "")

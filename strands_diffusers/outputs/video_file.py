@@ -30,6 +30,10 @@ SMALL = 1_000_000
 """Frames of fewer pixels are encoded by one thread: it takes a seventh less work, and several files are made at once."""
 
 
+DRAWN = "bframes=0:weightp=0:subme=1"
+"""x264's parameters for drawn videos, whose frames mostly stay: the same quality in four fifths of the time, files 5 % larger."""
+
+
 class Preset(str, Enum):
     """x264's presets: the slower, the smaller the file; the quality is set by crf."""
 
@@ -67,6 +71,7 @@ def write_mp4(
     *,
     crf: int = 12,
     preset: Preset = Preset.veryfast,
+    parameters: str = "",
     track: Track | None = None,
 ) -> dict[str, object]:
     """Encode `frames` to `path` (H.264, yuv420p, moov atom first) and return the facts for an `Artifact`.
@@ -74,7 +79,7 @@ def write_mp4(
     Shapes: frames are uint8 `[H, W, 3]` RGB, all of one size, which the file keeps; an array `[F, H, W, 3]` will do.
         Where H or W is odd, which 4:2:0 cannot hold, the last row or column is repeated once, a warning says so and
         the facts hold `padded: [rows, columns]`: no world model makes such a size, but a plugin may.
-    Units: `fps` [Hz]. `crf` is x264's constant rate factor, 1 (near lossless) to 51.
+    Units: `fps` [Hz]. `crf` is x264's constant rate factor, 1 (near lossless) to 51; `parameters` are x264's own, `key=value:...`.
     Sound: `track` becomes an AAC stream (lossy: `sound.wav` is exact). Neither stream is cut to the other's length.
     Raises: `OutputError` for wrong frames, no frame at all, or a file that cannot be written; nothing of it stays.
     """
@@ -95,8 +100,10 @@ def write_mp4(
         )
         checked = (np.pad(frame, ((0, pad_rows), (0, pad_columns), (0, 0)), mode="edge") for frame in checked)
     size = (height + pad_rows, width + pad_columns)
+    quality = ["-crf", str(crf), "-preset", Preset(preset).value]
+    quality += ["-x264-params", parameters] if parameters else []
     with writing(path), _sound_input(track, path.parent) as sound:
-        count = _encode(path, checked, size, fps, ["-crf", str(crf), "-preset", Preset(preset).value], sound)
+        count = _encode(path, checked, size, fps, quality, sound)
     facts: dict[str, object] = {
         "shape": [count, height, width, 3],
         "dtype": "uint8",

@@ -13,6 +13,7 @@ from strands_diffusers import records
 from strands_diffusers.config import compose
 from strands_diffusers.errors import ReportError, StrandsDiffusersError, one_line
 from strands_diffusers.observations.rollouts import read_rollouts
+from strands_diffusers.outputs.style import load_matplotlib
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Metric, Visualizer
 from strands_diffusers.plugin.choices import prepare
@@ -76,6 +77,8 @@ def each(
     if count < 2:
         yield from map(_one, work)
         return
+    if group == "visualizer":
+        load_matplotlib()  # once, for all workers
     with ProcessPoolExecutor(count, initializer=prepare) as pool:
         yield from pool.map(_one, work)
 

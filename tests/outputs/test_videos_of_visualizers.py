@@ -26,7 +26,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def stage_of(rollout: Rollout) -> tuple[Layout, list[np.ndarray]]:
     stage = Layout.of(rollout, shown_action(rollout))
-    return stage, list(stage.frames(rollout.fps))
+    return stage, [frame.copy() for frame in stage.frames(rollout.fps)]
 
 
 def test_the_animation_shows_every_frame_of_the_video_at_its_rate(bridge, tmp_path, decode, probe):
@@ -45,11 +45,11 @@ def test_the_animation_shows_every_frame_of_the_video_at_its_rate(bridge, tmp_pa
 def test_the_playhead_moves_from_the_first_step_to_the_end(bridge):
     stage, frames = stage_of(bridge)
     box = stage.drawn[1].axes.get_window_extent()  # the rotation panel
-    row = len(frames[0]) - round(box.y0) - 3
+    bottom = len(frames[0]) - round(box.y0)
 
     where = []
     for frame_HWC in frames:
-        dark = np.flatnonzero((frame_HWC[row] == style.rgb(style.INK)).all(axis=1))
+        dark = np.flatnonzero((frame_HWC[bottom - 40 : bottom] == style.rgb(style.INK)).all(axis=2).any(axis=0))
         where.append(dark.mean())
     expected = box.x0 + np.arange(17) / 16 * box.width
     np.testing.assert_allclose(where, expected, atol=1.5)
@@ -85,7 +85,7 @@ def test_the_dots_ride_on_the_curves(bridge):
 
 def test_a_small_video_is_shown_larger_and_a_film_without_one_shows_the_curves_alone(bridge, tmp_path, decode):
     stage, _ = stage_of(bridge)
-    assert stage.video_box[2:] == (640, 480)  # 128 x 96
+    assert stage.video_box[2:] == (512, 384)  # 128 x 96
 
     [artifact] = AnimationVisualizer().draw(replace(bridge, video=None), tmp_path)
     assert len(decode(artifact.path)) == 17
