@@ -83,6 +83,15 @@ def transform(frames_FHWC: np.ndarray, pipe: Any, canvas: Canvas) -> np.ndarray:
     return np.asarray(shown.permute(0, 2, 3, 1).contiguous().numpy())
 
 
+def bare(factor: int) -> Any:
+    """What `transform` needs of a pipeline, without loading one. `factor`: the autoencoder's spatial factor."""
+    from types import SimpleNamespace
+
+    from diffusers.video_processor import VideoProcessor
+
+    return SimpleNamespace(video_processor=VideoProcessor(vae_scale_factor=factor, resample="bilinear"))
+
+
 def to_pil(frames_FHWC: np.ndarray) -> list[Image]:
     """uint8 frames as the PIL images that diffusers takes as its canonical input."""
     from PIL import Image

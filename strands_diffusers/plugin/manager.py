@@ -69,6 +69,7 @@ BUILT_INS = (
     "strands_diffusers.metrics.video",
     "strands_diffusers.metrics.action",
     "strands_diffusers.policies.server",
+    "strands_diffusers.scores.goal_image",
     "strands_diffusers.evaluation.verdicts",
     "strands_diffusers.trackers.wandb",
     "strands_diffusers.trackers.none",

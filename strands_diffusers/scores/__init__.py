@@ -1,0 +1,1 @@
+"""The built-in scores: how good each frame of an episode is."""
