@@ -15,6 +15,7 @@ _NAMES = {
     "domains": "Domain",
     "jsonfile": "read_json read_json_lines",
     "observations.address": "Address split_address",
+    "observations.files": "read_local",
     "observations.images": "read_image",
     "observations.media": "check_file frame_times read_clip",
     "observations.window": "usable_frames",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from strands_diffusers.jsonfile import read_json_lines as read_json_lines
     from strands_diffusers.observations.address import Address as Address
     from strands_diffusers.observations.address import split_address as split_address
+    from strands_diffusers.observations.files import read_local as read_local
     from strands_diffusers.observations.images import read_image as read_image
     from strands_diffusers.observations.media import check_file as check_file
     from strands_diffusers.observations.media import frame_times as frame_times

@@ -1,1 +1,1 @@
-"""Built-in sources of observations: files, samples, finished runs, https."""
+"""Built-in sources of observations: files, samples, finished runs."""

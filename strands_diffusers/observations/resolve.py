@@ -24,6 +24,9 @@ FILE = "file"
 LEROBOT = "lerobot"
 """The scheme of LeRobot datasets, which a plugin serves."""
 
+IN_PACKAGES = (LEROBOT, "https", "pusht")
+"""Schemes of sources that packages of plugins/ bring, each called by its scheme."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9_+.-]*):")
 
@@ -114,8 +117,10 @@ def _choose(address: str, sources: Mapping[str, Source], cwd: Path | None = None
     if scheme in sources:
         return scheme, rest
     if scheme == "http":
-        raise ObservationError(
-            f"{address} is not encrypted. Type https://... with source.https.allow=true, or download it yourself."
+        raise ObservationError(f"{address} is not encrypted. Type https://..., or download it yourself.")
+    if scheme in IN_PACKAGES:
+        raise MissingPackageError(
+            f"observation={scheme}: is read by a package that is not installed: pip install -e plugins/{scheme}"
         )
     known = ", ".join(f"{name}:" for name in sources)
     raise ObservationError(

@@ -56,7 +56,6 @@ BUILT_INS = (
     "strands_diffusers.observations.files",
     "strands_diffusers.observations.samples",
     "strands_diffusers.observations.runs",
-    "strands_diffusers.observations.https",
     "strands_diffusers.outputs.video",
     "strands_diffusers.outputs.sound",
     "strands_diffusers.outputs.action",

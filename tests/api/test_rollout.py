@@ -111,7 +111,6 @@ def test_wrong_overrides_are_one_line_and_write_nothing(refused, artifacts: Path
         {"observation": "/etc/hostname"},
         {"observation": "run:/etc"},
         {"observation": "file:///etc/hostname"},
-        {"observation": "https://example.org/a.mp4"},
         {"condition": "forward_dynamics", "condition.actions": "/etc/hostname"},
         {"model": "custom", "domain": "pusht", "model.repo": "/etc"},
         {"model.lora.repo": "/etc"},
@@ -138,6 +137,11 @@ def test_a_confined_caller_names_no_file_outside_of_its_roots(parameters, tmp_pa
     reply = confined((tmp_path / "open",), **(FAST | parameters))
     assert reply["status"] == "error"
     assert reply["data"]["error"] == "AccessError", reply
+
+
+def test_a_confined_caller_reads_nothing_from_the_web_with_or_without_the_package_that_could(tmp_path: Path) -> None:
+    reply = confined((tmp_path / "open",), **(FAST | {"observation": "https://example.org/a.mp4"}))
+    assert reply["data"]["error"] in ("AccessError", "MissingPackageError"), reply
 
 
 def test_a_confined_caller_runs_the_embedded_model_and_files_below_its_roots(

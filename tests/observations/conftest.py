@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from observing import CODECS, ffmpeg, striped
 
-from strands_diffusers.observations import files, https, runs, samples
+from strands_diffusers.observations import files, runs, samples
 from strands_diffusers.plugin.base import Source
 
 
@@ -27,4 +27,4 @@ def write_clip(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def sources() -> dict[str, Source]:
     """The built-in sources, as their hooks register them."""
-    return {cls.scheme: cls() for module in (files, samples, runs, https) for cls in module.register_sources()}
+    return {cls.scheme: cls() for module in (files, samples, runs) for cls in module.register_sources()}

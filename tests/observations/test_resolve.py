@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from observing import one_line, request, striped
 
-from strands_diffusers.errors import ObservationError, PluginError
+from strands_diffusers.errors import ObservationError, PluginError, RequestError
 from strands_diffusers.observations.resolve import absolute_address, content_hash, read_observation
 from strands_diffusers.plugin.base import Source
 from strands_diffusers.results import Observation
@@ -33,8 +33,10 @@ def test_an_existing_file_as_written_wins_over_a_scheme(sources, write_clip, tmp
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("smaple:push_left", "there are file:, sample:, run:, https:. Did you mean 'sample'?"),
-        ("lerobot:some/data@episode:0", "known scheme: there are file:, .*plugins --hook register_sources"),
+        ("smaple:push_left", "there are file:, sample:, run:. Did you mean 'sample'?"),
+        ("nowhere:some/data@episode:0", "known scheme: there are file:, .*plugins --hook register_sources"),
+        ("lerobot:some/data@episode:0", "a package that is not installed: pip install -e plugins/lerobot"),
+        ("https://host/clip.mp4", "a package that is not installed: pip install -e plugins/https"),
         ("", "is empty"),
         ("   ", "is empty"),
     ],
@@ -44,7 +46,7 @@ def test_an_unknown_scheme_lists_the_schemes(address, words, sources):
         lambda: read_observation(address, request(), sources),
         lambda: absolute_address(address, None, sources),
     ):
-        with pytest.raises(ObservationError, match=words) as error:
+        with pytest.raises(RequestError, match=words) as error:
             resolve()
         one_line(error)
 

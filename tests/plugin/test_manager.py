@@ -69,7 +69,7 @@ def test_every_built_in_comes_through_the_hooks():
     assert set(found.classes("visualizer")) >= {"timeseries", "trajectory", "animation", "comparison"}
     assert set(found.classes("metric")) >= {"video", "action"}
     assert set(found.classes("tracker")) >= {"wandb", "none"}
-    assert set(found.classes("source")) >= {"file", "sample", "run", "https"}
+    assert set(found.classes("source")) >= {"file", "sample", "run"}
 
 
 def test_a_class_without_options_gets_a_config_of_its_own():

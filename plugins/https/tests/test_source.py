@@ -9,9 +9,9 @@ import time
 
 import pytest
 from observing import indexes, one_line, request
+from strands_diffusers_https import HttpsSource
 
 from strands_diffusers.errors import ConfigError, ObservationError
-from strands_diffusers.observations.https import HttpsSource
 from strands_diffusers.observations.resolve import absolute_address, read_observation
 
 

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO, Any
 
-from strands_diffusers.errors import ObservationError
+from strands_diffusers import errors
 
 _fetched: dict[str, Path] = {}
 _lock = threading.Lock()
@@ -53,14 +53,14 @@ def _download(url: str, sink: IO[bytes], max_mb: float, timeout_s: float, tls: s
             _stream(response, sink, url, int(max_mb * 1e6), deadline)
     except urllib.error.HTTPError as error:
         error.close()
-        raise ObservationError(f"{url} answers {error.code} {error.reason}.") from error
+        raise errors.ObservationError(f"{url} answers {error.code} {error.reason}.") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
         reason = getattr(error, "reason", error)
         if isinstance(reason, TimeoutError):
-            raise ObservationError(
+            raise errors.ObservationError(
                 f"{url} took longer than {timeout_s:g} s. Raise source.https.timeout_s, or download it yourself."
             ) from error
-        raise ObservationError(f"{url} cannot be fetched: {reason or type(error).__name__}.") from error
+        raise errors.ObservationError(f"{url} cannot be fetched: {reason or type(error).__name__}.") from error
 
 
 def _stream(response: Any, sink: IO[bytes], url: str, limit: int, deadline: float) -> None:
@@ -69,16 +69,16 @@ def _stream(response: Any, sink: IO[bytes], url: str, limit: int, deadline: floa
     length = int(declared) if declared.isdigit() else None
     received = 0
     if length is not None and length > limit:
-        raise ObservationError(_too_large(url, limit))
+        raise errors.ObservationError(_too_large(url, limit))
     while block := response.read1(1 << 16):
         received += len(block)
         if received > limit:
-            raise ObservationError(_too_large(url, limit))
+            raise errors.ObservationError(_too_large(url, limit))
         if time.monotonic() > deadline:
             raise TimeoutError
         sink.write(block)
     if length is not None and received < length:
-        raise ObservationError(f"{url} broke off after {received:,} of {length:,} bytes. Try again.")
+        raise errors.ObservationError(f"{url} broke off after {received:,} of {length:,} bytes. Try again.")
 
 
 def _too_large(url: str, limit: int) -> str:
@@ -92,5 +92,5 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
         """Return the next request, or refuse it."""
         if urllib.parse.urlsplit(newurl).scheme != "https":
             fp.close()
-            raise ObservationError(f"{req.full_url} redirects to {newurl}, which is not https.")
+            raise errors.ObservationError(f"{req.full_url} redirects to {newurl}, which is not https.")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -6,20 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from strands_diffusers.config import fields
-from strands_diffusers.config.schema import SourceConfig
-from strands_diffusers.errors import ObservationError
-from strands_diffusers.observations.action_files import ACTION_SUFFIXES
-from strands_diffusers.observations.address import Address, split_address
-from strands_diffusers.observations.files import ACCEPTED, OPTIONS, read_local
-from strands_diffusers.observations.images import IMAGE_SUFFIXES
-from strands_diffusers.observations.media import CLIP_SUFFIXES
-from strands_diffusers.plugin.base import Source
-from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.results import Observation, ObservationRequest
+from strands_diffusers import Address, Observation, ObservationRequest, Source, errors, read_local, split_address
 
 if TYPE_CHECKING:
     import ssl
+
+
+_OPTIONS = ("start", "stride", "fps", "actions", "task")
+_SUFFIXES = ".png .jpg .jpeg .webp .mp4 .m4v .mov .webm .mkv .avi .gif .json .npy .npz"
 
 
 class HttpsSource(Source):
@@ -33,7 +27,7 @@ class HttpsSource(Source):
     scheme = "https"
 
     @dataclass
-    class Config(SourceConfig):
+    class Config(Source.Config):
         """What may be fetched."""
 
         allow: bool = False
@@ -47,7 +41,8 @@ class HttpsSource(Source):
 
         def __post_init__(self) -> None:
             for name in ("max_mb", "timeout_s"):
-                fields.positive(f"source.https.{name}", getattr(self, name), example=100)
+                if not 0 < (value := getattr(self, name)) < float("inf"):
+                    raise errors.ConfigError(f"source.https.{name} must be > 0, got {value:g}. Use 100, for example.")
 
     tls: ClassVar[ssl.SSLContext | None] = None
     """Trust settings; None: the system's."""
@@ -57,9 +52,11 @@ class HttpsSource(Source):
         parsed = _parse(address)
         url = f"https:{parsed.path}"
         if not self.config.allow:
-            raise ObservationError(f"{url} is not fetched: downloads are off. Add source.https.allow=true to allow it.")
+            raise errors.ObservationError(
+                f"{url} is not fetched: downloads are off. Add source.https.allow=true to allow it."
+            )
         suffix = _suffix(url)
-        from strands_diffusers.observations.download import fetch
+        from strands_diffusers_https.download import fetch
 
         path = fetch(url, suffix, self.config.max_mb, self.config.timeout_s, self.tls)
         observation = read_local(path, parsed, request, url)
@@ -71,16 +68,10 @@ class HttpsSource(Source):
         return str(Address(parsed.path, parsed.absolute(cwd, file_options=("actions",)).options))
 
 
-@hookimpl
-def register_sources() -> list[type[Source]]:
-    """The source of files on the web."""
-    return [HttpsSource]
-
-
 def _parse(address: str) -> Address:
     """Split `//HOST/PATH[@key:value]...`; an `@` before the path belongs to the host."""
     host_end = address.find("/", 2)
-    return split_address(address, OPTIONS, options_from=len(address) if host_end < 0 else host_end)
+    return split_address(address, _OPTIONS, options_from=len(address) if host_end < 0 else host_end)
 
 
 def _suffix(url: str) -> str:
@@ -90,15 +81,15 @@ def _suffix(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ObservationError(f"{url} is not a URL: {error}.") from error
+        raise errors.ObservationError(f"{url} is not a URL: {error}.") from error
     if not parts.hostname:
-        raise ObservationError(f"{url} names no host. Type https://HOST/PATH.")
+        raise errors.ObservationError(f"{url} names no host. Type https://HOST/PATH.")
     if parts.username or parts.password:
-        raise ObservationError(
+        raise errors.ObservationError(
             "the observation's URL holds a user name or password, which every record of the run would show. "
             "Leave it out."
         )
     suffix = Path(unquote(parts.path)).suffix.lower()
-    if suffix not in (*IMAGE_SUFFIXES, *CLIP_SUFFIXES, *ACTION_SUFFIXES):
-        raise ObservationError(f"{url} does not end in the name of a file that can be observed. {ACCEPTED}")
+    if suffix not in _SUFFIXES.split():
+        raise errors.ObservationError(f"{url} does not end in the name of a file that can be observed: {_SUFFIXES}.")
     return suffix
