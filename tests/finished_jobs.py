@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strands_diffusers import records
-from strands_diffusers.outputs.action import ActionSerializer
-from strands_diffusers.outputs.image import ImageSerializer
-from strands_diffusers.outputs.mesh import MeshSerializer
 from strands_diffusers.outputs.observed import write_observed
-from strands_diffusers.outputs.sound import SoundSerializer
-from strands_diffusers.outputs.video import VideoSerializer
+from strands_diffusers.outputs.serializers import (
+    ActionSerializer,
+    ImageSerializer,
+    MeshSerializer,
+    SoundSerializer,
+    VideoSerializer,
+)
 from strands_diffusers.results import OUTPUT_TYPES, Rollout
 
 SERIALIZERS = (VideoSerializer, ActionSerializer, SoundSerializer, ImageSerializer, MeshSerializer)

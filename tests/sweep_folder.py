@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from strands_diffusers import records
-from strands_diffusers.outputs.action import ActionSerializer
-from strands_diffusers.outputs.video import VideoSerializer
+from strands_diffusers.outputs.serializers import ActionSerializer, VideoSerializer
 from strands_diffusers.results import ActionSpace, Observation, Rollout
 
 SPACE = ActionSpace("pusht", pixel_map=True)

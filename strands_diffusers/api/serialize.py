@@ -15,11 +15,13 @@ import numpy as np
 from strands_diffusers import actions
 from strands_diffusers.api import files
 from strands_diffusers.errors import OutputError
-from strands_diffusers.outputs.action import ActionSerializer
-from strands_diffusers.outputs.image import ImageSerializer
-from strands_diffusers.outputs.mesh import MeshSerializer
-from strands_diffusers.outputs.sound import SoundSerializer
-from strands_diffusers.outputs.video import VideoSerializer
+from strands_diffusers.outputs.serializers import (
+    ActionSerializer,
+    ImageSerializer,
+    MeshSerializer,
+    SoundSerializer,
+    VideoSerializer,
+)
 from strands_diffusers.pipelines import contents
 from strands_diffusers.pipelines.contents import Content
 from strands_diffusers.plugin.base import Serializer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,23 @@ def writing(path: Path) -> Iterator[Path]:
         yield path
     except BaseException as error:
         if not existed:
-            _remove(path)
+            with suppress(OSError):  # a folder that refuses even that has nothing of ours in it
+                path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OutputError(f"cannot write {path}: {why(error)}.") from error
         raise
 
 
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files, all of them or none. Raises: `OutputError` naming the one that cannot be written."""
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(writing(path)).write_bytes(content)
+
+
 def why(error: OSError) -> str:
     """Say in words what kept a file from being written."""
     return REMEDIED.get(error.errno or 0) or error.strerror or type(error).__name__
-
-
-def _remove(path: Path) -> None:
-    """Delete what was begun; a folder that refuses even that has nothing of ours in it."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
 
 
 def check_frames(name: str, frames_FHWC: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 from strands_diffusers.lazy import np
-from strands_diffusers.outputs.files import check_frames, check_rate, writing
+from strands_diffusers.outputs.files import check_frames, check_rate, write_files
 from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.results import Artifact, Rollout
 
@@ -45,6 +45,5 @@ def _write_first_frame(frames_1HWC: np.ndarray, path: Path) -> Artifact:
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     content = BytesIO()
     image.save(content, "PNG")
-    with writing(path):
-        path.write_bytes(content.getvalue())
+    write_files({path: content.getvalue()})
     return Artifact(path, "observation", {"shape": [image.height, image.width, 3], "dtype": "uint8"})

@@ -14,7 +14,7 @@ from strands_diffusers.domains import Column
 from strands_diffusers.errors import OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
-from strands_diffusers.outputs.action import check_action
+from strands_diffusers.outputs.serializers import check_action
 from strands_diffusers.results import ActionSpace, Rollout
 
 MAX_UNKNOWN = 10

@@ -11,8 +11,8 @@ from dataclasses import replace
 from strands_diffusers import domains
 from strands_diffusers.errors import OutputError
 from strands_diffusers.lazy import np
-from strands_diffusers.outputs.action import check_action
 from strands_diffusers.outputs.panels import Curve, Panel, panel_rows
+from strands_diffusers.outputs.serializers import check_action
 from strands_diffusers.outputs.titles import beyond_words, length_words
 from strands_diffusers.results import Rollout
 

@@ -8,9 +8,7 @@ from strands_diffusers import records
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.observations.resolve import absolute_address, read_observation
 from strands_diffusers.observations.runs import RunSource
-from strands_diffusers.outputs.action import ActionSerializer
-from strands_diffusers.outputs.image import ImageSerializer
-from strands_diffusers.outputs.video import VideoSerializer
+from strands_diffusers.outputs.serializers import ActionSerializer, ImageSerializer, VideoSerializer
 from strands_diffusers.results import ActionSpace, Rollout
 from strands_diffusers.runner.lost import write_failure
 from strands_diffusers.runner.run import sample_record

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from strands_diffusers.errors import OutputError
-from strands_diffusers.outputs.action import ActionSerializer, rows_json
+from strands_diffusers.outputs.serializers import ActionSerializer, rows_json
 from strands_diffusers.results import ActionSpace, Rollout
 
 AV = ActionSpace("av")

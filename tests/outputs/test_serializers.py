@@ -10,10 +10,7 @@ import soundfile
 from PIL import Image
 
 from strands_diffusers.errors import OutputError
-from strands_diffusers.outputs.image import ImageSerializer
-from strands_diffusers.outputs.mesh import MeshSerializer
-from strands_diffusers.outputs.sound import SoundSerializer
-from strands_diffusers.outputs.video import VideoSerializer
+from strands_diffusers.outputs.serializers import ImageSerializer, MeshSerializer, SoundSerializer, VideoSerializer
 from strands_diffusers.results import Mesh, Rollout
 
 

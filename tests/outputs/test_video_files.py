@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from strands_diffusers.errors import ConfigError, OutputError
-from strands_diffusers.outputs.video import VideoSerializer
+from strands_diffusers.outputs.serializers import VideoSerializer
 from strands_diffusers.outputs.video_file import Preset, write_mp4
 from strands_diffusers.results import Rollout
 

@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_line_for_pictures_and_films(full_folder, bridge):
 def test_importing_the_outputs_is_light_and_drawing_leaves_global_state_alone():
     program = """
 import sys
-from strands_diffusers.outputs import action, animation, comparison, image, mesh, sound, timeseries, trajectory, video
+from strands_diffusers.outputs import animation, comparison, serializers, timeseries, trajectory
 heavy = {"matplotlib", "PIL", "torch", "diffusers", "imageio_ffmpeg", "soundfile"} & set(sys.modules)
 assert not heavy, heavy
 import matplotlib, numpy as np

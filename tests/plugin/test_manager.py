@@ -102,7 +102,7 @@ def test_a_taken_name_names_both_plugins():
 
     found = index(module(register_serializers=lambda: [Csv, Video]))
 
-    assert "output=video is taken by outputs.video; give Video another name." in found.problems[0].message
+    assert "output=video is taken by outputs.serializers; give Video another name." in found.problems[0].message
     assert "csv" not in found.classes("output"), "a plugin is all or nothing"
 
 
