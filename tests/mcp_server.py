@@ -6,11 +6,15 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-MISSING = "the extra mcp is not installed: pip install 'mcp>=2'"
-SERVER = [sys.executable, "-m", "strands_diffusers.api.mcp"]
+MISSING = "the MCP SDK is not installed: pip install -e plugins/mcp"
+SERVER = [sys.executable, "-m", "strands_diffusers_mcp"]
+PACKAGE = str(Path(__file__).parents[1] / "plugins" / "mcp")
+sys.path.append(PACKAGE)
+os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), PACKAGE])  # of the servers
 
 
 def talk(transport, conversation):

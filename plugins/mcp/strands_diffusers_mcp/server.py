@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.metadata
-import importlib.util
 import logging
 import os
 import signal
@@ -21,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from strands_diffusers import plugins
 from strands_diffusers.api import tool
 from strands_diffusers.api.access import Access, artifacts_folder, max_uri_bytes, stay_on_this_machine
-from strands_diffusers.errors import AccessError, MissingPackageError, StrandsDiffusersError
-from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.errors import AccessError, StrandsDiffusersError
 
 DEFAULT_PORT = 8020
 HOST = "127.0.0.1"
@@ -173,9 +172,7 @@ class Steps:
 
 
 def server(calls: Calls) -> Any:
-    """The MCP server, for clients with the rights of `calls`. Raises: `MissingPackageError` without the SDK."""
-    if importlib.util.find_spec("mcp") is None:
-        raise MissingPackageError("strands-diffusers-mcp needs the MCP SDK: pip install 'mcp>=2'")
+    """The MCP server, for clients with the rights of `calls`."""
     from mcp.server.mcpserver import Context, MCPServer
     from mcp.types import CallToolResult, ToolAnnotations
     from pydantic import Field
@@ -209,7 +206,7 @@ def result(reply: dict[str, Any]) -> Any:
     """A reply as MCP content: the text, a small picture of what was made, and a link to each file."""
     from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 
-    from strands_diffusers.api.sheet import KINDS, contact_sheet
+    from strands_diffusers_mcp.sheet import KINDS, contact_sheet
 
     content: list[Any] = [TextContent(type="text", text=block["text"]) for block in reply["content"]]
     paths = [Path(path) for path in reply.get("artifacts", ())]
@@ -229,7 +226,3 @@ def _folder(text: str) -> Path:
     if not path.is_dir():
         raise AccessError(f"--root {text} is no folder. Name an existing one; {artifacts_folder()} is always open.")
     return path
-
-
-if __name__ == "__main__":
-    main()

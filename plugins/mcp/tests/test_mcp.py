@@ -10,8 +10,6 @@ import pytest
 from mcp_server import SERVER, ask, serving, stdio, talk
 from PIL import Image
 
-pytest.importorskip("mcp", reason="the extra mcp is not installed: pip install 'mcp>=2'")
-
 pytestmark = [pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 FAST = {"tracker": "none", "metric": [], "visualizer": [], "sampler": {"num_inference_steps": 1}}
@@ -131,8 +129,8 @@ def test_a_tracker_that_there_is_not_is_refused() -> None:
 
 def test_the_server_does_not_load_torch_before_it_is_needed() -> None:
     program = (
-        "import sys; from strands_diffusers.api import mcp; from strands_diffusers.api.access import Access; "
-        "mcp.server(mcp.Calls(Access(()))); print('torch' in sys.modules)"
+        "import sys; from strands_diffusers_mcp.server import Calls, server; from strands_diffusers.api.access import Access; "
+        "server(Calls(Access(()))); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from strands_diffusers import frame_times, read_clip, read_image
 from strands_diffusers.errors import StrandsDiffusersError
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,6 @@ CELL = 200
 def contact_sheet(paths: Sequence[Path]) -> str | None:
     """A JPEG in base64: frames of the first video, in reading order, else the first image; None where there is neither."""
     from PIL import Image
-
-    from strands_diffusers.observations.images import read_image
-    from strands_diffusers.observations.media import frame_times, read_clip
 
     pictured = [
         path for path in paths if KINDS.get(path.suffix, "").startswith(("image/", "video/")) and path.is_file()
