@@ -91,7 +91,8 @@ class GoalImageScore(Score):
             raise ObservationError(
                 f"score.goal_image.goal={self.config.goal} has {count} frames; there is no frame {index}."
             )
-        return frames[index]
+        goal: np.ndarray = frames[index]
+        return goal
 
 
 def _canvas(setting: Setting) -> tuple[canvases.Canvas, int]:
@@ -118,7 +119,8 @@ def _shown(goal: np.ndarray, setting: Setting, size: tuple[int, int]) -> np.ndar
             f"score=[goal_image]: the goal has {_size(goal.shape[:2])} pixels, and the world's frames have {_size(size)}. "
             "Use a goal of the frames' size."
         )
-    return canvas.transform(goal[None], canvas.bare(factor), whole)[0]
+    shown: np.ndarray = canvas.transform(goal[None], canvas.bare(factor), whole)[0]
+    return shown
 
 
 def _size(size: tuple[int, ...]) -> str:
