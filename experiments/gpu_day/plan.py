@@ -50,7 +50,13 @@ PARTS = (
 def code() -> str:
     """What is measured, as a digest: the same for every checkout whose program and experiments are the same."""
     digest = hashlib.sha256()
-    for folder in ("strands_diffusers", "experiments/gpu_day", "experiments/engine_speed", "tests/gpu"):
+    for folder in (
+        "strands_diffusers",
+        "plugins/engines",
+        "experiments/gpu_day",
+        "experiments/engine_speed",
+        "tests/gpu",
+    ):
         for path in sorted((ROOT / folder).rglob("*.py")):
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]

@@ -10,7 +10,7 @@ for batch in .whl/*/; do
     python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site/$(basename "$batch")" "$batch"*.whl
 done
 [ "${1-}" != --only-install ] || exit 0
-for folder in "$site"/*/ plugins/pusht strands_diffusers/_hydra .; do
+for folder in "$site"/*/ strands_diffusers/_hydra .; do
     [ ! -d "$folder" ] || PYTHONPATH="$(cd "$folder" && pwd)${PYTHONPATH:+:$PYTHONPATH}"
 done
 export PYTHONPATH HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1

@@ -98,6 +98,12 @@ def main() -> None:
     options.into.mkdir(parents=True, exist_ok=True)
     for name in lacking(ROOTS, have, options.python):
         download(name, options.into, options.python)
+    plugins = [
+        str(Path(__file__).parents[2] / "plugins" / name) for name in ("engines", "pusht")
+    ]  # entry points: installed
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(options.into), *plugins], check=True
+    )
     wheels = {path.name: path.stat().st_size for path in options.into.glob("*.whl")}
     for number, batch in enumerate(batches(wheels, int(options.mb * 1e6)), 1):
         folder = options.into / str(number)

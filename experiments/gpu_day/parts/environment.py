@@ -20,7 +20,10 @@ VERSIONS = ("torch", "diffusers", "transformers", "accelerate", "torchao", "trit
 
 def run(task: Task) -> None:
     """Report; without torch, or without CUDA on the day itself, the report says so."""
-    needed = sorted({name for part in PARTS for name in part.needs} | {"accelerate", "torchao", "triton"})
+    needed = sorted(
+        {name for part in PARTS for name in part.needs}
+        | {"accelerate", "strands_diffusers_engines", "torchao", "triton"}
+    )
     result: dict[str, Any] = {
         "device": "no PyTorch",
         "python": platform.python_version(),

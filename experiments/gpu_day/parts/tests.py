@@ -1,4 +1,4 @@
-"""`pytest -m gpu tests/gpu`, test by test: what a cut-off run had found stays."""
+"""The tests marked `gpu`, of the core and of the engines, test by test: what a cut-off run had found stays."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 from experiments.gpu_day.part import Task
 from experiments.gpu_day.plan import ROOT
 
-VERDICT = re.compile(r"^(tests/gpu/\S+::\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
+VERDICT = re.compile(r"^(\S+::\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
+
+PLACES = ("tests/gpu", "plugins/engines/tests/test_on_cuda.py")
 
 
 def run(task: Task) -> None:
     """Run the tests that have not passed yet. Any that fails, or none that ran, ends the part as failed."""
     found: dict[str, str] = dict(task.known.get("tests", {}))
     passed = [arg for name, verdict in found.items() if verdict == "PASSED" for arg in ("--deselect", name)]
-    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", "--color=no", "tests/gpu"]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", "--color=no", *PLACES]
     result: dict[str, Any] = {"tests": found, "unfinished": True}
     process = subprocess.Popen([*command, *passed], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
