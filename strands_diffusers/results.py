@@ -14,7 +14,7 @@ K chunks, D action width, N audio samples, V vertices, n images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-OUTPUT_TYPES = ("video", "sound", "action", "image", "mesh")
+OUTPUT_TYPES = ("video", "sound", "action", "image", "mesh", "episode")
 """The canonical output types of a rollout, in the order in which tables list them."""
 
 
@@ -106,11 +106,73 @@ class ActionSpace:
 
 
 @dataclass(frozen=True, eq=False)
+class Scored:
+    """The values of one score over an episode."""
+
+    values: np.ndarray
+    """float64 `[F]`, one per frame; nan where a frame has none."""
+
+    unit: str
+    """`px`, or an empty string for a unitless value."""
+
+    better: str
+    """`higher` or `lower`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A policy acting in a world, a look at a time: what `Rollout.video` and `Rollout.action` do not say.
+
+    K looks, T steps proposed at each, n acted on, F = K*n + 1 frames.
+    """
+
+    policy: str
+    """Name of what chose the actions."""
+
+    world: str
+    """Name of what answered them."""
+
+    act_steps: int
+    """n: how many actions of each chunk were acted on."""
+
+    looks: tuple[int, ...]
+    """Index of the frame that each look saw last: 0, n, 2n, ..."""
+
+    proposed_action: np.ndarray
+    """float32 `[K, T, D]` in model space: all that the policy proposed. The first n of each were acted on."""
+
+    proposed_video: np.ndarray | None = None
+    """uint8 `[K, T + 1, H, W, 3]`: what the policy itself imagined at each look. Read back from disk `[K, n + 1, ...]`:
+    cut to what was acted on, each first frame the world's."""
+
+    scores: Mapping[str, Scored] = field(default_factory=dict)
+    """By score name."""
+
+    states: Sequence[Any] | None = None
+    """The world's own state at each frame, where it tells: F of them, JSON-ready."""
+
+    seconds: Sequence[Mapping[str, float]] = ()
+    """Wall seconds of each look by stage: `policy`, `world`, and what these are made of."""
+
+    details: Sequence[Mapping[str, Any]] = ()
+    """What the policy said of each look."""
+
+    reference: str = ""
+    """Name of the reference world, in which the same actions were acted out; `Rollout.reference_video` is its video."""
+
+    reference_scores: Mapping[str, Scored] = field(default_factory=dict)
+    """The scores there."""
+
+    reference_states: Sequence[Any] | None = None
+    """The reference world's own states, F of them."""
+
+
+@dataclass(frozen=True, eq=False)
 class Rollout:
     """One result of one sample of a world model, with all that is needed to judge it."""
 
     mode: str
-    """policy, forward_dynamics, inverse_dynamics, text, image or video."""
+    """policy, forward_dynamics, inverse_dynamics, closed_loop, text, image or video."""
 
     prompt: str = ""
     """The prompt as the user gave it."""
@@ -123,6 +185,8 @@ class Rollout:
     action: np.ndarray | None = None
     image: np.ndarray | None = None
     mesh: Mesh | None = None
+    episode: Episode | None = None
+    """What happened in a closed loop, beside `video` and `action`, which are those of the world and the acted steps."""
 
     fps: float | None = None
     """Rate of `video` [Hz]."""

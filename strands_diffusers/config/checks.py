@@ -4,10 +4,16 @@ import dataclasses
 import re
 
 from strands_diffusers import domains
-from strands_diffusers.config.conditions import ACTION_MODES, ActionConditionConfig, WorldConditionConfig
+from strands_diffusers.config.conditions import (
+    ACTION_MODES,
+    ActionConditionConfig,
+    ClosedLoopConfig,
+    WorldConditionConfig,
+)
 from strands_diffusers.config.models import Recommended
-from strands_diffusers.config.schema import RunConfig
+from strands_diffusers.config.schema import DenoisingConfig, RunConfig
 from strands_diffusers.errors import ConfigError, near_miss
+from strands_diffusers.results import OUTPUT_TYPES
 
 COSMOS3 = "Cosmos3OmniPipeline"
 EMBEDDED = "cosmos3_pusht"
@@ -17,6 +23,7 @@ GIVES: dict[str, tuple[str, ...]] = {
     "policy": ("video", "action"),
     "forward_dynamics": ("video",),
     "inverse_dynamics": ("video", "action"),
+    "closed_loop": ("video", "action", "episode"),
     "text": ("video", "sound", "image", "mesh"),
     "image": ("video", "sound", "image", "mesh"),
     "video": ("video", "sound"),
@@ -32,6 +39,7 @@ _WHY_NOT = {
     ("policy", "sound"): "the action modes make no sound",
     ("forward_dynamics", "sound"): "the action modes make no sound",
     ("inverse_dynamics", "sound"): "the action modes make no sound",
+    ("closed_loop", "sound"): "the action modes make no sound",
 }
 
 
@@ -40,8 +48,11 @@ def check(config: RunConfig, *, explicit_output: bool = False) -> None:
     mode = config.condition.mode.value
     _check_outputs(config, mode, explicit_output)
     _check_model(config)
-    if isinstance(config.condition, ActionConditionConfig):
-        _check_action_mode(config, mode)
+    _check_loop(config, mode)
+    if isinstance(config.condition, ClosedLoopConfig):
+        _check_width(config)
+    elif isinstance(config.condition, ActionConditionConfig):
+        check_trained(config)
     elif isinstance(config.condition, WorldConditionConfig):
         if config.prompt is None:
             raise ConfigError(f"condition={mode} needs a prompt: add 'prompt=\"what happens in the video\"'.")
@@ -49,7 +60,7 @@ def check(config: RunConfig, *, explicit_output: bool = False) -> None:
             raise ConfigError(
                 "condition=video cannot give one frame. Use condition=text condition.num_frames=1 for an image."
             )
-    if mode in ("image", "video", *ACTION_MODES) and config.observation is None:
+    if mode not in ("text",) and config.observation is None:
         raise ConfigError(
             f"condition={mode} needs an observation: add observation=FILE or observation=sample:push_left."
         )
@@ -72,7 +83,7 @@ def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
     cosmos3 = config.model.pipeline == COSMOS3
     gives = tuple(name for name in GIVES[mode] if not (cosmos3 and (mode, name) in NOT_COSMOS3))
     impossible = [
-        name for name in config.output if name in ("video", "sound", "action", "image", "mesh") and name not in gives
+        name for name in config.output if name in OUTPUT_TYPES and name not in gives
     ]
     condition = config.condition
     if isinstance(condition, WorldConditionConfig) and explicit and cosmos3:
@@ -112,11 +123,16 @@ def _check_model(config: RunConfig) -> None:
         )
 
 
-def _check_action_mode(config: RunConfig, mode: str) -> None:
-    model, domain = config.model, config.domain
-    known = domains.get(domain.name)
+def _check_width(config: RunConfig) -> domains.Domain:
+    known = domains.get(config.domain.name)
     if known.width is None:
-        raise ConfigError(f"domain {domain.name!r} has no action width in diffusers, which refuses it in every mode.")
+        raise ConfigError(f"domain {known.name!r} has no action width in diffusers, which refuses it in every mode.")
+    return known
+
+
+def check_trained(config: RunConfig) -> None:
+    """Refuse a domain and a chunk size that the model was not trained on. Raises: `ConfigError`."""
+    model, domain, known = config.model, config.domain, _check_width(config)
     if model.domains is not None and known.short not in model.domains:
         raise ConfigError(
             f"model={model.name} was trained on domain {', '.join(model.domains)} only, not on {known.short}. "
@@ -141,6 +157,34 @@ def _check_action_mode(config: RunConfig, mode: str) -> None:
         )
 
 
+def _check_loop(config: RunConfig, mode: str) -> None:
+    """What the closed loop alone has, and what it has not."""
+    if isinstance(condition := config.condition, ClosedLoopConfig):
+        size = chunk_size(config)
+        if condition.act_steps is not None and condition.act_steps > size:
+            raise ConfigError(
+                f"condition.act_steps={condition.act_steps} is more than a chunk of {size} steps. "
+                f"Use condition.act_steps={size} or fewer, or a larger condition.chunk_size."
+            )
+        for name in ("num_inference_steps", "guidance_scale", "flow_shift"):
+            if (value := getattr(config.sampler, name)) is not None:
+                raise ConfigError(
+                    f"sampler.{name} has no meaning in a closed loop, where policy and world each have their own. "
+                    f"Type policy.sampler.{name}={value:g} or world.sampler.{name}={value:g}."
+                )
+        return
+    for group, chosen in (("policy", config.policy), ("world", config.world)):
+        if chosen.name != "model" or chosen != type(chosen)(name="model"):
+            given = f"{group}={chosen.name}" if chosen.name != "model" else f"the options of {group}=model"
+            raise ConfigError(
+                f"{given} need{'s' * (chosen.name != 'model')} condition=closed_loop; condition={mode} uses no {group}."
+            )
+    if config.score:
+        raise ConfigError(
+            f"score=[{','.join(config.score)}] needs condition=closed_loop; condition={mode} has no episode to judge."
+        )
+
+
 def chunk_size(config: RunConfig) -> int:
     """The chunk size T [steps] that the run will use: the condition's, else the domain's."""
     condition = config.condition
@@ -148,9 +192,9 @@ def chunk_size(config: RunConfig) -> int:
     return config.domain.chunk_size if condition.chunk_size is None else condition.chunk_size
 
 
-def recommended(config: RunConfig) -> Recommended:
-    """The model's recommended values for this condition; empty where its preset says nothing."""
-    table, mode = config.model.recommended, config.condition.mode.value
+def recommended(config: RunConfig, mode: str | None = None) -> Recommended:
+    """The model's recommended values for this condition, or another mode; empty where its preset says nothing."""
+    table, mode = config.model.recommended, mode or config.condition.mode.value
     unknown = set(table) - {*GIVES, "text_to_image", *(d.short for d in domains.all_domains())}
     if unknown:
         name = sorted(unknown)[0]
@@ -169,10 +213,17 @@ def resolve_defaults(config: RunConfig) -> RunConfig:
     def fill(node: object, names: tuple[str, ...]) -> dict[str, object]:
         return {n: getattr(preset, n) for n in names if getattr(node, n) is None and getattr(preset, n) is not None}
 
-    sampler = dataclasses.replace(
-        config.sampler,
-        **fill(config.sampler, ("num_inference_steps", "guidance_scale", "flow_shift")),  # type: ignore[arg-type]
-    )
+    sampling = ("num_inference_steps", "guidance_scale", "flow_shift")
+    if isinstance(condition, ClosedLoopConfig):
+        size = chunk_size(config)
+        condition = dataclasses.replace(condition, chunk_size=size, act_steps=condition.act_steps or size)
+        for group, mode in (("policy", "policy"), ("world", "forward_dynamics")):
+            preset, chosen = recommended(config, mode), getattr(config, group)
+            if isinstance(own := getattr(chosen, "sampler", None), DenoisingConfig):
+                filled = dataclasses.replace(own, **fill(own, sampling))  # type: ignore[arg-type]
+                config = dataclasses.replace(config, **{group: dataclasses.replace(chosen, sampler=filled)})
+        return dataclasses.replace(config, condition=condition)
+    sampler = dataclasses.replace(config.sampler, **fill(config.sampler, sampling))  # type: ignore[arg-type]
     if isinstance(condition, ActionConditionConfig):
         condition = dataclasses.replace(condition, chunk_size=chunk_size(config))
     elif isinstance(condition, WorldConditionConfig):

@@ -270,12 +270,23 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
     condition = config.condition
     if getattr(condition, "actions", None):
         condition = dataclasses.replace(condition, actions=absolute(condition.actions))  # type: ignore[attr-defined, call-arg]
+    policy: Any = config.policy
+    if getattr(policy, "actions", None):
+        policy = dataclasses.replace(policy, actions=absolute(policy.actions))
+    if (repo := getattr(policy, "repo", None)) and Path(absolute_path(repo, cwd)).exists():
+        policy = dataclasses.replace(policy, repo=absolute(repo))
     domain = config.domain
     if domain.statistics and "/" in domain.statistics:
         domain = dataclasses.replace(domain, statistics=absolute(domain.statistics))
     resume = config.resume if config.resume in (None, "last") else absolute(config.resume)
     return dataclasses.replace(
-        config, model=model, condition=condition, domain=domain, resume=resume, output_dir=absolute(config.output_dir)
+        config,
+        model=model,
+        condition=condition,
+        policy=policy,
+        domain=domain,
+        resume=resume,
+        output_dir=absolute(config.output_dir),
     )
 
 

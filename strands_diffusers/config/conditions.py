@@ -17,20 +17,16 @@ class ConditionConfig:
 
 @dataclass
 class ActionConditionConfig(ConditionConfig):
-    """Common to the three action modes."""
+    """Common to the modes that have actions."""
 
     chunk_size: int | None = None
     """Action steps T of one chunk, a multiple of 4; the paired video has T + 1 frames. null: the domain's own."""
-
-    num_chunks: int = 1
-    """Chunks K in one rollout, each starting from the last frame of the one before; 1 and more. Cut off, it goes on in its folder."""
 
     resolution_tier: int | None = None
     """Canvas 256, 480, 704 or 720; null: the smallest that needs no downscaling, else 480."""
 
     def __post_init__(self) -> None:
         in_range("condition.chunk_size", self.chunk_size, 1, unit="steps")
-        in_range("condition.num_chunks", self.num_chunks, 1, MAX_CHUNKS)
         require(
             self.resolution_tier in (None, 256, 480, 704, 720),
             f"condition.resolution_tier={self.resolution_tier} is not a tier. Use 256, 480, 704, 720 or null.",
@@ -38,14 +34,26 @@ class ActionConditionConfig(ConditionConfig):
 
 
 @dataclass
-class PolicyConditionConfig(ActionConditionConfig):
+class ChunksConfig(ActionConditionConfig):
+    """Common to the three action modes of Cosmos 3."""
+
+    num_chunks: int = 1
+    """Chunks K in one rollout, each starting from the last frame of the one before; 1 and more. Cut off, it goes on in its folder."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        in_range("condition.num_chunks", self.num_chunks, 1, MAX_CHUNKS)
+
+
+@dataclass
+class PolicyConditionConfig(ChunksConfig):
     """First frame + task -> future video + action chunk."""
 
     mode: Mode = Mode.policy
 
 
 @dataclass
-class ForwardDynamicsConfig(ActionConditionConfig):
+class ForwardDynamicsConfig(ChunksConfig):
     """First frame + actions -> future video."""
 
     mode: Mode = Mode.forward_dynamics
@@ -58,10 +66,28 @@ class ForwardDynamicsConfig(ActionConditionConfig):
 
 
 @dataclass
-class InverseDynamicsConfig(ActionConditionConfig):
+class InverseDynamicsConfig(ChunksConfig):
     """Observed video -> the actions between its frames."""
 
     mode: Mode = Mode.inverse_dynamics
+
+
+@dataclass
+class ClosedLoopConfig(ActionConditionConfig):
+    """First frame + task -> an episode: `policy=` acts in `world=` and looks again, judged by `score=[...]`."""
+
+    mode: Mode = Mode.closed_loop
+
+    num_looks: int = 4
+    """How often the policy looks (K), 1 and more. Cut off, the episode goes on from its last look in its folder."""
+
+    act_steps: int | None = None
+    """Actions of each chunk that are acted on before the policy looks again (n), 1 to chunk_size; null: all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        in_range("condition.num_looks", self.num_looks, 1, MAX_CHUNKS, "looks")
+        in_range("condition.act_steps", self.act_steps, 1, unit="steps")
 
 
 @dataclass
@@ -131,6 +157,7 @@ CONDITIONS: dict[str, type[ConditionConfig]] = {
     "policy": PolicyConditionConfig,
     "forward_dynamics": ForwardDynamicsConfig,
     "inverse_dynamics": InverseDynamicsConfig,
+    "closed_loop": ClosedLoopConfig,
     "text": TextConfig,
     "image": ImageConfig,
     "video": VideoConfig,
@@ -138,4 +165,4 @@ CONDITIONS: dict[str, type[ConditionConfig]] = {
 """The choices of the group `condition`."""
 
 ACTION_MODES = ("policy", "forward_dynamics", "inverse_dynamics")
-"""Modes that involve an action chunk."""
+"""Modes of Cosmos 3 that involve an action chunk."""

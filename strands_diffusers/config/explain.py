@@ -79,6 +79,9 @@ _PACKAGES = {
 }
 """Launchers, sweepers and engines outside the core, and what installs them."""
 
+_PLUGINS = {"pusht": "pip install -e plugins/pusht", "gymnasium": "pip install -e plugins/gymnasium"}
+"""Plugins of this repository by how the names of their policies, worlds and scores begin."""
+
 
 def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> str:
     match = re.search(r"Could not find '([^']*)/([^'/]*)'.*?Available options in '[^']*':\s*(.*)", text, re.DOTALL)
@@ -89,6 +92,8 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
     group, name = match[1], match[2]
     if group in ("hydra/launcher", "hydra/sweeper", "engine") and name in _PACKAGES:
         return f"{group}={name} is in a package that is not installed: {_PACKAGES[name]}"
+    if group in ("policy", "world", "score") and (install := _PLUGINS.get(name.split("_")[0])):
+        return f"{group}={name} is in a plugin that is not installed: {install}"
     options = [o for o in match[3].split() if o] if match.lastindex == 3 else choices(group)
     hint = near_miss(name, options)
     if group == "domain" and (known := _domain(name)):

@@ -20,11 +20,12 @@ LIMITS: dict[str, tuple[float, float, str]] = {
 
 
 class Mode(str, Enum):
-    """What the world model is asked for. The first three match `CosmosActionCondition.mode` in diffusers."""
+    """What is asked for. The first three match `CosmosActionCondition.mode` in diffusers."""
 
     policy = "policy"
     forward_dynamics = "forward_dynamics"
     inverse_dynamics = "inverse_dynamics"
+    closed_loop = "closed_loop"
     text = "text"
     image = "image"
     video = "video"

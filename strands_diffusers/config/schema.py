@@ -6,7 +6,7 @@ than one node live in `checks.py`.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -17,8 +17,10 @@ from strands_diffusers.config.models import DomainConfig, ModelConfig
 
 
 @dataclass
-class SamplerConfig:
-    """The denoising loop. null: `model.recommended` for the condition, else the pipeline's own default."""
+class DenoisingConfig:
+    """The denoising loop. null: `model.recommended` for what is asked of it, else the pipeline's own default."""
+
+    _prefix: ClassVar[str] = "sampler"
 
     num_inference_steps: int | None = None
     """Denoising steps, 1 to 1000."""
@@ -29,11 +31,30 @@ class SamplerConfig:
     flow_shift: float | None = None
     """Shift of the flow schedule, > 0."""
 
+    def __post_init__(self) -> None:
+        within_limits(self._prefix, self)
+
+
+@dataclass
+class SamplerConfig(DenoisingConfig):
+    """The denoising loop, and how many samples it makes. In a closed loop policy and world have their own."""
+
     num_samples: int = 1
     """Futures drawn of one condition; sample i uses seed + i."""
 
-    def __post_init__(self) -> None:
-        within_limits("sampler", self)
+
+@dataclass
+class PolicySamplerConfig(DenoisingConfig):
+    """The denoising loop of a policy that is a model. null: `model.recommended.policy`."""
+
+    _prefix: ClassVar[str] = "policy.sampler"
+
+
+@dataclass
+class WorldSamplerConfig(DenoisingConfig):
+    """The denoising loop of a world that is a model. null: `model.recommended.forward_dynamics`."""
+
+    _prefix: ClassVar[str] = "world.sampler"
 
 
 @dataclass
@@ -90,10 +111,16 @@ class TrackerConfig:
 class PolicyConfig:
     """Base of every `Policy.Config`: a choice of the group `policy`."""
 
+    name: str = MISSING
+    """model, replay, still, random or a plugin's; choose it with `policy=`."""
+
 
 @dataclass
 class WorldConfig:
     """Base of every `World.Config`: a choice of the group `world`."""
+
+    name: str = MISSING
+    """model or a plugin's; choose it with `world=`."""
 
 
 @dataclass
@@ -121,6 +148,15 @@ class RunConfig:
 
     engine: EngineConfig = MISSING
     """How fast it runs."""
+
+    policy: PolicyConfig = MISSING
+    """What chooses the actions; `condition=closed_loop` alone uses it."""
+
+    world: WorldConfig = MISSING
+    """What answers them with frames; `condition=closed_loop` alone uses it."""
+
+    score: dict[str, ScoreConfig] = field(default_factory=dict)
+    """What says how good each frame of an episode is, by score name; `condition=closed_loop` alone uses it."""
 
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """The denoising loop."""

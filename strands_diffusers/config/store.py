@@ -15,8 +15,11 @@ from strands_diffusers.config.models import DomainConfig, ModelConfig
 from strands_diffusers.errors import ConfigError
 
 PROVIDER = "strands_diffusers"
-MULTI_SELECT = ("output", "visualizer", "metric")
+MULTI_SELECT = ("output", "visualizer", "metric", "score")
 """Groups of which several choices live side by side: `output=[video,action]`."""
+
+NAMED = ("engine", "policy", "world")
+"""Groups of one choice whose config holds the choice's name."""
 
 
 def conf_dir() -> Path:
@@ -47,8 +50,8 @@ class _Choice(ConfigNode):
         if name != "node":
             raise AttributeError(name)
         node = OmegaConf.structured(self.content)
-        if self.group == "engine":
-            node.name = self.name.removesuffix(".yaml")  # a plugin's Config need not repeat its engine's name
+        if self.group in NAMED:
+            node.name = self.name.removesuffix(".yaml")  # a plugin's Config need not repeat its name
         return node
 
 
@@ -62,13 +65,14 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
     _store("domain_schema", DomainConfig)
     for name, condition in CONDITIONS.items():
         _store(name, condition, "condition")
-    for name, engine in {**ENGINES, **choices.get("engine", {})}.items():
-        _store(name, engine, "engine")
+    for group in NAMED:
+        for name, config in {**(ENGINES if group == "engine" else {}), **choices.get(group, {})}.items():
+            _store(name, config, group)
     for domain in domains.all_domains():
         if domain.width is not None:
             _store(domain.short, _domain_node(domain), "domain")
     for group in MULTI_SELECT:
-        for name, config in choices[group].items():
+        for name, config in choices.get(group, {}).items():
             _store(name, config, group, f"{group}.{name}")
     for name, config in choices["tracker"].items():
         _store(name, config, "tracker")

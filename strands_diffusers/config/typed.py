@@ -23,7 +23,10 @@ from strands_diffusers.config.conditions import CONDITIONS
 from strands_diffusers.config.engines import ENGINES, EngineConfig
 from strands_diffusers.errors import ConfigError, near_miss
 
-GROUPS = ("model", "condition", "domain", "engine", "output", "visualizer", "metric", "tracker", "experiment")
+GROUPS = (
+    "model", "condition", "domain", "engine", "policy", "world", "score", "output", "visualizer", "metric", "tracker",
+    "experiment",
+)  # fmt: skip
 """Config groups whose choices a user names."""
 
 PATHS = (
@@ -31,6 +34,8 @@ PATHS = (
     "output_dir",
     "resume",
     "condition.actions",
+    "policy.actions",
+    "policy.repo",
     "model.repo",
     "model.lora.repo",
     "domain.statistics",
@@ -47,9 +52,9 @@ def key_types() -> dict[str, Any]:
     found = dict(_leaves(schema.RunConfig, ""))
     for cls in (*CONDITIONS.values(), *ENGINES.values()):
         found |= dict(_leaves(cls, "engine." if issubclass(cls, EngineConfig) else "condition."))
-    for group in ("output", "visualizer", "metric", "tracker", "engine", "source"):
+    for group in (*store.MULTI_SELECT, *store.NAMED, "tracker", "source"):
         for file, choice in ConfigStore.instance().repo.get(group, {}).items():
-            prefix = f"{group}." if group in ("tracker", "engine") else f"{group}.{file.removesuffix('.yaml')}."
+            prefix = f"{group}." if group in (*store.NAMED, "tracker") else f"{group}.{file.removesuffix('.yaml')}."
             if dataclasses.is_dataclass(content := getattr(choice, "content", None)):
                 found |= dict(_leaves(content, prefix))
     return found

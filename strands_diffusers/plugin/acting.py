@@ -73,6 +73,10 @@ class Look:
     seed: int
     """Seed for this look; differs from look to look and from sample to sample."""
 
+    hold: np.ndarray | None = None
+    """float32 `[D]`: the action that keeps everything where it is, at the first look of a world that knows; see
+    `World.hold`."""
+
     state: Any = None
     """What the world knows of itself beyond its frames (a simulator's state), where it tells; else None."""
 
@@ -97,7 +101,26 @@ class Proposal:
     """JSON-ready facts that are recorded with the look."""
 
 
-class Policy(Configured):
+class Acting(Configured):
+    """What policies, worlds and scores have in common."""
+
+    uses_model: ClassVar[bool] = False
+    """Whether it loads the chosen `model=`: whether that can be loaded here is then checked before anything runs."""
+
+    def check(self, setting: Setting) -> None:
+        """Refuse what cannot work, before anything is loaded. Raises: a `RequestError`."""
+
+    def fingerprint(self, setting: Setting) -> str | None:
+        """What decides the result beside the options: the content of a file that they name, a version. Part of the
+        job's identity.
+        """
+        return None
+
+    def close(self) -> None:
+        """Let go of connections, windows and the like; called once a job has ended, whatever happened."""
+
+
+class Policy(Acting):
     """Chooses actions by what it sees: `policy=<name>` with `condition=closed_loop`."""
 
     Config: TypeAlias = schema.PolicyConfig
@@ -106,18 +129,12 @@ class Policy(Configured):
     """Whether an answer depends on more than the look and the setting (a plan, a random generator of its own). An episode
     that is resumed asks such a policy again for the looks that it has; the answers of others are taken from the disk."""
 
-    def check(self, setting: Setting) -> None:
-        """Refuse what cannot work, before anything is loaded. Raises: a `RequestError`."""
-
     def reset(self, setting: Setting, seed: int) -> None:
         """Begin an episode. `seed` is the sample's."""
 
     @abstractmethod
     def act(self, look: Look) -> Proposal:
         """Return the next chunk of actions. Raises: a `StrandsDiffusersError`."""
-
-    def close(self) -> None:
-        """Let go of connections and the like; called once, whatever happened."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +151,10 @@ class Stepped:
     """Wall seconds per stage."""
 
 
-class World(Configured):
+class World(Acting):
     """Answers actions with frames: `world=<name>` with `condition=closed_loop`."""
 
     Config: TypeAlias = schema.WorldConfig
-
-    def check(self, setting: Setting) -> None:
-        """Refuse what cannot work, before anything is loaded. Raises: a `RequestError`."""
 
     @abstractmethod
     def reset(self, setting: Setting, seed: int) -> tuple[np.ndarray, Any]:
@@ -161,8 +175,16 @@ class World(Configured):
         for begin in range(0, len(actions), act_steps):
             self.step(actions[begin : begin + act_steps], act_steps)
 
-    def close(self) -> None:
-        """Let go of windows and the like; called once, whatever happened."""
+    def hold(self) -> np.ndarray | None:
+        """Return the action float32 `[D]` that keeps everything where it is now, where the world knows; else None.
+
+        Asked before the first action of an episode, where the domain's actions are targets and nothing was told yet.
+        """
+        return None
+
+    def show(self, frames: np.ndarray) -> np.ndarray:
+        """Return frames uint8 `[F, H, W, 3]` of another world at the size of this one's own, to be compared with them."""
+        return frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,16 +204,13 @@ class Track:
     progress: Progress | None = None
 
 
-class Score(Configured):
+class Score(Acting):
     """How good each frame of an episode is: `score=[<name>]` with `condition=closed_loop`."""
 
     Config: TypeAlias = schema.ScoreConfig
 
     measure: ClassVar[Measure]
     """Its unit, which way is better, a sentence. `better` must not be `neither`: policies choose by it."""
-
-    def check(self, setting: Setting) -> None:
-        """Refuse what cannot work, before anything is loaded. Raises: a `RequestError`."""
 
     def reset(self, setting: Setting) -> None:
         """Begin an episode."""

@@ -3,7 +3,7 @@
 from strands_diffusers.config import compose
 from strands_diffusers.plugin.manager import plugins
 
-GROUPS = ("output", "visualizer", "metric", "tracker", "source", "engine")
+GROUPS = ("output", "visualizer", "metric", "tracker", "source", "engine", "policy", "world", "score")
 
 
 def prepare() -> None:
