@@ -26,7 +26,7 @@ _NAMES = {
     "plugin.manager": "plugins",
     "plugin.spec": "hookimpl",
     "records": "Record",
-    "results": "ActionSpace Artifact Mesh Observation ObservationRequest Rollout RunInfo",
+    "results": "ActionSpace Artifact Episode Mesh Observation ObservationRequest Rollout RunInfo Scored",
     "runner.python": "rollout rollouts",
 }
 """Module -> the public names that it holds."""
@@ -81,11 +81,13 @@ if TYPE_CHECKING:
     from strands_diffusers.records import Record as Record
     from strands_diffusers.results import ActionSpace as ActionSpace
     from strands_diffusers.results import Artifact as Artifact
+    from strands_diffusers.results import Episode as Episode
     from strands_diffusers.results import Mesh as Mesh
     from strands_diffusers.results import Observation as Observation
     from strands_diffusers.results import ObservationRequest as ObservationRequest
     from strands_diffusers.results import Rollout as Rollout
     from strands_diffusers.results import RunInfo as RunInfo
+    from strands_diffusers.results import Scored as Scored
     from strands_diffusers.runner.python import rollout as rollout
     from strands_diffusers.runner.python import rollouts as rollouts
 

@@ -1,8 +1,9 @@
 """What the action numbers mean: model space <-> physical units, rot6d <-> SO(3), deltas -> SE(3) paths. Pure numpy."""
 
+from strands_diffusers.actions.chance import uniform
 from strands_diffusers.actions.check import check_actions
 from strands_diffusers.actions.fit import Fit, statistics_record
-from strands_diffusers.actions.perturb import PERTURBATIONS, no_motion, perturbed
+from strands_diffusers.actions.perturb import PERTURBATIONS, no_motion, padded, perturbed
 from strands_diffusers.actions.poses import deltas, geodesic, integrate, matrix_to_rot6d, rot6d_to_matrix
 from strands_diffusers.actions.statistics import Statistics, builtin_statistics, load_statistics
 from strands_diffusers.actions.units import (
@@ -32,6 +33,7 @@ __all__ = [
     "matrix_to_rot6d",
     "no_motion",
     "out_of_range_share",
+    "padded",
     "paths",
     "perturbed",
     "physical_record",
@@ -43,4 +45,5 @@ __all__ = [
     "still_row",
     "to_model",
     "to_physical",
+    "uniform",
 ]

@@ -68,3 +68,15 @@ def no_motion(rows_TD: np.ndarray, space: ActionSpace) -> Array:
         for pose in known.poses:  # av's own trajectories hold rotations as they are
             still_D[pose.start : pose.start + 9] = _IDENTITY
     return np.where(np.isnan(still_D), rows_TD[0], still_D)
+
+
+def padded(rows_TD: np.ndarray, count: int, space: ActionSpace) -> np.ndarray:
+    """Return the rows, float32 `[count, D]`, followed by no motion where they are fewer; absolute columns are held.
+
+    Raises: `ActionError` as `no_motion` does.
+    """
+    missing = count - len(rows_TD)
+    if missing <= 0:
+        return np.asarray(rows_TD, np.float32)
+    still_D = no_motion(rows_TD[-1:], space).astype(np.float32)
+    return np.concatenate([rows_TD.astype(np.float32), np.tile(still_D, (missing, 1))])

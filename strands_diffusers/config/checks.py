@@ -82,9 +82,7 @@ def require_domain(config: RunConfig) -> None:
 def _check_outputs(config: RunConfig, mode: str, explicit: bool) -> None:
     cosmos3 = config.model.pipeline == COSMOS3
     gives = tuple(name for name in GIVES[mode] if not (cosmos3 and (mode, name) in NOT_COSMOS3))
-    impossible = [
-        name for name in config.output if name in OUTPUT_TYPES and name not in gives
-    ]
+    impossible = [name for name in config.output if name in OUTPUT_TYPES and name not in gives]
     condition = config.condition
     if isinstance(condition, WorldConditionConfig) and explicit and cosmos3:
         one_frame = getattr(condition, "num_frames", None) == 1

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import ObservationError, one_line
+from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.media import read_clip
 from strands_diffusers.records import FileEntry, Record, SampleRecord
-from strands_diffusers.results import OUTPUT_TYPES, Mesh, Observation, Rollout
+from strands_diffusers.results import OUTPUT_TYPES, Episode, Mesh, Observation, Rollout, Scored
 
 
 def read_rollouts(record: Record, types: Collection[str] = OUTPUT_TYPES) -> list[Rollout]:
@@ -65,11 +66,13 @@ def _rollout(
         source=str(sample.observation.get("source") or ""),
         details=sample.observation.get("details") or {},
     )
+    video_FHWC = _video(record, files, "video") if types & {"video", "episode"} else None
     return Rollout(
         mode=sample.mode,
         prompt=sample.prompt,
         seed=sample.seed,
-        video=_video(record, files, "video") if "video" in types else None,
+        video=video_FHWC if "video" in types else None,
+        episode=_episode(record, files, video_FHWC) if "episode" in types else None,
         sound=_sound(record, files) if "sound" in types else None,
         action=_action(record, sample, files) if "action" in types else None,
         image=_images(record, files) if "image" in types else None,
@@ -123,6 +126,41 @@ def recorded_chunks(record: Record, rows: Sequence[Any] | None) -> np.ndarray | 
     if chunks_KTD.ndim != 3 or not np.isfinite(chunks_KTD).all():
         raise ObservationError(f"{record.directory} records actions that are no table [K][T][D] of finite numbers.")
     return chunks_KTD
+
+
+def _episode(record: Record, files: Sequence[FileEntry], video_FHWC: np.ndarray | None) -> Episode | None:
+    """What `episode.json` and `proposed.mp4` hold; the proposed videos begin with the frames of the episode's own."""
+    entry = next((entry for entry in files if Path(entry.path).name == "episode.json"), None)
+    if entry is None:
+        return None
+    tree = read_json(checked_file(record, entry), entry.path, ObservationError)
+
+    def scored(of: Mapping[str, Any]) -> dict[str, Scored]:
+        return {
+            name: Scored(np.array([np.nan if v is None else v for v in s["values"]]), s["unit"], s["better"])
+            for name, s in of.items()
+        }
+
+    looks, n = tuple(int(look["frame"]) for look in tree["looks"]), int(tree["act_steps"])
+    proposed_FHWC = _video(record, files, "episode")
+    videos = None
+    if proposed_FHWC is not None and video_FHWC is not None:
+        videos = np.stack([np.concatenate([video_FHWC[f : f + 1], proposed_FHWC[f + 1 : f + n + 1]]) for f in looks])
+    return Episode(
+        tree["policy"],
+        tree["world"],
+        n,
+        looks,
+        np.array(tree["proposed_action"], np.float32),
+        videos,
+        scored(tree["scores"]),
+        tree["states"],
+        tuple(look["seconds"] for look in tree["looks"]),
+        tuple(look["details"] for look in tree["looks"]),
+        tree["reference"],
+        scored(tree["reference_scores"]),
+        tree["reference_states"],
+    )
 
 
 def _sound(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:

@@ -8,7 +8,6 @@ nothing honest is known of the machine's speed.
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -154,7 +153,8 @@ def _knobs(config: RunConfig, request: Request) -> Iterator[tuple[str, int, Chan
         name = "sampler.num_samples"
         yield name, sampler.num_samples, lambda n: (replace(config, sampler=replace(sampler, num_samples=n)), request)
     if request.num_chunks > 1:
-        yield "condition.num_chunks", request.num_chunks, lambda n: (config, replace(request, num_chunks=n))
+        key = "condition.num_looks" if request.mode == "closed_loop" else "condition.num_chunks"
+        yield key, request.num_chunks, lambda n: (config, replace(request, num_chunks=n))
     frames = condition.num_frames if isinstance(condition, WorldConditionConfig) else None
     if frames and frames > 1:
         changed = partial(replace, condition)
@@ -169,7 +169,7 @@ def _worst(config: RunConfig, found: Needs) -> tuple[str, float, float]:
     import torch
 
     offloaded = config.model.offload is not Offload.none
-    total = torch.cuda.mem_get_info(device)[1] / GB
+    total = loader.memory_bytes(device) / GB
     places = [
         (torch.cuda.get_device_name(device), found.activations_gb + (0 if offloaded else found.weights_gb), total),
         ("this machine", PROGRAM_GB + found.output_gb + (found.weights_gb if offloaded else 0), host),
@@ -185,19 +185,8 @@ def _device(config: RunConfig) -> str:
 
 
 def _host_gb() -> float:
-    """Memory that this process may use [GB]: the machine's, or less where a container or a limit says so."""
-    limits = [float("inf")]
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = Path(path).read_text().strip() if Path(path).is_file() else ""
-        limits += [int(text)] if text.isdigit() else []
-    if sys.platform != "win32":
-        import resource
-
-        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-        limits += [] if soft == resource.RLIM_INFINITY else [soft]
-    return min(limits) / GB
+    """Memory that this process may use [GB]."""
+    return loader.memory_bytes("cpu") / GB
 
 
 def _size(gb: float) -> str:

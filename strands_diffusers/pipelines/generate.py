@@ -17,12 +17,13 @@ import numpy as np
 from strands_diffusers.config.conditions import ActionConditionConfig, WorldConditionConfig
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ModelError, RolloutError, StrandsDiffusersError, one_line
-from strands_diffusers.pipelines import arguments, contents
+from strands_diffusers.pipelines import arguments, contents, loader
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.engine import Call, Sample, choose
 from strands_diffusers.pipelines.loader import WorldModel
 from strands_diffusers.pipelines.request import Request
 from strands_diffusers.plugin import guard
+from strands_diffusers.plugin.acting import SEED_STEP
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.results import OUTPUT_TYPES, Rollout
 
@@ -59,7 +60,7 @@ def generate(
     Raises: `EngineError` where the chosen engine cannot hold, `RolloutError` where the pipeline call fails.
     """
     seeds = tuple(config.seed + i for i in range(config.sampler.num_samples))
-    with _held(model, progress), _scheduler(model, config), _peak_memory(model.device) as peak:
+    with _held(model, progress), _scheduler(model, config), peak_memory(model.device) as peak:
         if isinstance(config.condition, ActionConditionConfig):
             rollouts = _action_rollouts(model, config, request, wanted, seeds, progress, kept)
         else:
@@ -75,6 +76,12 @@ def generate(
         )
         for i, rollout in enumerate(rollouts)
     ]
+
+
+def draw(model: WorldModel, config: RunConfig, call: Call, progress: Progress | None = None) -> list[Sample]:
+    """One call by itself. Raises: as `generate`."""
+    with _held(model, progress), _scheduler(model, config):
+        return _run(model, config, call, _share(progress, 0, 1, 1))[0]
 
 
 @contextlib.contextmanager
@@ -95,6 +102,7 @@ def _run(
     """One engine run; returns its samples and what the manifest says about the engine."""
     engine, reason = choose(config.engine.name, model.pipe, call, config.engine)
     facts = {"requested": config.engine.name, "effective": engine.name, **({"reason": reason} if reason else {})}
+    loader.note_engine(facts)
     stopped: list[BaseException] = []
 
     def step(done: int, total: int) -> None:
@@ -158,7 +166,7 @@ def _action_rollouts(
             starts: list[tuple[np.ndarray | None, tuple[int, ...]]] = [(None, seeds)]
             if chained and k:  # each sample goes on from its own last frame, so that it takes a call of its own
                 ends = (np.asarray(chunks[-1].video)[-1] for chunks in done)
-                starts = [(frame_HWC, (seed + 1_000_003 * k,)) for frame_HWC, seed in zip(ends, seeds, strict=True)]
+                starts = [(frame_HWC, (seed + SEED_STEP * k,)) for frame_HWC, seed in zip(ends, seeds, strict=True)]
             samples = []
             for frame_HWC, call_seeds in starts:
                 call = arguments.chunk_call(config, request, canvas, k, frame_HWC, chunk_wanted, call_seeds)
@@ -269,7 +277,7 @@ def _scheduler(model: WorldModel, config: RunConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _peak_memory(device: str) -> Iterator[dict[str, float]]:
+def peak_memory(device: str) -> Iterator[dict[str, float]]:
     """Filled at the end with the peak memory [MB]: of the process so far, and in the body of the CUDA device."""
     import torch
 

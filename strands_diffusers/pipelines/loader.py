@@ -6,8 +6,11 @@ option needs) is checked first.
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import importlib.util
+import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -26,8 +29,8 @@ from strands_diffusers.pipelines.steps import owners
 TWIN = "The embedded model does the same job anywhere: strands-diffusers experiment=pusht_action_policy."
 """What to type where large weights or a GPU are missing."""
 
-MAX_WARM = 1
-"""Pipelines kept at a time: a second 33 GB model would not fit beside the first."""
+WARM_SHARE = 0.8
+"""Share of a device's memory that warm models may fill together: a policy and a world stay side by side where they fit."""
 
 
 @dataclass
@@ -54,6 +57,9 @@ class WorldModel:
 
     load_seconds: float
     """Wall time of the load [s]."""
+
+    bytes: int = 0
+    """Of its weights."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     """One rollout at a time: a diffusers pipeline keeps state on itself while it runs."""
@@ -91,17 +97,90 @@ def load(config: ModelConfig, extra: Mapping[str, Any] | None = None) -> tuple[W
     with _lock:
         if key in _warm:
             _warm.move_to_end(key)
-            return _warm[key], True
-        while len(_warm) >= MAX_WARM:
-            _warm.popitem(last=False)
-            release_memory()
+            return _noted(_warm[key], warm=True)
+        _make_room(config, location, device, dtype)
         started = time.perf_counter()
         pipe, guardrail = _load(config, location, device, dtype, dict(extra or {}))
         model = WorldModel(
             pipe, type(pipe).__name__, device, dtype, str(location), guardrail, time.perf_counter() - started
         )
+        parts = getattr(pipe, "components", {}).values()
+        model.bytes = sum(p.nbytes for part in parts if hasattr(part, "parameters") for p in part.parameters())
         _warm[key] = model
-        return model, False
+        return _noted(model, warm=False)
+
+
+@dataclass
+class Used:
+    """What a job loaded and which engine ran, of the calls that it made one by one."""
+
+    models: list[dict[str, Any]] = field(default_factory=list)
+    """What `describe` says of each model, and whether it was warm."""
+
+    engine: dict[str, Any] = field(default_factory=dict)
+
+    device: str = "cpu"
+    """Of the last model."""
+
+
+_used: contextvars.ContextVar[Used | None] = contextvars.ContextVar("used", default=None)
+
+
+@contextlib.contextmanager
+def noting() -> Iterator[Used]:
+    """Note what is loaded and run inside."""
+    token = _used.set(used := Used())
+    try:
+        yield used
+    finally:
+        _used.reset(token)
+
+
+def note_engine(facts: dict[str, Any]) -> None:
+    """Say which engine runs a call."""
+    if used := _used.get():
+        used.engine = facts
+
+
+def _noted(model: WorldModel, *, warm: bool) -> tuple[WorldModel, bool]:
+    used = _used.get()
+    if used is not None and model.location not in [facts["location"] for facts in used.models]:
+        used.models.append({**describe(model), "warm": warm})
+        used.device = model.device
+    return model, warm
+
+
+def _make_room(config: ModelConfig, location: Path | str, device: str, dtype: str) -> None:
+    """Let go of the models used least recently, until this one fits beside the rest; of all where its size is unknown."""
+    numbers = checkpoint.parameters(location, config.variant) if isinstance(location, Path) else 0
+    needed = numbers * (4 if dtype == "float32" else 2) or int((config.weights_gb or 0) * 1e9)
+    limit = WARM_SHARE * memory_bytes(device)
+    for key in [key for key, model in _warm.items() if model.device == device]:
+        held = sum(model.bytes for model in _warm.values() if model.device == device)
+        if needed and held + needed <= limit:
+            return
+        del _warm[key]
+        release_memory()
+
+
+def memory_bytes(device: str) -> float:
+    """Memory of a CUDA device; elsewhere what this process may use: the machine's, or what a container or limit says."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.mem_get_info(device)[1])
+    limits = [float("inf")]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = Path(path).read_text().strip() if Path(path).is_file() else ""
+        limits += [int(text)] if text.isdigit() else []
+    if sys.platform != "win32":
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [] if soft == resource.RLIM_INFINITY else [soft]
+    return min(limits)
 
 
 def check(config: ModelConfig) -> None:
@@ -306,4 +385,6 @@ def _place(pipe: Any, offload: Offload, device: str) -> None:
 
 def describe(model: WorldModel) -> dict[str, Any]:
     """What the manifest records of a model."""
-    return {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("pipe", "lock")}
+    return {
+        f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("pipe", "lock", "bytes")
+    }

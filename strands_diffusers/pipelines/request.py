@@ -19,6 +19,8 @@ from strands_diffusers import actions, domains
 from strands_diffusers.config.conditions import (
     ACTION_MODES,
     ActionConditionConfig,
+    ChunksConfig,
+    ClosedLoopConfig,
     ForwardDynamicsConfig,
     ImageConfig,
     VideoConfig,
@@ -65,7 +67,7 @@ def observation_request(config: RunConfig) -> ObservationRequest:
     """What the job needs of its observation."""
     condition, mode = config.condition, config.condition.mode.value
     if isinstance(condition, ActionConditionConfig):
-        frames = _steps(condition) + 1
+        frames = _steps(condition) + 1  # a closed loop may replay the actions, and judge by the last frame
         return ObservationRequest(frames, config.domain.fps, config.domain.name, mode, action_space(config))
     if isinstance(condition, VideoConfig):
         needed = _frames_needed(condition) if condition.keep.value == "first" else None
@@ -74,7 +76,12 @@ def observation_request(config: RunConfig) -> ObservationRequest:
 
 
 def _steps(condition: ActionConditionConfig) -> int:
+    """Steps that the observation may hold something of: those of all chunks, or of all that a policy may propose."""
     assert condition.chunk_size is not None  # composing filled it in
+    if isinstance(condition, ClosedLoopConfig):
+        assert condition.act_steps is not None
+        return (condition.num_looks - 1) * condition.act_steps + condition.chunk_size
+    assert isinstance(condition, ChunksConfig)
     return condition.num_chunks * condition.chunk_size
 
 
@@ -100,18 +107,21 @@ def make_request(config: RunConfig, observation: Observation) -> Request:
     Raises: a `RequestError` for whatever cannot work.
     """
     condition, mode = config.condition, config.condition.mode.value
-    _check_checkpoint(config, mode)
+    if not isinstance(condition, ClosedLoopConfig):  # there each that is a model checks its own
+        check_checkpoint(config, mode)
     if observation.frames is None and mode != "text":
         raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
     prompt = config.prompt if config.prompt is not None else observation.task or ""
-    if isinstance(condition, ActionConditionConfig):
+    if isinstance(condition, ClosedLoopConfig):
+        return _loop_request(config, condition, prompt, observation)
+    if isinstance(condition, ChunksConfig):
         request = _action_request(config, condition, mode, prompt, observation)
     else:
         request = _world_request(config, mode, prompt, observation)
-    return replace(request, notes=tuple(_notes(config, request)))
+    return replace(request, notes=tuple(notes(config, request)))
 
 
-def _notes(config: RunConfig, request: Request) -> Iterator[str]:
+def notes(config: RunConfig, request: Request) -> Iterator[str]:
     """A line where the first frame, and where the actions, do not look like what the model was trained on."""
     source, scene, frames = request.observation.source, config.model.scene, request.frames_FHWC
     what = f"observation {source}" if source else "the observation"
@@ -125,8 +135,19 @@ def _notes(config: RunConfig, request: Request) -> Iterator[str]:
         yield f"the actions of {what}: {words}. Use domain=NAME for theirs (strands-diffusers domains)."
 
 
+def _loop_request(config: RunConfig, condition: ClosedLoopConfig, prompt: str, observation: Observation) -> Request:
+    """Only where an episode begins; what acts in it checks the rest."""
+    space = action_space(config)
+    if space.statistics:
+        actions.load_statistics(space.statistics, space.domain)
+    assert condition.chunk_size is not None
+    assert observation.frames is not None
+    looks, size = condition.num_looks, condition.chunk_size
+    return Request("closed_loop", prompt, observation, space, looks, size, frames_FHWC=observation.frames[:1])
+
+
 def _action_request(
-    config: RunConfig, condition: ActionConditionConfig, mode: str, prompt: str, observation: Observation
+    config: RunConfig, condition: ChunksConfig, mode: str, prompt: str, observation: Observation
 ) -> Request:
     if mode == "policy" and not prompt.strip():
         raise ConfigError(
@@ -320,7 +341,7 @@ def _check_canvas(config: RunConfig, condition: WorldConditionConfig) -> None:
             )
 
 
-def _check_checkpoint(config: RunConfig, mode: str) -> None:
+def check_checkpoint(config: RunConfig, mode: str) -> None:
     """What a local checkpoint's config files rule out."""
     location, name = checkpoint.locate(config.model), config.model.pipeline
     facts: dict[str, Any] = {}

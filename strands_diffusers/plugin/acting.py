@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) between steps; it may raise, which ends the episode."""
 
+SEED_STEP = 1_000_003
+"""What is added to a sample's seed from one look, or chunk of a long rollout, to the next."""
+
 
 @dataclass(frozen=True, eq=False)
 class Setting:

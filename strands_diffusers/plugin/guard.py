@@ -45,8 +45,16 @@ class Wrong(ValueError):  # noqa: N818 - never leaves this room
     """A plugin returned what it must not; the text follows the name of what returned it."""
 
 
-def run(owner: str, what: str, call: Callable[[], T], limit_s: float | None = LIMIT_S) -> T:
+def run(
+    owner: str,
+    what: str,
+    call: Callable[[], T],
+    limit_s: float | None = LIMIT_S,
+    poll: Callable[[], None] | None = None,
+) -> T:
     """Return what `call` returns, waiting at most `limit_s` seconds (None: as long as it takes).
+
+    `poll` is called twice a second meanwhile; what it raises ends the waiting.
 
     It runs in a thread of its own: Ctrl-C reaches the waiting caller, and a `KeyboardInterrupt` or `SystemExit` out of
     the call is the plugin's own. A call that takes too long is left behind; it ends with the process at the latest.
@@ -67,6 +75,8 @@ def run(owner: str, what: str, call: Callable[[], T], limit_s: float | None = LI
     end = time.monotonic() + (math.inf if limit_s is None else limit_s)
     while thread.is_alive() and (left := end - time.monotonic()) > 0:
         thread.join(min(left, 0.5))  # a Ctrl-C just before a wait would only be seen at its end
+        if poll is not None:
+            poll()
     if not outcome:
         raise PluginFault(owner, what, f"TimeoutError: no answer within {limit_s:g} s")
     value, error = outcome[0]

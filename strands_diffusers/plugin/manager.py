@@ -63,7 +63,12 @@ BUILT_INS = (
     "strands_diffusers.outputs.comparison",
     "strands_diffusers.metrics.video",
     "strands_diffusers.metrics.action",
+    "strands_diffusers.metrics.scores",
+    "strands_diffusers.metrics.horizon",
+    "strands_diffusers.policies.model",
+    "strands_diffusers.policies.given",
     "strands_diffusers.policies.server",
+    "strands_diffusers.worlds.model",
     "strands_diffusers.scores.goal_image",
     "strands_diffusers.evaluation.verdicts",
     "strands_diffusers.trackers.wandb",
@@ -243,15 +248,23 @@ def _check_class(cls: Any, base: type[Named], hook: str) -> None:
         allowed = (*OUTPUT_TYPES, "rollout")
         if not isinstance(types, tuple) or not types or not set(types) <= set(allowed):
             raise PluginError(f"{where} with output_types={types!r}; use a tuple of {', '.join(allowed)}.")
-    if issubclass(base, Metric):
+    if issubclass(base, Metric) and not _is_built_in(cls):  # one of those follows the scores that are being indexed
         measures = getattr(cls, "measures", None)
         if not isinstance(measures, Mapping) or not all(
             isinstance(key, str) and isinstance(m, Measure) and m.better in ("higher", "lower", "neither")
             for key, m in measures.items()
         ):
             raise PluginError(f"{where} without `measures`, a mapping from each value's name to a Measure.")
+    if issubclass(base, Score):
+        measure = getattr(cls, "measure", None)
+        if not isinstance(measure, Measure) or measure.better not in ("higher", "lower"):
+            raise PluginError(f"{where} without `measure`, a Measure whose `better` is higher or lower.")
     if issubclass(base, Panel) and not isinstance(getattr(cls, "title", None), str):
         raise PluginError(f"{where} without `title`, the heading of its block.")
+
+
+def _is_built_in(cls: type[Any]) -> bool:
+    return cls.__module__.startswith("strands_diffusers.")
 
 
 def _check_config(cls: type[Any], base: type[Configured], where: str) -> None:
@@ -259,7 +272,7 @@ def _check_config(cls: type[Any], base: type[Configured], where: str) -> None:
     own: Any = getattr(cls, "Config", None)
     if not (inspect.isclass(own) and dataclasses.is_dataclass(own) and issubclass(own, vars(base)["Config"])):
         raise PluginError(f"{where}, whose Config is not a dataclass derived from {base.__name__}.Config.")
-    if cls.__module__.startswith("strands_diffusers."):
+    if _is_built_in(cls):
         return  # a built-in: composing it costs half a millisecond at every start, and the tests do
     try:
         node = OmegaConf.structured(own)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strands_diffusers import evaluation
+from strands_diffusers import evaluation, loop
 from strands_diffusers.config.checks import GIVES
 from strands_diffusers.config.compose import to_tree
 from strands_diffusers.config.schema import RunConfig, Tree
@@ -34,6 +34,8 @@ class Job:
     config: RunConfig
     tree: Tree
     request: Request
+    cast: loop.Cast | None
+    """Who takes part in the episodes of a closed loop; None elsewhere."""
     hash: str
     identity: dict[str, Any]
     """What the hash is made of."""
@@ -68,7 +70,7 @@ class Checker:
         checkpoint's files, and computes the job's hash. Raises: a `RequestError`.
         """
         from strands_diffusers.pipelines import checkpoint, engine, estimate, loader
-        from strands_diffusers.pipelines.request import COSMOS3, make_request, observation_request
+        from strands_diffusers.pipelines.request import COSMOS3, make_request, notes, observation_request
 
         started = time.perf_counter()
         evaluation.check_job(config)
@@ -87,12 +89,20 @@ class Checker:
                 self._seen = {**dict(list(self._seen.items())[-_KEPT:]), key: (read, resolve.content_hash(read))}
             observation, seen = self._seen[key]
         request = make_request(config, observation)
-        loader.check(config.model)
-        estimate.check_fits(config, request)
         config = replace(config, prompt=request.prompt or None)  # the observation's task, where the user gave none
+        cast = None
+        if request.mode == "closed_loop":
+            assert request.space is not None
+            cast = loop.cast(config, observation, request.space, request.prompt, self._index)
+            if cast.uses_model:
+                request = replace(request, notes=tuple(notes(config, request)))
+        if cast is None or cast.uses_model:
+            loader.check(config.model)
+            estimate.check_fits(config, request)
         pipeline = config.model.pipeline or COSMOS3
         facts = (pipeline, request.mode, config.model.device, config.model.dtype.value, config.model.offload.value)
-        if refusal := engine.refuse_before_load(config.engine.name, *facts):
+        refusal = engine.refuse_before_load(config.engine.name, *facts)
+        if refusal and (cast is None or cast.uses_model):
             raise EngineError(refusal)
         effective = config.engine.name
         if effective == "auto":
@@ -103,12 +113,14 @@ class Checker:
             "observation": seen,
             "actions": None if given is None else resolve.array_hash(given),
             "weights": checkpoint.fingerprint(config.model),
+            **(cast.fingerprints() if cast else {}),
         }
         identity = provenance.identity(config, tree, content, effective)
         return Job(
             config,
             tree,
             request,
+            cast,
             provenance.job_hash(identity),
             identity,
             chosen(config.output, self._index, "output"),

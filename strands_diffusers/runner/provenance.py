@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.config.conditions import ActionConditionConfig
+from strands_diffusers.config.conditions import ActionConditionConfig, ClosedLoopConfig
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.records import now
 
@@ -73,6 +73,10 @@ def identity(config: RunConfig, tree: Tree, content: dict[str, str | None], engi
         k: v for k, v in found["model"].items() if k not in ("repo", "revision", "name", "recommended", "scene")
     }
     found["engine"] = {"name": engine}
+    if isinstance(config.condition, ClosedLoopConfig):  # files and checkpoints by their content
+        found["policy"] = {k: v for k, v in found["policy"].items() if k not in ("actions", "repo")}
+    else:
+        found = {k: v for k, v in found.items() if k not in ("policy", "world", "score")}
     if isinstance(config.condition, ActionConditionConfig):
         found["condition"] = {k: v for k, v in found["condition"].items() if k != "actions"}
     else:

@@ -45,7 +45,10 @@ def _usable(record: Record) -> bool:
 
 def is_generated(job: Job, record: Record | None) -> bool:
     """Whether the record's rollouts, and every file that the job asks for, are there."""
-    return record is not None and _usable(record) and not _changed(job, record, "output")
+    if record is None or not _usable(record):
+        return False
+    possible = {s.name for s in job.serializers if "rollout" in s.output_types or {*s.output_types} & job.wanted}
+    return not possible.intersection(_changed(job, record, "output"))
 
 
 def left_to_do(job: Job, record: Record) -> tuple[list[str], list[str]]:

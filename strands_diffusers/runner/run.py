@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers import domains, records
+from strands_diffusers import domains, loop, records
 from strands_diffusers.config.conditions import ActionConditionConfig
 from strands_diffusers.errors import CancelledError, StrandsDiffusersError, one_line
 from strands_diffusers.lazy import np
@@ -118,26 +118,39 @@ class _Run:
         from strands_diffusers.pipelines import generate, loader
 
         job, request = self.job, self.job.request
-        with self.clock("load"):
-            model, warm = loader.load(job.config.model)
-        with self.clock("generate"):
-            rollouts = generate.generate(model, job.config, request, job.wanted, self.control, self.kept)
+        with loader.noting() as used:
+            if job.cast is not None:
+                device = loader.resolve_device(job.config.model.device) if job.cast.uses_model else "cpu"
+                with self.clock("generate"), generate.peak_memory(device) as peak:
+                    rollouts = loop.run(job.cast, self.control, self.kept)
+                own = {"engine": used.engine, "peak_memory_mb": peak}
+                rollouts = [replace(r, details={**own, **r.details}) for r in rollouts]
+            else:
+                with self.clock("load"):
+                    model, _ = loader.load(job.config.model)
+                with self.clock("generate"):
+                    rollouts = generate.generate(model, job.config, request, job.wanted, self.control, self.kept)
         if noted := list(request.notes):
             rollouts = [replace(r, details={**r.details, "notes": noted}) for r in rollouts]
-        facts, first = loader.describe(model), rollouts[0].details
+        facts, first = used.models[-1] if used.models else {}, rollouts[0].details
         engine = first.get("engine", {})
+        warnings = list(dict.fromkeys(line for r in rollouts for line in r.details.get("warnings", ())))
         self.record = replace(
             self.record,
-            model={**facts, "warm": warm},
+            model=facts,
             guardrail=facts.get("guardrail"),
             engine=engine,
             peak_memory_mb=first.get("peak_memory_mb", {}),
+            notes=(*self.record.notes, *warnings),
         )
         notes = [f"engine: {reason}"] if (reason := engine.get("reason")) else []
         if reference := first.get("reference"):
             notes.append(reference)
         if before := first.get("chunks_kept"):
             notes.append(f"{before} of {request.num_chunks} chunks were finished before")
+        if before := first.get("looks_kept"):
+            notes.append(f"{before} of {request.num_chunks} looks were finished before")
+        notes += [f"warning: {line}" for line in warnings]
         return rollouts, notes
 
     def _write(self, rollouts: Sequence[Rollout]) -> Outputs:
@@ -206,6 +219,8 @@ class _Run:
 def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str], overrides: Sequence[str]) -> RunInfo:
     config, mode = job.config, job.request.mode
     parts = [mode, config.model.name]
+    if job.cast is not None:
+        parts[1:1] = [job.cast.policy.name, "in", job.cast.world.name]
     if isinstance(config.condition, ActionConditionConfig):
         parts.append(domains.short_name(config.domain.name))
     parts.append(f"seed{config.seed}")

@@ -1,0 +1,427 @@
+"""The closed loop: a policy looks, the world steps through the first actions of its chunk, the policy looks again.
+
+Whatever a policy, a world or a score returns is checked here, and named with the look at which it was wrong. Each
+finished look is kept, so that an episode that is cut off goes on from there, with the same result.
+
+Letters: K looks, T steps proposed, n steps acted on, D action width, F = K*n + 1 frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from strands_diffusers import domains
+from strands_diffusers.config.schema import ClosedLoopConfig, RunConfig
+from strands_diffusers.errors import CancelledError, ConfigError, PluginError, RolloutError, StrandsDiffusersError
+from strands_diffusers.lazy import np
+from strands_diffusers.observations import scenes
+from strands_diffusers.plugin import guard
+from strands_diffusers.plugin.acting import (
+    SEED_STEP,
+    Acting,
+    Look,
+    Policy,
+    Progress,
+    Proposal,
+    Score,
+    Setting,
+    Track,
+    World,
+)
+from strands_diffusers.plugin.manager import PluginIndex, plugins
+from strands_diffusers.records import plain
+from strands_diffusers.results import ActionSpace, Episode, Observation, Rollout, Scored
+
+T = TypeVar("T")
+
+
+class Kept(Protocol):
+    """Where the finished looks of an episode survive the process."""
+
+    def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """The arrays and facts of a finished look; None where there are none."""
+
+    def keep(self, name: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+        """Keep a look that was just finished."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cast:
+    """All that takes part in the episodes of a job, checked."""
+
+    setting: Setting
+    policy: Policy
+    world: World
+    scores: Mapping[str, Score]
+    reference: World | None = None
+    """Another world, in which the same actions are acted out afterwards."""
+
+    limit_s: float | None = None
+    """How long one call of a plugin may take [s]."""
+
+    @property
+    def everyone(self) -> dict[str, Acting]:
+        """Whoever takes part, by what it is called in messages."""
+        found: dict[str, Acting] = {f"policy={self.policy.name}": self.policy, f"world={self.world.name}": self.world}
+        if self.reference is not None:
+            found[f"world.reference={self.reference.name}"] = self.reference
+        return found | {f"score={name}": score for name, score in self.scores.items()}
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether any of them loads the chosen model."""
+        return any(each.uses_model for each in self.everyone.values())
+
+    def fingerprints(self) -> dict[str, str]:
+        """What decides the episodes beside the options, by name."""
+        found = {
+            name: self._guarded(name, each, partial(each.fingerprint, self.setting))
+            for name, each in self.everyone.items()
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def check(self) -> None:
+        """Have everyone refuse what cannot work. Raises: a `RequestError`."""
+        for name, each in self.everyone.items():
+            self._guarded(name, each, partial(each.check, self.setting))
+
+    def close(self) -> None:
+        """Have everyone let go of what it holds."""
+        for name, each in self.everyone.items():
+            self._guarded(name, each, each.close)
+
+    def _guarded(self, name: str, item: Acting, call: Callable[[], T]) -> T:
+        if not (owner := plugins().owner(type(item))):
+            return call()
+        try:
+            return guard.run(owner, name, call, self.limit_s)
+        except guard.PluginFault as fault:
+            raise PluginError(f"{fault}.") from fault
+
+
+def cast(
+    config: RunConfig, observation: Observation, space: ActionSpace, prompt: str, index: PluginIndex | None = None
+) -> Cast:
+    """Make whoever the config names and have each check the setting; nothing is loaded. Raises: a `RequestError`."""
+    index, condition = index or plugins(), config.condition
+    assert isinstance(condition, ClosedLoopConfig)
+    assert condition.chunk_size is not None
+    assert condition.act_steps is not None
+    sizes = condition.chunk_size, condition.act_steps, condition.num_looks
+    setting = Setting(config, observation, space, prompt, float(config.domain.fps), *sizes)
+    world = index.make(index.find("world", config.world.name), config.world)
+    reference = None
+    if name := getattr(config.world, "reference", None):
+        if name == config.world.name:
+            raise ConfigError(f"world.reference={name} is the world itself: there is nothing to compare. Name another.")
+        reference = index.make(cls := index.find("world", name), cls.Config(name=name))
+    found = Cast(
+        setting,
+        index.make(index.find("policy", config.policy.name), config.policy),
+        world,
+        {name: index.make(index.find("score", name), options) for name, options in config.score.items()},
+        reference,
+        config.hook_timeout_s,
+    )
+    found.check()
+    return found
+
+
+def run(taking_part: Cast, progress: Progress | None = None, kept: Kept | None = None) -> list[Rollout]:
+    """Run one episode per sample: sample i has the seed of the job plus i.
+
+    Raises: `RolloutError` naming who failed, and at which look; `CancelledError`.
+    """
+    config = taking_part.setting.config
+    count = config.sampler.num_samples
+    try:
+        episodes = [_Episode(taking_part, config.seed + i, i, progress, kept).run() for i in range(count)]
+    finally:
+        taking_part.close()
+    return [replace(rollout, sample=i if count > 1 else None) for i, rollout in enumerate(episodes)]
+
+
+@dataclass(eq=False)
+class _Episode:
+    """One sample while it runs."""
+
+    cast: Cast
+    seed: int
+    sample: int
+    progress: Progress | None
+    kept: Kept | None
+    frames: list[np.ndarray] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+    states: list[Any] = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
+    seconds: list[dict[str, float]] = field(default_factory=list)
+    where: str = ""
+    last: tuple[str, int, int] | None = None
+    stopped: BaseException | None = None
+
+    def run(self) -> Rollout:
+        cast, setting = self.cast, self.cast.setting
+        before = self._kept_looks()
+        self.where = "start"
+        first, state = self._call("world", cast.world, lambda: cast.world.reset(setting, self.seed))
+        self._check_frames("world", cast.world, np.asarray(first)[None], 1)
+        self.frames = [np.asarray(first)[None]]
+        self.states = [] if state is None else [plain(state)]
+        self._call("policy", cast.policy, lambda: cast.policy.reset(setting, self.seed))
+        for k, (arrays, facts) in enumerate(before):
+            self.where = f"look {k + 1}/{setting.num_looks}"
+            if cast.policy.keeps_state:
+                self._asked(k)
+            self._take(arrays, facts)
+        if before:
+            past = np.concatenate(self.frames), np.concatenate(self.actions)
+            self._call("world", cast.world, lambda: cast.world.restore(*past, setting.act_steps))
+        for k in range(len(before), setting.num_looks):
+            self.where = f"look {k + 1}/{setting.num_looks}"
+            self._report("look", k, setting.num_looks)
+            arrays, facts = self._look(k)
+            self._take(arrays, facts)
+            if self.kept is not None:
+                self.kept.keep(self._name(k), arrays, facts)
+        self.where = "end"
+        return self._rollout(len(before))
+
+    def _look(self, k: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """One look: what the policy proposed and what the world answered, checked."""
+        cast, setting = self.cast, self.cast.setting
+        began = time.perf_counter()
+        proposal = self._asked(k)
+        asked = time.perf_counter()
+        step = self._stage("world")
+        answer = self._call("world", cast.world, lambda: cast.world.step(proposal.actions, setting.act_steps, step))
+        self._check_frames("world", cast.world, getattr(answer, "frames", None), setting.act_steps)
+        states = answer.states
+        if (states is not None) != bool(self.states) or (states is not None and len(states) != setting.act_steps):
+            self._wrong("world", cast.world, "told states of some frames only; it must tell those of all or of none")
+        seconds = {"policy": asked - began, "world": time.perf_counter() - asked}
+        for who, stages in (("policy", proposal.seconds), ("world", answer.seconds)):
+            seconds |= {f"{who}.{stage}": float(value) for stage, value in stages.items()}
+        arrays = {"actions": proposal.actions, "frames": answer.frames}
+        if proposal.video is not None:
+            arrays["video"] = proposal.video
+        states = None if states is None else list(states)
+        return arrays, plain({"states": states, "seconds": seconds, "details": proposal.details})
+
+    def _take(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+        """Add a finished look to the episode."""
+        n = self.cast.setting.act_steps
+        self.proposals.append(Proposal(arrays["actions"], arrays.get("video"), details=facts["details"]))
+        self.actions.append(arrays["actions"][:n])
+        self.frames.append(arrays["frames"])
+        self.states += facts["states"] or []
+        self.seconds.append(dict(facts["seconds"]))
+
+    def _asked(self, k: int) -> Proposal:
+        """The policy's answer to look k, checked."""
+        cast, setting = self.cast, self.cast.setting
+        width = self._width()
+        look = Look(
+            k,
+            np.concatenate(self.frames),
+            np.concatenate(self.actions) if self.actions else np.zeros((0, width), np.float32),
+            setting.prompt,
+            self.seed + SEED_STEP * k,
+            hold=None if k else self._call("world", cast.world, cast.world.hold),
+            state=self.states[-1] if self.states else None,
+            progress=self._stage("policy"),
+        )
+        proposal = self._call("policy", cast.policy, lambda: cast.policy.act(look))
+        if not isinstance(proposal, Proposal):
+            self._wrong("policy", cast.policy, f"returned {type(proposal).__name__}, not a Proposal")
+        rows, shape = proposal.actions, (setting.chunk_size, width)
+        if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape != shape:
+            self._wrong("policy", cast.policy, f"returned actions {_array(rows)}; they must be float32 {list(shape)}")
+        if not np.isfinite(rows).all():
+            step, column = np.argwhere(~np.isfinite(rows))[0]
+            self._wrong("policy", cast.policy, f"returned {rows[step, column]} in step {step}, column {column}")
+        video, T = proposal.video, setting.chunk_size
+        if video is not None:
+            if not (_is_video(video) and len(video) == T + 1):
+                self._wrong(
+                    "policy", cast.policy, f"returned a video {_array(video)}; it must be uint8 [{T + 1}, H, W, 3]"
+                )
+            known = self.proposals[-1].video if self.proposals else video
+            if known is None or known.shape != video.shape:
+                self._wrong("policy", cast.policy, "returned videos of several sizes")
+        return proposal
+
+    def _width(self) -> int:
+        return domains.get(self.cast.setting.space.domain).width or 0
+
+    def _rollout(self, looks_kept: int) -> Rollout:
+        cast, setting = self.cast, self.cast.setting
+        frames_FHWC, states = np.concatenate(self.frames), self.states or None
+        action_KnD = np.stack(self.actions)
+        videos = [p.video for p in self.proposals]
+        began = time.perf_counter()
+        scores = self._scored(frames_FHWC, states)
+        reference, truth, true_states, true_scores = cast.reference, None, None, {}
+        if reference is not None:
+            truth, true_states = self._acted_out(reference, action_KnD)
+            true_scores = self._scored(truth, true_states)
+            truth = self._call("world", cast.world, partial(cast.world.show, truth))
+        stages: Counter[str] = Counter()
+        for look in self.seconds:
+            stages.update(look)  # type: ignore[arg-type]
+        stages.update({"scores": time.perf_counter() - began})  # type: ignore[dict-item]
+        episode = Episode(
+            cast.policy.name,
+            cast.world.name,
+            setting.act_steps,
+            tuple(range(0, setting.num_looks * setting.act_steps, setting.act_steps)),
+            np.stack([p.actions for p in self.proposals]),
+            np.stack(videos) if all(v is not None for v in videos) else None,  # type: ignore[arg-type]
+            scores,
+            states,
+            tuple(self.seconds),
+            tuple(dict(p.details) for p in self.proposals),
+            reference.name if reference else "",
+            true_scores,
+            true_states,
+        )
+        details: dict[str, Any] = {"looks_kept": looks_kept} if looks_kept else {}
+        if notes := self._notes(frames_FHWC):
+            details["warnings"] = notes
+        return Rollout(
+            "closed_loop",
+            setting.prompt,
+            self.seed,
+            video=frames_FHWC,
+            action=action_KnD,
+            episode=episode,
+            fps=setting.fps,
+            space=setting.space,
+            observation=setting.observation,
+            reference_video=truth,
+            seconds=dict(stages),
+            details=details,
+        )
+
+    def _notes(self, frames_FHWC: np.ndarray) -> list[str]:
+        """A line where the episode leaves what the model was trained on."""
+        cast, setting = self.cast, self.cast.setting
+        model = setting.config.model
+        if model.scene is None or not cast.uses_model or scenes.mismatch(model.scene, frames_FHWC[0]):
+            return []  # the first frame was warned about before
+        for k in range(setting.num_looks):
+            if words := scenes.mismatch(model.scene, frames_FHWC[(k + 1) * setting.act_steps]):
+                return [
+                    f"after look {k + 1} of {setting.num_looks} the frames no longer look like what model={model.name} "
+                    f"was trained on ({words}): what follows means little. Use fewer condition.num_looks."
+                ]
+        return []
+
+    def _acted_out(self, world: World, action_KnD: np.ndarray) -> tuple[np.ndarray, list[Any] | None]:
+        """The same actions in another world: frames `[F, H, W, 3]` and its states."""
+        setting, n = self.cast.setting, self.cast.setting.act_steps
+        first, state = self._call("world.reference", world, lambda: world.reset(setting, self.seed))
+        frames, states = [np.asarray(first)[None]], [] if state is None else [state]
+        self._check_frames("world.reference", world, frames[0], 1)
+        for k, rows in enumerate(action_KnD):
+            self.where = f"look {k + 1}/{setting.num_looks}"
+            stage = self._stage("reference")
+            answer = self._call("world.reference", world, partial(world.step, rows, n, stage))
+            self._check_frames("world.reference", world, answer.frames, n, frames[0])
+            frames.append(answer.frames)
+            states += answer.states or []
+        return np.concatenate(frames), states if len(states) == len(action_KnD) * n + 1 else None
+
+    def _scored(self, frames_FHWC: np.ndarray, states: Sequence[Any] | None) -> dict[str, Scored]:
+        """Every score of a track."""
+        found, setting = {}, self.cast.setting
+        rows = np.concatenate(self.actions)
+        for name, score in self.cast.scores.items():
+            track = Track(frames_FHWC, rows, states, self.seed, self._stage(f"score {name}"))
+            self._call("score", score, partial(score.reset, setting))
+            values = self._call("score", score, partial(score.compute, track))
+            if not isinstance(values, np.ndarray) or values.shape != (len(frames_FHWC),) or values.dtype.kind != "f":
+                self._wrong("score", score, f"returned {_array(values)}; it must be float64 [{len(frames_FHWC)}]")
+            if np.isinf(values).any():
+                self._wrong("score", score, "returned inf; a frame without a value is nan")
+            found[name] = Scored(values.astype(np.float64), score.measure.unit, score.measure.better)
+        return found
+
+    # ------------------------------------------------------------------------------------- calls, checked and watched
+
+    def _call(self, kind: str, item: Acting, call: Callable[[], T]) -> T:
+        """A call of whoever takes part; a plugin's with a time limit, and looked at twice a second. Raises: `RolloutError`."""
+        owner, name = plugins().owner(type(item)), f"{kind}={item.name}"
+        try:
+            if not owner:
+                return call()
+            return guard.run(owner, name, call, self.cast.limit_s, self._again)
+        except CancelledError:
+            raise
+        except guard.PluginFault as fault:
+            raise RolloutError(f"{self.where}: {fault}.") from fault
+        except StrandsDiffusersError as error:
+            if error is self.stopped:
+                raise
+            raise RolloutError(f"{name}, {self.where}: {error}") from error
+
+    def _wrong(self, kind: str, item: Acting, what: str) -> NoReturn:
+        owner = plugins().owner(type(item))
+        raise RolloutError(f"{kind}={item.name}{f' of plugin {owner}' if owner else ''}, {self.where}: it {what}.")
+
+    def _check_frames(self, kind: str, world: World, frames: Any, count: int, like: np.ndarray | None = None) -> None:
+        like = self.frames[0] if like is None and self.frames else like
+        if not _is_video(frames) or len(frames) != count:
+            self._wrong(kind, world, f"returned frames {_array(frames)}; they must be uint8 [{count}, H, W, 3]")
+        if like is not None and frames.shape[1:] != like.shape[1:]:
+            now, before = (f"{shape[2]}x{shape[1]}" for shape in (frames.shape, like.shape))
+            self._wrong(kind, world, f"returned frames of {now} pixels after some of {before}")
+
+    def _stage(self, who: str) -> Progress:
+        """Progress within a call, as that of this look: `look 2/12: world denoise 3/8`."""
+        return lambda what, done, total: self._report(what if what == "load" else f"{who} {what}", done, total)
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        sample = f"sample {self.sample}, " if self.cast.setting.config.sampler.num_samples > 1 else ""
+        at = "" if what == "look" else f"{self.where}: "
+        self.last = (what if what in ("load", "wait") else f"{sample}{at}{what}", done, total)
+        self._again()
+
+    def _again(self) -> None:
+        """Report where the episode is; whoever watches may end it."""
+        try:
+            if self.progress is not None and self.last is not None:
+                self.progress(*self.last)
+        except BaseException as error:
+            self.stopped = error
+            raise
+
+    def _kept_looks(self) -> list[tuple[dict[str, np.ndarray], dict[str, Any]]]:
+        """The looks that were finished before, up to the first that is missing."""
+        found: list[tuple[dict[str, np.ndarray], dict[str, Any]]] = []
+        while self.kept is not None and len(found) < self.cast.setting.num_looks:
+            if (look := self.kept.load(self._name(len(found)))) is None:
+                break
+            found.append(look)
+        return found
+
+    def _name(self, look: int) -> str:
+        return f"look_{self.sample:03d}_{look:03d}"
+
+
+def _is_video(value: Any) -> bool:
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype == np.uint8
+        and value.ndim == 4
+        and value.shape[3] == 3
+        and value.size > 0
+    )
+
+
+def _array(value: Any) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -1,0 +1,79 @@
+"""How far an imagined episode can be trusted: where it leaves the reference world, look after look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from strands_diffusers.config import schema
+from strands_diffusers.config.fields import positive
+from strands_diffusers.lazy import np
+from strands_diffusers.metrics import similarity
+from strands_diffusers.plugin.base import Measure, Metric
+from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.results import Rollout
+
+
+class HorizonMetric(Metric):
+    """After how many looks a world's video leaves that of `world.reference`, in which the same actions were acted out.
+
+    A look is trusted where the PSNR of its last frame, and of those of all looks before, is `psnr` or more.
+    """
+
+    name = "horizon"
+    output_types = ("episode", "video")
+    measures: ClassVar[Mapping[str, Measure]] = {
+        "psnr_first_look": Measure("dB", "higher", "PSNR of the first look's last frame against the reference world."),
+        "psnr_last_look": Measure("dB", "higher", "PSNR of the last look's last frame against the reference world."),
+        "trusted_looks": Measure("looks", "higher", "Looks before the difference exceeds metric.horizon.psnr."),
+        "trusted_seconds": Measure("s", "higher", "The same in the world's time."),
+        "looks": Measure("looks", "neither", "How many looks there were."),
+    }
+
+    @dataclass
+    class Config(schema.MetricConfig):
+        """What counts as different."""
+
+        psnr: float = 20.0
+        """A look whose last frame has a lower PSNR than this is no longer trusted [dB]."""
+
+        def __post_init__(self) -> None:
+            positive("metric.horizon.psnr", self.psnr, "dB", 20)
+
+    config: Config
+
+    def compute(self, rollout: Rollout) -> dict[str, float]:
+        """Return the measures; nothing without a reference world."""
+        psnr_K = psnr_per_look(rollout)
+        if psnr_K is None:
+            return {}
+        assert rollout.episode is not None
+        below = np.flatnonzero(psnr_K < self.config.psnr)
+        trusted = int(below[0]) if len(below) else len(psnr_K)
+        found = {
+            "psnr_first_look": float(psnr_K[0]),
+            "psnr_last_look": float(psnr_K[-1]),
+            "trusted_looks": float(trusted),
+            "looks": float(len(psnr_K)),
+        }
+        if rollout.fps:
+            found["trusted_seconds"] = trusted * rollout.episode.act_steps / rollout.fps
+        return found
+
+
+def psnr_per_look(rollout: Rollout) -> np.ndarray | None:
+    """PSNR [dB] of each look's last frame, float64 `[K]`, at most that of one level of difference; None without reference."""
+    episode, video, truth = rollout.episode, rollout.video, rollout.reference_video
+    if episode is None or video is None or truth is None or not episode.reference or truth.shape != video.shape:
+        return None
+    ends = [frame + episode.act_steps for frame in episode.looks]
+    return np.array(
+        [similarity.psnr(int(similarity.squared_error(video[f], truth[f]).sum()), video[f].size) for f in ends]
+    )
+
+
+@hookimpl
+def register_metrics() -> list[type[Metric]]:
+    """The metric of the horizon."""
+    return [HorizonMetric]

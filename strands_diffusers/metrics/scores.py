@@ -1,0 +1,71 @@
+"""An episode's scores as numbers: at its end, at its best, on average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from strands_diffusers.lazy import np
+from strands_diffusers.plugin.base import Measure, Metric
+from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.results import Rollout
+
+_KINDS = {
+    "final": "At the episode's last frame that has a value",
+    "best": "At the episode's best frame",
+    "mean": "Mean over the episode's frames after the first",
+}
+
+
+class OfScores(Mapping[str, Measure]):
+    """The measures that follow from the scores there are: those of a plugin come with it."""
+
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        """`kinds`: what is measured of each score, `{"final": "At the last frame"}`."""
+        self._kinds = kinds
+
+    def _all(self) -> dict[str, Measure]:
+        return {
+            f"{name}_{kind}": replace(cls.measure, meaning=f"{words}: {cls.measure.meaning}")
+            for name, cls in plugins().classes("score").items()
+            for kind, words in self._kinds.items()
+        }
+
+    def __getitem__(self, name: str) -> Measure:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+class ScoresMetric(Metric):
+    """Each score of an episode at its last frame, at its best frame and on average: `metrics.scores.<score>_final`."""
+
+    name = "scores"
+    output_types = ("episode",)
+    measures: ClassVar[Mapping[str, Measure]] = OfScores(_KINDS)
+
+    def compute(self, rollout: Rollout) -> dict[str, float]:
+        """Return three values for each score; frames without a value are left out."""
+        assert rollout.episode is not None
+        found = {}
+        for name, scored in rollout.episode.scores.items():
+            known_F = scored.values[np.isfinite(scored.values)]
+            if len(known_F) == 0:
+                continue
+            later_F = scored.values[1:][np.isfinite(scored.values[1:])]
+            found[f"{name}_final"] = float(known_F[-1])
+            found[f"{name}_best"] = float(known_F.max() if scored.better == "higher" else known_F.min())
+            found[f"{name}_mean"] = float((later_F if len(later_F) else known_F).mean())
+        return found
+
+
+@hookimpl
+def register_metrics() -> list[type[Metric]]:
+    """The metric of scores."""
+    return [ScoresMetric]

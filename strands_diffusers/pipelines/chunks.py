@@ -1,0 +1,109 @@
+"""Single chunks of a loaded model, from one frame each: how a policy and a world that are models reach the engine.
+
+Letters: T steps of a chunk, D action width, B action chunks side by side, F frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from strands_diffusers.config import checks
+from strands_diffusers.config.schema import DenoisingConfig, ModelConfig, SamplerConfig
+from strands_diffusers.pipelines import arguments, generate, loader
+from strands_diffusers.pipelines import canvas as canvases
+from strands_diffusers.pipelines.engine import Sample
+from strands_diffusers.pipelines.request import Request, check_checkpoint
+from strands_diffusers.plugin.acting import Progress, Setting
+
+
+class Chunks:
+    """One model in one of the three action modes, asked for a chunk at a time through the engine that the config chose.
+
+    It is loaded at the first chunk and shared with whoever asks for the same; what does not change between chunks (the
+    prompt as read, the schedule) is the engine's to keep, and a frame that two modes look at is encoded once.
+    """
+
+    def __init__(
+        self, setting: Setting, mode: str, sampler: DenoisingConfig | None = None, model: ModelConfig | None = None
+    ) -> None:
+        """`mode`: policy, forward_dynamics or inverse_dynamics. `sampler`: null values are the model's recommended ones.
+
+        `model`: None is the config's own.
+        """
+        config = setting.config
+        preset = checks.recommended(config, mode)
+        given = {each.name: getattr(sampler, each.name, None) for each in fields(DenoisingConfig)}
+        values = {name: getattr(preset, name) if value is None else value for name, value in given.items()}
+        self.config = replace(config, model=model or config.model, sampler=SamplerConfig(**values))
+        self.setting, self.mode = setting, mode
+        self._model: loader.WorldModel | None = None
+        self._canvas: canvases.Canvas | None = None
+
+    def check(self) -> None:
+        """Refuse what the model cannot do, from its preset and its files. Raises: a `RequestError`."""
+        checks.check_trained(self.config)
+        check_checkpoint(self.config, self.mode)
+        loader.check(self.config.model)
+
+    def load(self, progress: Progress | None = None) -> loader.WorldModel:
+        """The loaded model."""
+        if self._model is None:
+            if progress is not None:
+                progress("load", 0, 1)
+            self._model, _ = loader.load(self.config.model)
+        return self._model
+
+    def shown(self, frames_FHWC: np.ndarray) -> np.ndarray:
+        """Frames as the model itself would show them, uint8 `[F, H, W, 3]` of its video's size."""
+        pipe = self.load().pipe
+        return canvases.transform(frames_FHWC, pipe, self._canvas_of(frames_FHWC, pipe))
+
+    def ask(
+        self,
+        frames_FHWC: np.ndarray,
+        seeds: Sequence[int],
+        wanted: frozenset[str],
+        actions_BTD: np.ndarray | None = None,
+        progress: Progress | None = None,
+    ) -> list[Sample]:
+        """The chunk that follows the frame, one sample per seed; with `actions_BTD`, one per action chunk and its seed.
+
+        `frames_FHWC`: one frame; in inverse dynamics all T + 1. What several chunks share is worked out once.
+        """
+        model = self.load(progress)
+        canvas = self._canvas_of(frames_FHWC, model.pipe)
+        request = Request(
+            mode=self.mode,
+            prompt=self.setting.prompt,
+            observation=self.setting.observation,
+            space=self.setting.space,
+            chunk_size=self.setting.chunk_size,
+            frames_FHWC=frames_FHWC,
+        )
+        if actions_BTD is None:
+            call = arguments.chunk_call(self.config, request, canvas, 0, None, wanted, tuple(seeds))
+            return generate.draw(model, self.config, call, progress)
+        samples = []
+        for rows_TD, seed in zip(actions_BTD, seeds, strict=True):
+            given = replace(request, given_action_KTD=rows_TD[None])
+            call = arguments.chunk_call(self.config, given, canvas, 0, None, wanted, (seed,))
+            samples += generate.draw(model, self.config, call, progress)
+        return samples
+
+    def forget(self) -> None:
+        """Let go of the model; it stays warm for the next job."""
+        self._model = self._canvas = None
+
+    def _canvas_of(self, frames_FHWC: np.ndarray, pipe: Any) -> canvases.Canvas:
+        """The canvas of these frames, at the resolution tier of the first ones of the episode."""
+        config: Any = self.config
+        if self._canvas is not None:
+            config = replace(config, condition=replace(config.condition, resolution_tier=self._canvas.tier))
+        request = Request(self.mode, "", self.setting.observation, frames_FHWC=frames_FHWC)
+        canvas = arguments.canvas_of(config, request, pipe)
+        self._canvas = self._canvas or canvas
+        return canvas

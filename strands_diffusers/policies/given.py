@@ -1,0 +1,136 @@
+"""The policies that look at nothing: given actions, no motion, chance. Letters: T steps of a chunk, D action width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from strands_diffusers import actions, domains
+from strands_diffusers.config.schema import PolicyConfig
+from strands_diffusers.errors import ActionError
+from strands_diffusers.lazy import np
+from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
+from strands_diffusers.plugin.spec import hookimpl
+
+
+class ReplayPolicy(Policy):
+    """Act out given actions: the observation's own, or those of a file, one after the other, whatever is seen."""
+
+    name = "replay"
+
+    @dataclass
+    class Config(PolicyConfig):
+        """Where the actions come from."""
+
+        actions: str | None = None
+        """Action file (.json, .npy, .npz), [T, D] in model space; null: the observation's own actions."""
+
+    config: Config
+
+    def check(self, setting: Setting) -> None:
+        """Refuse actions that are missing, too few, or of another domain."""
+        self._rows(setting)
+
+    def fingerprint(self, setting: Setting) -> str | None:
+        """The content of the actions."""
+        from strands_diffusers.observations.resolve import array_hash
+
+        return array_hash(self._rows(setting))
+
+    def reset(self, setting: Setting, seed: int) -> None:
+        """Begin with the first action."""
+        self._setting, self._rows_TD = setting, self._rows(setting)
+
+    def act(self, look: Look) -> Proposal:
+        """The next T actions; where they end within the chunk, no motion follows, which is not acted on."""
+        size, begin = self._setting.chunk_size, look.index * self._setting.act_steps
+        return Proposal(actions.padded(self._rows_TD[begin : begin + size], size, self._setting.space))
+
+    def _rows(self, setting: Setting) -> np.ndarray:
+        from strands_diffusers.observations import action_files
+
+        steps, observation = setting.num_looks * setting.act_steps, setting.observation
+        if self.config.actions is not None:
+            value, what = action_files.read_actions(Path(self.config.actions)), f"action file {self.config.actions}"
+        elif observation.actions is not None:
+            value, what = observation.actions, f"observation {observation.source}"
+        else:
+            raise ActionError(
+                f"policy=replay needs actions and observation {observation.source} holds none. "
+                "Add policy.actions=FILE.json (nested lists [T][D] in model space)."
+            )
+        try:
+            rows_TD = actions.check_actions(value, setting.space.domain, space=setting.space)
+        except ActionError as error:
+            raise ActionError(f"{what}: {error}") from error
+        if len(rows_TD) < steps:
+            looks = len(rows_TD) // setting.act_steps
+            instead = f"Use condition.num_looks={looks}, or give" if looks else "Give"
+            raise ActionError(
+                f"{what} has {len(rows_TD)} steps; policy=replay needs {steps} for {setting.num_looks} looks of "
+                f"{setting.act_steps} steps. {instead} more actions."
+            )
+        return rows_TD
+
+
+class StillPolicy(Policy):
+    """Never move: no motion in the domain's own sense, what is absolute (targets, grippers) held as it last was.
+
+    Before the first action that is what the world says, else the first action of the observation.
+    """
+
+    name = "still"
+
+    def check(self, setting: Setting) -> None:
+        """Refuse a domain of which no motion is not known."""
+        self._setting = setting
+        actions.no_motion(np.zeros((1, domains.get(setting.space.domain).width or 0), np.float32), setting.space)
+
+    def reset(self, setting: Setting, seed: int) -> None:
+        """Nothing is kept."""
+        self._setting = setting
+
+    def act(self, look: Look) -> Proposal:
+        """No motion, T times. Raises: `ActionError` where it is not known what to hold."""
+        space, known = self._setting.space, self._setting.observation.actions
+        if len(look.actions):
+            held_1D = look.actions[-1:]
+        elif look.hold is not None:
+            held_1D = look.hold[None]
+        elif known is not None and len(known):
+            held_1D = known[:1]
+        elif any(column.kind in ("gripper", "fingertip", "pixel") for column in domains.get(space.domain).columns):
+            raise ActionError(
+                f"domain {domains.short_name(space.domain)} holds absolute values (a target, a gripper), and neither "
+                "the world nor the observation tells them. Use an observation with actions, or policy=random."
+            )
+        else:
+            held_1D = np.zeros((1, domains.get(space.domain).width or 0), np.float32)
+        return Proposal(actions.padded(actions.no_motion(held_1D, space)[None], self._setting.chunk_size, space))
+
+
+class RandomPolicy(Policy):
+    """Act by chance: every value uniform over model space's -1 to 1, every turn a small rotation that is one.
+
+    Step t of an episode is drawn from the sample's seed alone, so that it is the same however often the policy looks.
+    """
+
+    name = "random"
+
+    def check(self, setting: Setting) -> None:
+        """Refuse a domain whose rotations cannot be encoded."""
+        actions.uniform(0, 1, setting.space)
+
+    def reset(self, setting: Setting, seed: int) -> None:
+        """Begin with the first step of this seed."""
+        self._setting, self._seed = setting, seed
+
+    def act(self, look: Look) -> Proposal:
+        """T steps by chance, from the step that the episode is at."""
+        done = len(look.actions)
+        return Proposal(actions.uniform(self._seed, done + self._setting.chunk_size, self._setting.space)[done:])
+
+
+@hookimpl
+def register_policies() -> list[type[Policy]]:
+    return [ReplayPolicy, StillPolicy, RandomPolicy]

@@ -1,0 +1,97 @@
+"""The world that is a world model: forward dynamics, chunk after chunk, each from the last frame that was acted to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from strands_diffusers import actions
+from strands_diffusers.config.schema import WorldConfig, WorldSamplerConfig
+from strands_diffusers.errors import RolloutError
+from strands_diffusers.plugin.acting import SEED_STEP, Progress, Setting, Stepped, World
+from strands_diffusers.plugin.spec import hookimpl
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from strands_diffusers.pipelines.chunks import Chunks
+
+
+class ModelWorld(World):
+    """Imagine what the actions lead to: forward dynamics of the chosen model, each chunk from the last frame.
+
+    The first frame is shown as the model shows it. Actions beyond those that are acted on are the model's context; where
+    there are fewer than its chunk has, no motion follows them.
+    """
+
+    name = "model"
+    uses_model = True
+
+    @dataclass
+    class Config(WorldConfig):
+        """How the model is asked, and what it is compared with."""
+
+        sampler: WorldSamplerConfig = field(default_factory=WorldSamplerConfig)
+        """The denoising loop of the world."""
+
+        reference: str | None = None
+        """Another world (`pusht`) in which the same actions are acted out, to compare with; null: none."""
+
+    config: Config
+    _chunks: Chunks | None = None
+
+    def check(self, setting: Setting) -> None:
+        """Refuse what the checkpoint cannot do."""
+        self._asked(setting).check()
+
+    def reset(self, setting: Setting, seed: int) -> tuple[np.ndarray, Any]:
+        """Begin with the observation's first frame; the model stays loaded from one episode to the next."""
+        if self._chunks is None or self._chunks.setting is not setting:
+            self._chunks = self._asked(setting)
+        frames = setting.observation.frames
+        assert frames is not None
+        self._last_1HWC, self._seed, self._chunk = frames[:1], seed, 0
+        return self._chunks.shown(frames[:1])[0], None
+
+    def step(self, actions_TD: np.ndarray, num_steps: int, progress: Progress | None = None) -> Stepped:
+        """Imagine the chunk and keep its first `num_steps` frames."""
+        (sample,) = self.imagine(actions_TD[None], progress)
+        assert sample.video is not None
+        frames_FHWC = sample.video[1 : num_steps + 1]
+        self._last_1HWC, self._chunk = frames_FHWC[-1:], self._chunk + 1
+        return Stepped(frames_FHWC, seconds=sample.seconds)
+
+    def imagine(self, actions_BTD: np.ndarray, progress: Progress | None = None) -> list[Any]:
+        """What each of B action chunks would lead to from here, as engine samples with video; the world stays here."""
+        assert self._chunks is not None
+        setting = self._chunks.setting
+        if actions_BTD.shape[1] > setting.chunk_size:
+            raise RolloutError(
+                f"world=model was given {actions_BTD.shape[1]} actions at once; its chunk has {setting.chunk_size}."
+            )
+        whole = [actions.padded(rows_TD, setting.chunk_size, setting.space) for rows_TD in actions_BTD]
+        seeds = [self._seed + SEED_STEP * self._chunk] * len(whole)
+        return self._chunks.ask(self._last_1HWC, seeds, frozenset({"video"}), whole, progress)  # type: ignore[arg-type]
+
+    def restore(self, frames: np.ndarray, actions: np.ndarray, act_steps: int) -> None:
+        """Continue from the last frame."""
+        self._last_1HWC, self._chunk = frames[-1:], len(actions) // act_steps
+
+    def show(self, frames: np.ndarray) -> np.ndarray:
+        """Frames of another world through the model's own frame transform."""
+        assert self._chunks is not None
+        return self._chunks.shown(frames)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._chunks = None
+
+    def _asked(self, setting: Setting) -> Chunks:
+        from strands_diffusers.pipelines.chunks import Chunks
+
+        return Chunks(setting, "forward_dynamics", self.config.sampler)
+
+
+@hookimpl
+def register_worlds() -> list[type[World]]:
+    return [ModelWorld]
