@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from strands_diffusers import domains
-from strands_diffusers.config.schema import ClosedLoopConfig, RunConfig
+from strands_diffusers.config.conditions import ClosedLoopConfig
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import CancelledError, ConfigError, PluginError, RolloutError, StrandsDiffusersError
 from strands_diffusers.lazy import np
 from strands_diffusers.observations import scenes

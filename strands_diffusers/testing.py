@@ -33,7 +33,7 @@ from strands_diffusers.errors import OutputError, StrandsDiffusersError
 from strands_diffusers.plugin import choices, guard, manager
 from strands_diffusers.plugin.base import Judgement, Metric, Panel, Serializer, Source, Tracker, Verdict, Visualizer
 from strands_diffusers.records import Record, SampleRecord, file_entry, write_json
-from strands_diffusers.results import Artifact, Mesh, Observation, ObservationRequest, Rollout, RunInfo
+from strands_diffusers.results import Artifact, Episode, Mesh, Observation, ObservationRequest, Rollout, RunInfo, Scored
 
 HEAVY = ("torch", "diffusers", "transformers", "matplotlib", "wandb", "imageio_ffmpeg")
 """What a plugin's module must not import: it is imported at every start of the command."""
@@ -51,6 +51,11 @@ def rollouts() -> dict[str, Rollout]:
         world, mode="policy", space=actions.space_of("pusht"), observation=seen, action=rows_TD[None] + 0.01
     )
     true = replace(acting, reference_video=video_FHWC, reference_action=rows_TD[None])
+    falling = Scored(np.linspace(1, 0, 17), "px", "lower")
+    chunks_KTD = np.stack([rows_TD, rows_TD])
+    videos_KFHWC = np.stack([video_FHWC, video_FHWC])
+    episode = Episode("replay", "model", 8, (0, 8), chunks_KTD, videos_KFHWC, {"distance": falling}, reference="true")
+    episode = replace(episode, seconds=({"policy": 0.1}, {"policy": 0.1}), details=({}, {}))
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
     faces = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]], np.int32)
     tone = np.sin(np.arange(1600, dtype=np.float32) / 9)[:, None]
@@ -65,6 +70,9 @@ def rollouts() -> dict[str, Rollout]:
         "policy of two chunks": replace(acting, action=np.stack([rows_TD, rows_TD])),
         "forward dynamics": replace(true, mode="forward_dynamics", action=None, given_action=rows_TD[None]),
         "inverse dynamics": replace(true, mode="inverse_dynamics"),
+        "closed loop": replace(
+            acting, mode="closed_loop", action=rows_TD.reshape(2, 8, 2), reference_video=video_FHWC, episode=episode
+        ),
     }
 
 

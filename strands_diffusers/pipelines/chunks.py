@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from strands_diffusers.config import checks
-from strands_diffusers.config.schema import DenoisingConfig, ModelConfig, SamplerConfig
+from strands_diffusers.config.models import ModelConfig
+from strands_diffusers.config.schema import DenoisingConfig, SamplerConfig
 from strands_diffusers.pipelines import arguments, generate, loader
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.engine import Sample

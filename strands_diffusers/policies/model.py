@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from strands_diffusers.config.schema import Dtype, ModelConfig, PolicyConfig, PolicySamplerConfig
+from strands_diffusers.config.fields import Dtype
+from strands_diffusers.config.models import ModelConfig
+from strands_diffusers.config.schema import PolicyConfig, PolicySamplerConfig
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
 from strands_diffusers.plugin.spec import hookimpl
