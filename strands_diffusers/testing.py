@@ -51,10 +51,10 @@ def rollouts() -> dict[str, Rollout]:
         world, mode="policy", space=actions.space_of("pusht"), observation=seen, action=rows_TD[None] + 0.01
     )
     true = replace(acting, reference_video=video_FHWC, reference_action=rows_TD[None])
-    falling = Scored(np.linspace(1, 0, 17), "px", "lower")
+    rising = Scored(np.linspace(0, 1, 17), "", "higher")
     chunks_KTD = np.stack([rows_TD, rows_TD])
     videos_KFHWC = np.stack([video_FHWC, video_FHWC])
-    episode = Episode("replay", "model", 8, (0, 8), chunks_KTD, videos_KFHWC, {"distance": falling}, reference="true")
+    episode = Episode("replay", "model", 8, (0, 8), chunks_KTD, videos_KFHWC, {"goal_image": rising}, reference="true")
     episode = replace(episode, seconds=({"policy": 0.1}, {"policy": 0.1}), details=({}, {}))
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
     faces = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]], np.int32)

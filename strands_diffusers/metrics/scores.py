@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
+from strands_diffusers.errors import OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Measure, Metric
 from strands_diffusers.plugin.manager import plugins
@@ -58,6 +59,10 @@ class ScoresMetric(Metric):
             known_F = scored.values[np.isfinite(scored.values)]
             if len(known_F) == 0:
                 continue
+            if f"{name}_final" not in self.measures:
+                raise OutputError(
+                    f"the score {name!r} is of a plugin that is not installed here. Install it to measure."
+                )
             later_F = scored.values[1:][np.isfinite(scored.values[1:])]
             found[f"{name}_final"] = float(known_F[-1])
             found[f"{name}_best"] = float(known_F.max() if scored.better == "higher" else known_F.min())

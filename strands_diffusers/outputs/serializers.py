@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from strands_diffusers import actions, domains
 from strands_diffusers.config.schema import SerializerConfig
@@ -19,7 +20,8 @@ from strands_diffusers.outputs.files import check_floats, check_frames, check_ra
 from strands_diffusers.outputs.video_file import Preset, Track, write_mp4
 from strands_diffusers.plugin.base import Serializer
 from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.results import ActionSpace, Artifact, Mesh, Rollout
+from strands_diffusers.records import plain
+from strands_diffusers.results import ActionSpace, Artifact, Episode, Mesh, Rollout
 
 MAX_CHANNELS = 32
 """Sound with more than this is an array the wrong way round, [C, N]."""
@@ -225,6 +227,63 @@ def ply_bytes(mesh: Mesh) -> bytes:
     return header.encode() + np.ascontiguousarray(vertices_V3, "<f4").tobytes() + rows.tobytes()
 
 
+class EpisodeSerializer(Serializer):
+    """Write what an episode holds beside its video and its actions to `episode.json`.
+
+    Shapes: `proposed_action` [K][T][D] in model space, exact; `scores.NAME.values` [F], null where a frame has none;
+        `states` [F], in the world's own terms. `proposed.mp4`: the policy's own videos, look after look, each cut to
+        what was acted on: frame f beside frame f of `video.mp4`.
+    """
+
+    name = "episode"
+    output_types = ("episode",)
+
+    def save(self, rollout: Rollout, directory: Path) -> list[Artifact]:
+        """Write `episode.json` and, where there is a video to write, `proposed.mp4`."""
+        episode = rollout.episode
+        assert episode is not None
+        looks, steps, width = episode.proposed_action.shape
+        path = directory / "episode.json"
+        write_files({path: json.dumps(plain(episode_tree(episode)), allow_nan=False).encode()})
+        facts = {"shape": [looks, steps, width], "unit": "model space", "looks": looks, "act_steps": episode.act_steps}
+        artifacts = [Artifact(path, self.name, facts)]
+        if episode.proposed_video is not None:
+            video = directory / "proposed.mp4"
+            fps = check_rate("fps of the proposed videos", rollout.fps)
+            artifacts.append(Artifact(video, self.name, write_mp4(video, proposed_frames(episode), fps)))
+        return artifacts
+
+
+def proposed_frames(episode: Episode) -> np.ndarray:
+    """The policy's own videos as one, uint8 `[F, H, W, 3]`: frame f shows what it imagined of frame f of the episode."""
+    videos = episode.proposed_video
+    assert videos is not None
+    return np.concatenate([videos[0, :1], *(video[1 : episode.act_steps + 1] for video in videos)])
+
+
+def episode_tree(episode: Episode) -> dict[str, Any]:
+    """The episode as nested plain values, without its videos."""
+
+    def scores(of: Any) -> dict[str, Any]:
+        return {name: {"unit": s.unit, "better": s.better, "values": s.values} for name, s in of.items()}
+
+    return {
+        "policy": episode.policy,
+        "world": episode.world,
+        "act_steps": episode.act_steps,
+        "looks": [
+            {"frame": frame, "seconds": seconds, "details": details}
+            for frame, seconds, details in zip(episode.looks, episode.seconds, episode.details, strict=True)
+        ],
+        "scores": scores(episode.scores),
+        "reference": episode.reference,
+        "reference_scores": scores(episode.reference_scores),
+        "proposed_action": episode.proposed_action,
+        "states": episode.states,
+        "reference_states": episode.reference_states,
+    }
+
+
 @hookimpl
 def register_serializers() -> list[type[Serializer]]:
-    return [VideoSerializer, SoundSerializer, ActionSerializer, ImageSerializer, MeshSerializer]
+    return [VideoSerializer, SoundSerializer, ActionSerializer, ImageSerializer, MeshSerializer, EpisodeSerializer]
