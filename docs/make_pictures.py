@@ -143,17 +143,33 @@ def dataset(folder: Path) -> None:
     figure.savefig(PLUGINS / "lerobot" / "dataset.png")
 
 
-def closed_loop(_: Path) -> None:
+def closed_loop(folder: Path) -> None:
     """`plugins/pusht/closed_loop.png`: four moments of a policy in the simulator, beside its own video of them."""
-    from strands_diffusers_pusht import evaluation
-    from strands_diffusers_pusht.simulator import PushT
+    from PIL import ImageDraw, ImageFont
 
-    simulator, setting = PushT(), evaluation.Setting(tuple(evaluation.model_overrides([])), "goal", 3, 8)
-    _values, episode, generated = evaluation.run(simulator, "model", TABLE, setting)
-    assert generated is not None
-    coverage = evaluation.coverages(simulator, episode.states)
-    video = evaluation.side_by_side(episode, generated, setting, coverage)
-    rows = [np.concatenate([video[a], video[b]], axis=1) for a, b in ((0, 6), (12, 24))]
+    from strands_diffusers import rollout
+
+    looks, steps, scale = 3, 8, 4
+    overrides = ("world=pusht", "policy=model", "score=[pusht_coverage]", f"observation=pusht:{TABLE}@task:goal")
+    sizes = (f"condition.num_looks={looks}", f"condition.act_steps={steps}")
+    quiet = ("tracker=none", "visualizer=[]")
+    found = rollout("condition=closed_loop", *overrides, *sizes, *quiet, output_dir=folder / "loop")
+    episode = found.episode
+    assert found.video is not None
+    assert episode is not None
+    assert episode.proposed_video is not None
+    made = np.concatenate([found.video[:1], *(video[1 : steps + 1] for video in episode.proposed_video)])
+    coverage, font, tiles = episode.scores["pusht_coverage"].values, ImageFont.load_default(16), []
+    for t in (0, 6, 12, 24):
+        side = scale * found.video.shape[1]
+        sheet = Image.new("RGB", (2 * side + 8, side + 32), "white")
+        pen = ImageDraw.Draw(sheet)
+        pen.text((6, 6), f"simulator   {t / 10:4.1f} s   coverage {coverage[t]:.2f}", "black", font)
+        pen.text((side + 14, 6), "model" + ("   (then it looks)" if t % steps == 0 else ""), "black", font)
+        for x, frame in ((0, found.video[t]), (side + 8, made[t])):
+            sheet.paste(Image.fromarray(frame).resize((side, side), Image.Resampling.NEAREST), (x, 32))
+        tiles.append(np.asarray(sheet))
+    rows = [np.concatenate(pair, axis=1) for pair in (tiles[:2], tiles[2:])]
     Image.fromarray(np.concatenate(rows)).save(PLUGINS / "pusht" / "closed_loop.png")
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from strands_diffusers_pusht import tracking
-from strands_diffusers_pusht.closed_loop import progress_px
-from strands_diffusers_pusht.expert import DIRECTIONS
+from strands_diffusers_pusht.expert import DIRECTIONS, progress_px
 
 from strands_diffusers.evaluation import interval
 

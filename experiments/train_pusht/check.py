@@ -95,8 +95,7 @@ def _dynamics(world: World, clips: int) -> dict[str, float]:
 def _policy(world: World, starts: int, guidance: float) -> dict[str, float]:
     """The policy's video against the simulator under its actions, from starts of four directions."""
     from strands_diffusers_pusht import tracking
-    from strands_diffusers_pusht.closed_loop import progress_px
-    from strands_diffusers_pusht.expert import DIRECTIONS
+    from strands_diffusers_pusht.expert import DIRECTIONS, progress_px
     from strands_diffusers_pusht.simulator import PushT, to_pixels
 
     sim, states, tasks = PushT(), [], np.tile(np.arange(len(DIRECTIONS)), starts)

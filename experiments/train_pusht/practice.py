@@ -71,7 +71,7 @@ def draw_starts(data: Frames, count: int, rng: np.random.Generator) -> tuple[np.
 
 def run(config: PracticeConfig, work: Path, ranks: Ranks) -> None:
     """Write every file that is not there yet, with the newest weights; ranks share them out."""
-    from strands_diffusers_pusht.closed_loop import progress_px
+    from strands_diffusers_pusht.expert import progress_px
     from strands_diffusers_pusht.simulator import PushT, to_pixels
 
     paths = [work / "latents" / f"practice_{i:04d}.npz" for i in range(config.num_shards)]

@@ -5,8 +5,7 @@ import pytest
 
 pytest.importorskip("gym_pusht")
 
-from strands_diffusers_pusht.closed_loop import progress_px
-from strands_diffusers_pusht.expert import DIRECTIONS, play
+from strands_diffusers_pusht.expert import DIRECTIONS, play, progress_px
 from strands_diffusers_pusht.simulator import PUSHER_RADIUS_PX, PushT
 
 from .data import ALL_TASKS, in_the_way, put_in_the_way

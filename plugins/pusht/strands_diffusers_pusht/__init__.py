@@ -31,3 +31,8 @@ def register_scores() -> list[type[Score]]:
 @hookimpl
 def register_metrics() -> list[type[Metric]]:
     return [PushTHorizon]
+
+
+@hookimpl
+def register_configs() -> list[str]:
+    return ["pkg://strands_diffusers_pusht.conf"]

@@ -173,3 +173,11 @@ def play(simulator: PushT, task: str, seed: int, num_steps: int) -> tuple[np.nda
         states.append(simulator.step(action))
         frames.append(simulator.render())
     return np.stack(frames), np.asarray(actions, np.float32), np.stack(states)
+
+
+def progress_px(states: np.ndarray, task: str) -> float:
+    """Block's move from the first to the last of `states` [F, 5], along a task's direction or towards the goal [pixels]."""
+    first, last = states[0, 2:4], states[-1, 2:4]
+    if task == "goal":
+        return float(np.linalg.norm(GOAL_PX - first) - np.linalg.norm(GOAL_PX - last))
+    return float((last - first) @ np.array(DIRECTIONS[task]))

@@ -28,9 +28,6 @@ HELD_OUT_SEED = 500_000
 PUSHER_RADIUS_PX = 15
 """Radius of the round pusher [simulator pixels]."""
 
-SUCCESS = 0.95
-"""Coverage of the target above which gym-pusht calls an episode solved; its reward is coverage / 0.95, at most 1."""
-
 _SUBSTEPS = 10  # 10 x 0.01 s = one frame, as in PushTEnv.step
 _WALL_PX = 9.0  # the walls stand at 5 and 506 and are 2 thick; a block comes to rest a little off them
 _INSIDE_PX = (6.0, 505.0)  # a held block's corners: the walls' faces, less one pixel for the solver to see the contact

@@ -13,7 +13,7 @@ from strands_diffusers_pusht.expert import GOAL_PX, Expert
 from strands_diffusers_pusht.score import coverage
 from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
 
-from strands_diffusers import Look, ObservationRequest, Setting, Track, actions, errors, testing
+from strands_diffusers import Look, Observation, ObservationRequest, Setting, Track, actions, errors, rollout, testing
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pygame's and gymnasium's own
 SPACE = dataclasses.replace(actions.space_of("pusht"), pixel_map=True)
@@ -272,3 +272,40 @@ def test_the_horizon_of_the_truth_is_nothing_and_a_shift_is_measured_in_pixels_o
     assert 0 < off["overlap"] < 0.9
     assert "overlap_after_48" not in off
     assert PushTHorizon().compute(dataclasses.replace(base, reference_video=None)) == {}
+
+
+@pytest.mark.slow
+def test_the_model_s_episode_is_that_of_single_rollouts_with_the_same_seeds(tmp_path):
+    """As the former closed-loop program asked the model: one rollout a look, from the simulator's frame, with a seed of its own."""
+    fast = ["num_inference_steps=1", "guidance_scale=1"]
+    looks, steps, seed_step = 2, 3, 1_000_003
+    shared = ("tracker=none", "visualizer=[]", "metric=[]", "domain=pusht")
+    episode = rollout(
+        *("condition=closed_loop", "world=pusht", "policy=model", "score=[pusht_coverage]", *shared),
+        *(f"condition.num_looks={looks}", f"condition.act_steps={steps}", *(f"policy.sampler.{each}" for each in fast)),
+        observation=PushTSource().read("500001@task:goal", ObservationRequest(num_frames=2, domain="pusht")),
+        output_dir=tmp_path / "episode",
+    )
+
+    table, frames, coverages = PushT(), [], []
+    table.start(500_001)
+    frames.append(table.render())
+    coverages.append(table.coverage)
+    for look in range(looks):
+        seen = Observation(frames[-1][None], 10.0, domain="pusht", task="Push the T block to the goal.")
+        asked = ("condition=policy", *(f"sampler.{each}" for each in fast), f"seed={seed_step * look}", *shared)
+        chunk = rollout(*asked, observation=seen, output_dir=tmp_path / f"{look}").action[0]
+        np.testing.assert_array_equal(episode.episode.proposed_action[look], chunk)
+        for action in to_pixels(chunk[:steps]):
+            table.step(action)
+            frames.append(table.render())
+            coverages.append(table.coverage)
+    np.testing.assert_array_equal(episode.video, np.stack(frames))
+    np.testing.assert_array_equal(episode.episode.scores["pusht_coverage"].values, coverages)
+
+
+def test_the_presets_compose_with_every_policy_on_twenty_tables():
+    for name in ("pusht_closed_loop", "pusht_imagined_loop"):
+        config = testing.compose(f"experiment={name}", "policy=pusht_expert", "observation=pusht:500000@task:goal")
+        assert (config.condition.num_looks, config.condition.act_steps) == (12, 8)
+        assert "pusht_coverage" in config.score

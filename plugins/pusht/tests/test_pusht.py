@@ -8,8 +8,7 @@ pytest.importorskip("gym_pusht")
 
 import strands_diffusers_pusht
 from strands_diffusers_pusht import tracking
-from strands_diffusers_pusht.closed_loop import drive, progress_px
-from strands_diffusers_pusht.expert import GOAL_PX, MOTIONS, TASKS, Expert, play
+from strands_diffusers_pusht.expert import GOAL_PX, MOTIONS, TASKS, Expert, play, progress_px
 from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
 from strands_diffusers_pusht.source import WORDS, PushTSource
 
@@ -171,29 +170,6 @@ def test_pixels_survive_the_way_to_model_space_and_back():
     pixels = np.array([[0.0, 511.0], [256.0, 12.5]])
 
     np.testing.assert_allclose(to_pixels(to_model_space(pixels)), pixels, atol=1e-4)
-
-
-def test_the_closed_loop_shows_each_new_frame_to_the_policy(table):
-    table.start(3)
-    expert, seen = Expert("left", table, 3), []
-
-    def policy(frame):
-        seen.append(frame)
-        return to_model_space(np.array([expert.act() for _ in range(4)]))
-
-    episode = drive(table, policy, num_chunks=3, num_steps=2)
-
-    assert len(seen) == 3
-    assert episode.frames.shape == (7, 96, 96, 3)
-    assert episode.actions.shape == (6, 2)
-    np.testing.assert_array_equal(seen[1], episode.frames[2])
-
-
-def test_a_policy_that_answers_nonsense_is_refused(table):
-    table.start(3)
-
-    with pytest.raises(ValueError, match=r"finite actions \[T, 2\]"):
-        drive(table, lambda frame: np.full((4, 2), np.nan))
 
 
 def test_the_source_gives_frames_true_actions_and_the_task():
