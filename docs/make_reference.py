@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import MISSING
 
@@ -83,7 +83,8 @@ def _table(cls: type, prefix: str, inherited: Iterable[str] = ()) -> list[str]:
     if not rows:
         return ["No options.", ""]
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{prefix}{f.name}` | {_type(f.type)} | {_default(f)} | {docs.get(f.name, '')} |" for f in rows]
+    kinds = get_type_hints(cls)  # of a module whose annotations are texts
+    lines += [f"| `{prefix}{f.name}` | {_type(kinds[f.name])} | {_default(f)} | {docs.get(f.name, '')} |" for f in rows]
     return [*lines, ""]
 
 

@@ -7,7 +7,8 @@ part can always be trained on, and a cool-down from it gives weights worth shipp
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,29 @@ from .parallel import Ranks
 
 @dataclass
 class Schedule:
-    """Learning-rate factor by step: 0 to 1 over `warmup`, 1, then 1 to 0 over the last `cooldown` of `steps`."""
+    """Learning-rate factor by step: 0 to 1 over `warmup`, 1, then 1 to 0 over the last `cooldown` of `steps`.
+
+    With `minutes` the run ends after so long, at whatever pace, and `cooldown` of `steps` is the share of that time.
+    """
 
     steps: int
     warmup: int
     cooldown: int
+    minutes: float = 0.0
+    begin: float = field(default_factory=time.monotonic)
 
-    def factor(self, step: int) -> float:
-        """The factor for step number `step` (from 0)."""
-        left = (self.steps - step) / max(1, self.cooldown)
-        return max(0.0, min(1.0, (step + 1) / self.warmup, left))
+    def left(self, step: int) -> float:
+        """Share of the run that is left before step number `step` (from 0)."""
+        spent = (time.monotonic() - self.begin) / 60 / self.minutes if self.minutes else step / self.steps
+        return 1 - spent
 
-    def cooling(self, step: int) -> bool:
-        """Whether `step` is in the cool-down."""
-        return step >= self.steps - self.cooldown
+    def factor(self, step: int, left: float) -> float:
+        """The factor for step number `step` with a share of `left` to go."""
+        return max(0.0, min(1.0, (step + 1) / self.warmup, left * self.steps / max(1, self.cooldown)))
+
+    def cooling(self, left: float) -> bool:
+        """Whether the cool-down has begun."""
+        return left * self.steps <= self.cooldown
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
@@ -141,7 +151,12 @@ class Training:
     ) -> None:
         self.model, self.optimizer, self.schedule, self.path, self.decay = model, optimizer, schedule, path, decay
         self.average = copy.deepcopy(model).requires_grad_(False)
-        self.step = 0
+        self.step, self.left = 0, 1.0
+
+    def goes_on(self) -> bool:
+        """Whether there is something left to do: the same answer on every rank. To be asked before each step."""
+        self.left = self.optimizer.ranks.agree(self.schedule.left(self.step))
+        return self.left > 0
 
     @property
     def _cooled(self) -> Path:
@@ -159,18 +174,22 @@ class Training:
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
+            if state.get("minutes") == self.schedule.minutes:  # cut off, and started again
+                self.schedule.begin -= (1 - state["left"]) * self.schedule.minutes * 60
             return True
         return False
 
     def save(self, **extra: Any) -> None:
         """Write the state, by rename."""
-        path = self._cooled if self.schedule.cooling(self.step) else self.path
+        path = self._cooled if self.schedule.cooling(self.left) else self.path
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "steps": self.schedule.steps,
+            "minutes": self.schedule.minutes,
+            "left": self.left,
             **extra,
         }
         partial = path.with_suffix(".partial")
@@ -180,7 +199,7 @@ class Training:
     @torch.no_grad()
     def advance(self) -> None:
         """Update the weights from the gradients, then the average."""
-        self.optimizer.step(self.schedule.factor(self.step))
+        self.optimizer.step(self.schedule.factor(self.step, self.left))
         self.step += 1
         decay = min(self.decay, (self.step + 1) / (self.step + 10))
         for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):

@@ -35,6 +35,10 @@ class TransformerConfig(Mixture):
     cooldown: int = 4500
     """Steps of linear decay to zero at the end. Much of what a run reaches it reaches there."""
 
+    minutes: float = 0.0
+    """End after so many minutes, at whatever pace the machine allows: `cooldown` of `steps` is then a share of the time. 0:
+    after `steps`."""
+
     batch: int = 32
     """Samples per process and step."""
 
@@ -165,7 +169,7 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     model = build(config.init, tokenizer).to(ranks.device)
     matrices, others = trained_parameters(model)
     optimizer = Optimizer(matrices, others, config.muon_lr, config.adam_lr, ranks=ranks)
-    schedule = Schedule(config.steps, config.warmup, config.cooldown)
+    schedule = Schedule(config.steps, config.warmup, config.cooldown, config.minutes)
     training = Training(model, optimizer, schedule, work / "transformer.pt", config.average)
     training.resume()
     first_step = training.step
@@ -208,7 +212,7 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     frame_levels, action_levels = Levels(ranks.device), Levels(ranks.device)
     carried: Examples | None = None
     recent, saved, begin = [], time.monotonic(), time.monotonic()
-    while training.step < config.steps:
+    while training.goes_on():
         if training.step % 100 == 0 and sampler.refresh() and ranks.first:
             print(
                 f"{len(sampler.windows)} windows, {len(sampler.windows) - sampler.first_practice} of practice",
@@ -245,6 +249,8 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
                 file.write(json.dumps(point) + "\n")
             text = " ".join(f"{name} {value:.4f}" for name, value in values.items() if not name.endswith("video"))
             progress.line(training.step - first_step, f"step {training.step}, {rate:.1f} samples/s, {text}")
-        if ranks.first and (time.monotonic() - saved > 180 or training.step == config.steps):
+        if ranks.first and time.monotonic() - saved > 180:
             training.save()
             saved = time.monotonic()
+    if ranks.first:
+        training.save()

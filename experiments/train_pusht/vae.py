@@ -244,7 +244,7 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
     step_network = torch.compile(lambda m, x: _loss(m, x, config, anchor)) if ranks.device != "cpu" else None
     progress = Progress("vae", config.steps - first_step, ranks, every_s=120, log=work / "vae.log")
     losses, saved = [], time.monotonic()
-    while training.step < config.steps:
+    while training.goes_on():
         clip = draw_batch(data, windows, rng, config.batch, config.crop).to(ranks.device)
         with torch.autocast(ranks.device, dtype=torch.bfloat16, enabled=config.bf16):
             loss, rec = step_network(model, clip) if step_network else _loss(model, clip, config, anchor)
@@ -263,9 +263,11 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
                 training.step - first_step,
                 f"step {training.step} loss {np.mean(losses[-60:]):.4f} {quality:.2f} dB{moved}",
             )
-        if ranks.first and (time.monotonic() - saved > 120 or training.step == config.steps):
+        if ranks.first and time.monotonic() - saved > 120:
             training.save()
             saved = time.monotonic()
+    if ranks.first:
+        training.save()
 
 
 def _loss(
