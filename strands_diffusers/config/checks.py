@@ -113,12 +113,33 @@ def _check_model(config: RunConfig) -> None:
             f"model=cosmos3_pusht is the embedded model; its weights are not chosen. For {model.repo!r} use "
             f"model=custom model.repo={model.repo} (or model=cosmos3_nano model.repo=DIR for a local copy of Nano)."
         )
-    if re.search(r"cosmos-?3[^/]*-policy(-|$)", model.repo, re.IGNORECASE):
+    if re.search(r"cosmos[-_]?3[^/]*[-_]policy([-_/@]|$)", model.repo, re.IGNORECASE):
         raise ConfigError(
             f"model.repo={model.repo}: the Policy checkpoints of Cosmos 3 give other actions than the domains of diffusers "
             "(DROID's: 8 absolute joint positions with a state row, in chunks of 32), which its pipeline would misread "
             "as end-effector columns. Use model=cosmos3_nano domain=droid."
         )
+    _check_sizes(config)
+
+
+def _check_sizes(config: RunConfig) -> None:
+    """Refuse a canvas that the model was not trained on, and sound of a model that makes none."""
+    model, condition = config.model, config.condition
+    known = f"model={model.name} was trained on resolution tiers {' and '.join(map(str, model.tiers or ()))} only"
+    if isinstance(condition, ActionConditionConfig):
+        tier = condition.resolution_tier
+        if model.tiers and tier not in (None, *model.tiers):
+            raise ConfigError(f"{known}, not on {tier}. Use condition.resolution_tier={model.tiers[-1]} or null.")
+    elif isinstance(condition, WorldConditionConfig):
+        if condition.sound and not model.sound:
+            raise ConfigError(f"model={model.name} makes no sound. Use condition.sound=false, or model=cosmos3_nano.")
+        preset, largest = recommended(config), max(model.tiers or (0,))
+        height, width = condition.height or preset.height, condition.width or preset.width
+        if height and width and largest and height * width > largest * largest * 16 / 9:
+            raise ConfigError(
+                f"{known}, and {height}x{width} pixels are more. "
+                f"Use condition.height={preset.height or 480} condition.width={preset.width or 832}."
+            )
 
 
 def _check_width(config: RunConfig) -> domains.Domain:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from strands_diffusers.config.fields import MAX_CHUNKS, Keep, Mode, Perturb, in_range, require, within_limits
+from strands_diffusers.config.fields import MAX_CHUNKS, TIERS, Keep, Mode, Perturb, in_range, require, within_limits
 
 
 @dataclass
@@ -28,7 +28,7 @@ class ActionConditionConfig(ConditionConfig):
     def __post_init__(self) -> None:
         in_range("condition.chunk_size", self.chunk_size, 1, unit="steps")
         require(
-            self.resolution_tier in (None, 256, 480, 704, 720),
+            self.resolution_tier in (None, *TIERS),
             f"condition.resolution_tier={self.resolution_tier} is not a tier. Use 256, 480, 704, 720 or null.",
         )
 

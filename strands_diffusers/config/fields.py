@@ -8,6 +8,9 @@ from strands_diffusers.errors import ConfigError
 MAX_CHUNKS, MAX_FRAMES, MAX_SIDE, MAX_GUIDANCE = 10_000, 100_000, 16_384, 1000
 """Beyond these a request is a slip of the keyboard; what a machine can hold is worked out before the load."""
 
+TIERS = (256, 480, 704, 720)
+"""Resolution tiers of Cosmos 3, each a set of canvases."""
+
 LIMITS: dict[str, tuple[float, float, str]] = {
     "num_inference_steps": (1, 1000, "steps"),
     "guidance_scale": (0, MAX_GUIDANCE, ""),

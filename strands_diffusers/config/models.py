@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from strands_diffusers.config.fields import (
+    TIERS,
     Dtype,
     Gripper,
     Normalization,
@@ -114,6 +115,12 @@ class ModelConfig:
     chunk_sizes: list[int] | None = None
     """Chunk sizes that the model was trained on [steps]; null: any multiple of 4."""
 
+    tiers: list[int] | None = None
+    """Resolution tiers that the model was trained on; null: 256, 480, 704 and 720."""
+
+    sound: bool = True
+    """Whether the checkpoint makes sound; a local one is looked at."""
+
     scene: Scene | None = None
     """The one scene that the model was trained on: an observation that does not look like it is warned about; null: any."""
 
@@ -129,10 +136,12 @@ class ModelConfig:
         require(bool(self.repo.strip()), "model.repo is empty. Use a Hub id, a local folder or asset:cosmos3_pusht.")
         for name in ("repo", "revision", "variant"):
             require_text(f"model.{name}", getattr(self, name))
-        for name in ("domains", "chunk_sizes"):
+        for name in ("domains", "chunk_sizes", "tiers"):
             require(getattr(self, name) != [], f"model.{name}=[] allows nothing. Use model.{name}=null for no limit.")
         for size in self.chunk_sizes or ():
             in_range("model.chunk_sizes", size, 1, unit="steps")
+        for tier in self.tiers or ():
+            require(tier in TIERS, f"model.tiers: {tier} is not a tier. Use {', '.join(map(str, TIERS))} or null.")
         positive("model.weights_gb", self.weights_gb, "GB", 33)
         for condition, values in self.recommended.items():
             within_limits(f"model.recommended.{condition}", values)

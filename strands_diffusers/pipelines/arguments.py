@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from strands_diffusers.config.conditions import ActionConditionConfig
+from strands_diffusers.config.fields import TIERS
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.pipelines import canvas as canvases
@@ -28,7 +29,7 @@ def canvas_of(config: RunConfig, request: Request, pipe: Any) -> Canvas:
     factor = int(pipe.vae_scale_factor_spatial)
     if min(height, width) < factor:
         raise ObservationError(f"frames of {width}x{height} are smaller than one latent cell ({factor}x{factor}).")
-    tier = condition.resolution_tier or canvases.default_tier(height, width, factor)
+    tier = condition.resolution_tier or canvases.default_tier(height, width, factor, config.model.tiers or TIERS)
     return canvases.canvas_for(height, width, tier, factor)
 
 

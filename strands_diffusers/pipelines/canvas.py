@@ -5,10 +5,13 @@ Letters: F frames, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from strands_diffusers.config.fields import TIERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,13 +59,13 @@ def canvas_for(height: int, width: int, tier: int, factor: int) -> Canvas:
     return Canvas(resized, (canvas_h, canvas_w), content, (cells[0] * factor, cells[1] * factor), tier)
 
 
-def default_tier(height: int, width: int, factor: int) -> int:
-    """The smallest tier that needs no downscaling, else 480."""
-    for tier in (256, 480, 704, 720):
+def default_tier(height: int, width: int, factor: int, tiers: Sequence[int] = TIERS) -> int:
+    """The smallest of the tiers that needs no downscaling, else 480."""
+    for tier in tiers:
         canvas = canvas_for(height, width, tier, factor)
         if canvas.content == canvas.resized:
             return tier
-    return 480
+    return 480 if 480 in tiers else max(tiers)
 
 
 def transform(frames_FHWC: np.ndarray, pipe: Any, canvas: Canvas) -> np.ndarray:

@@ -106,6 +106,14 @@ def component_config(location: Path, component: str) -> dict[str, Any]:
     return _json(path, str(location)) if path.is_file() else {}
 
 
+def in_8_bits(config: ModelConfig, location: Path | str) -> bool:
+    """Whether these are NVIDIA's 8-bit weights: a local checkpoint's config says so; on the Hub they are the branch `fp8`."""
+    if isinstance(location, str):
+        return config.revision == "fp8"
+    quantisation = component_config(location, "transformer").get("quantization_config")
+    return isinstance(quantisation, dict) and quantisation.get("quant_method") == "modelopt"
+
+
 def _json(path: Path, context: str) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{context}: {path.name} is missing in {path.parent}.")
@@ -140,21 +148,21 @@ def _check_weights(folder: Path, checkpoint: Path) -> None:
             )
 
 
-def parameters(folder: Path, variant: str | None = None) -> int:
-    """How many numbers the weights of a local checkpoint are, by the headers of the files that would be loaded.
+def parameters(folder: Path, variant: str | None = None) -> dict[str, int]:
+    """How many numbers the weights of each component are, by the headers of the files that would be loaded.
 
-    0 where they are in another format than safetensors.
+    Components in another format than safetensors are left out.
     """
-    return _parameters(folder, variant, stamp(folder))
+    return dict(_parameters(folder, variant, stamp(folder)))
 
 
 @functools.lru_cache(maxsize=8)
-def _parameters(folder: Path, variant: str | None, _stamp: Stamp) -> int:
-    found = 0
+def _parameters(folder: Path, variant: str | None, _stamp: Stamp) -> dict[str, int]:
+    found = {}
     for part in sorted({(folder / name).parent for name, _, _ in _stamp if name.endswith(".safetensors")}):
         by_variant = _weights(part)
-        for file in by_variant.get(variant) or by_variant.get(None, []):
-            found += sum(math.prod(shape) for shape, _ in (_header(file) or (0, []))[1])
+        headers = map(_header, by_variant.get(variant) or by_variant.get(None, []))
+        found[part.name] = sum(math.prod(shape) for header in headers for shape, _ in (header or (0, []))[1])
     return found
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.config.conditions import ActionConditionConfig, WorldConditionConfig
-from strands_diffusers.config.fields import Offload
+from strands_diffusers.config.fields import TIERS, Offload
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.pipelines import catalog, checkpoint, loader
@@ -25,7 +25,16 @@ from strands_diffusers.pipelines.request import COSMOS3, TEMPORAL_FACTOR, Reques
 GB = 1e9
 NANO: dict[str, Any] = {"hidden_size": 4096, "intermediate_size": 12288, "latent_patch_size": 2}
 NANO_VAE: dict[str, Any] = {"decoder_base_dim": 256, "dim_mult": (1, 2, 4, 4), "patch_size": 2}
-"""Sizes of Cosmos3-Nano (its transformer/config.json and vae/config.json), the smallest model of the family on the Hub."""
+"""Sizes of Cosmos3-Nano (its transformer/config.json and vae/config.json), taken for models on the Hub whose own are not known."""
+
+VAE_WEIGHTS = 704_688_668
+"""Numbers in the autoencoder of Cosmos 3; all others are the transformer's."""
+
+EDGE: dict[str, Any] = {"hidden_size": 2048, "intermediate_size": 9216, "latent_patch_size": 2}
+"""Sizes of Cosmos3-Edge, which has Nano's autoencoder. With 28 layers they make its 3.4 billion weights."""
+
+FP8_SHARE = 0.55
+"""Size of an 8-bit checkpoint beside bfloat16's: matrices in one byte, embeddings and autoencoder in two."""
 
 PROGRAM_GB = 0.4
 """Resident memory of the program itself, with torch and diffusers imported, measured on Linux."""
@@ -54,21 +63,27 @@ class Needs:
     output_gb: float
     """Frames of all samples, which stay on the host until they are written."""
 
+    largest_gb: float
+    """The largest component, which has to be on the card as a whole with `model.offload=model`."""
+
 
 def needs(config: RunConfig, request: Request) -> Needs:
     """Work out what a request needs. Weights are 0 where their size is known neither from files nor from the preset."""
     location = checkpoint.locate(config.model)
     value_bytes = 4 if loader.resolve_dtype(config.model, _device(config)) == "float32" else 2
-    in_two_bytes = (config.model.weights_gb or 0) * GB
+    cosmos3 = (config.model.pipeline or COSMOS3) == COSMOS3
+    weights = (config.model.weights_gb or 0) * GB / 2
+    largest = max(weights - VAE_WEIGHTS, 0) if cosmos3 else weights / 2
     if isinstance(location, Path):
-        in_two_bytes = checkpoint.parameters(location, config.model.variant) * 2
+        parts = checkpoint.parameters(location, config.model.variant).values()
+        weights, largest = sum(parts), max(parts, default=0)
+    share = value_bytes * (FP8_SHARE if checkpoint.in_8_bits(config.model, location) else 1)
     frames, pixels = _video(config, request)
     samples, copies = config.sampler.num_samples, 2 if request.num_chunks > 1 else 1
-    cosmos3 = (config.model.pipeline or COSMOS3) == COSMOS3
     frame_bytes = 3 * pixels * (1 if cosmos3 else 5)  # other pipelines return float32, which becomes uint8
     output = frames * (samples * copies * frame_bytes + 8 * 3 * pixels)  # metrics read one sample at a time as float64
     working = _working_bytes(config, request, location, frames, pixels, value_bytes) if cosmos3 else 0
-    return Needs(in_two_bytes / GB * value_bytes / 2, working / GB, output / GB)
+    return Needs(weights * share / GB, working / GB, output / GB, largest * share / GB)
 
 
 def check_fits(config: RunConfig, request: Request) -> Needs:
@@ -89,8 +104,12 @@ def check_fits(config: RunConfig, request: Request) -> Needs:
     instead = [
         f"{key}={_whole(key, value)}" for key, now, change in _knobs(config, request) if (value := largest(now, change))
     ]
-    if not instead and config.model.offload is Offload.none and _device(config) != "cpu":
-        instead = ["model.offload=model"]
+    if not instead and _device(config) != "cpu":
+        instead = [
+            f"model.offload={other}"
+            for other in ("model", "sequential")
+            if (now := _worst(replace(config, model=replace(config.model, offload=Offload(other))), found))[1] <= now[2]
+        ][:1]
     raise ConfigError(
         f"this needs about {_size(needed)} of memory (the program {_size(PROGRAM_GB)}, weights {_size(found.weights_gb)}, working memory "
         f"{_size(found.activations_gb)}, results {_size(found.output_gb)}), and {what} has {_size(limit)}. "
@@ -109,7 +128,8 @@ def _video(config: RunConfig, request: Request) -> tuple[int, int]:
     if isinstance(condition, ActionConditionConfig):
         assert request.frames_FHWC is not None
         height, width = request.frames_FHWC.shape[1:3]
-        tier = condition.resolution_tier or (480 if height * width > 720 * 1280 else 720)
+        tiers = config.model.tiers or TIERS
+        tier = condition.resolution_tier or (480 if height * width > 720 * 1280 else max(tiers))
         return request.num_chunks * request.chunk_size + 1, min(height * width, tier * tier * 16 // 9)
     assert isinstance(condition, WorldConditionConfig)
     found = {"num_frames": condition.num_frames, "height": condition.height, "width": condition.width}
@@ -129,7 +149,7 @@ def _working_bytes(
     config: RunConfig, request: Request, location: Path | str, frames: int, pixels: int, value_bytes: int
 ) -> float:
     """The larger of what a layer of the transformer and the last stage of the autoencoder hold."""
-    transformer, vae = NANO, NANO_VAE
+    transformer, vae = EDGE if config.model.name == "cosmos3_edge" else NANO, NANO_VAE
     if isinstance(location, Path):
         transformer = checkpoint.component_config(location, "transformer")
         vae = checkpoint.component_config(location, "vae")
@@ -168,11 +188,12 @@ def _worst(config: RunConfig, found: Needs) -> tuple[str, float, float]:
         return "this machine", PROGRAM_GB + found.weights_gb + found.activations_gb + found.output_gb, host
     import torch
 
-    offloaded = config.model.offload is not Offload.none
+    offload = config.model.offload
+    on_card = {Offload.none: found.weights_gb, Offload.model: found.largest_gb}.get(offload, 0.0)  # else by layers
     total = loader.memory_bytes(device) / GB
     places = [
-        (torch.cuda.get_device_name(device), found.activations_gb + (0 if offloaded else found.weights_gb), total),
-        ("this machine", PROGRAM_GB + found.output_gb + (found.weights_gb if offloaded else 0), host),
+        (torch.cuda.get_device_name(device), found.activations_gb + on_card, total),
+        ("this machine", PROGRAM_GB + found.output_gb + (0 if offload is Offload.none else found.weights_gb), host),
     ]
     return max(places, key=lambda place: place[1] / place[2])
 

@@ -74,6 +74,8 @@ _NOT_IN_THE_KEY = (
     "pixel_map",
     "domains",
     "chunk_sizes",
+    "tiers",
+    "sound",
     "scene",
     "recommended",
 )
@@ -207,6 +209,8 @@ def check(config: ModelConfig) -> None:
             "model.guardrail=true needs NVIDIA's safety checker (gated weights): pip install cosmos_guardrail, "
             "or switch it off with model.guardrail=false."
         )
+    if importlib.util.find_spec("modelopt") is None and checkpoint.in_8_bits(config, checkpoint.locate(config)):
+        raise MissingPackageError("these 8-bit weights need NVIDIA's Model Optimizer: pip install nvidia-modelopt")
     if config.scheduler is not None:
         from strands_diffusers.pipelines import catalog
 

@@ -129,6 +129,8 @@ def test_an_output_that_the_mode_cannot_give_is_refused_with_the_reason(mode, ou
         "nvidia/Cosmos3-Edge-Policy-DROID",
         "someone/cosmos3-super-policy",
         "/models/models--nvidia--Cosmos3-Edge-Policy-LIBERO/snapshots/1",
+        "/data/Cosmos3-Edge-Policy/",
+        "/data/cosmos3_edge_policy_droid",
     ],
 )
 def test_no_policy_checkpoint_of_cosmos_3_is_a_drop_in(repo):
@@ -136,6 +138,46 @@ def test_no_policy_checkpoint_of_cosmos_3_is_a_drop_in(repo):
 
     with pytest.raises(ConfigError, match=r"8 absolute joint positions.*Use model=cosmos3_nano domain=droid"):
         compose.compose(overrides)
+
+
+EDGE = ["model=cosmos3_edge", "domain=bridge", "prompt=lift", "observation=a.png"]
+
+
+def test_edge_is_pinned_to_a_commit_and_takes_the_recipe_that_came_with_it():
+    image = compose.compose([*EDGE, "condition=image"])
+    assert len(image.model.revision) == 40
+    assert (image.sampler.num_inference_steps, image.sampler.guidance_scale, image.sampler.flow_shift) == (20, 6, 12)
+    assert (image.condition.num_frames, image.condition.height, image.condition.width) == (121, 480, 832)
+    assert compose.compose(EDGE).sampler.num_inference_steps == 30
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["domain=pusht"], "was trained on domain bridge, droid.* only, not on pusht"),
+        (
+            ["condition.resolution_tier=720"],
+            r"tiers 256 and 480 only, not on 720\. Use condition\.resolution_tier=480 or",
+        ),
+        (["condition=image", "condition.sound=true"], r"makes no sound\. Use condition\.sound=false"),
+        (
+            ["condition=image", "condition.height=720", "condition.width=1280"],
+            r"720x1280 pixels are more\. Use condition\.height=480 condition\.width=832",
+        ),
+        (["condition=text", "condition.height=1280"], "1280x832 pixels are more"),
+        (["model.tiers=[300]"], r"model\.tiers: 300 is not a tier\. Use 256, 480, 704, 720 or null"),
+    ],
+)
+def test_what_edge_was_not_trained_on_is_refused_with_what_it_was(overrides, line):
+    with pytest.raises(ConfigError, match=line):
+        compose.compose([*(word for word in EDGE if word[:7] != overrides[0][:7]), *overrides])
+
+
+@pytest.mark.parametrize(
+    "overrides", [["condition.resolution_tier=256"], ["condition=image", "condition.height=832", "condition.width=480"]]
+)
+def test_what_edge_was_trained_on_composes(overrides):
+    compose.compose([*EDGE, *overrides])
 
 
 @contextlib.contextmanager

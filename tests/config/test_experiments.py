@@ -50,6 +50,8 @@ def test_every_model_preset_composes_for_each_condition_it_recommends(name):
         extra = ["condition.num_frames=1"] if mode == "text_to_image" else []
         condition = "text" if mode == "text_to_image" else mode
         repo = ["model.repo=somebody/something"] if name == "custom" else []
+        domain = [f"domain={preset['domains'][0]}"] if preset.get("domains") else []
         assert (
-            compose.compose([f"model={name}", f"condition={condition}", "prompt=a", *repo, *extra]).model.name == name
+            compose.compose([f"model={name}", f"condition={condition}", "prompt=a", *domain, *repo, *extra]).model.name
+            == name
         )

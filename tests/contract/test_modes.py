@@ -123,6 +123,8 @@ def test_the_default_tier_is_the_smallest_without_downscaling(checkpoint):
         canvases.default_tier(*size, 16) for size in ((96, 96), (256, 256), (480, 640), (480, 832), (704, 1280))
     ] == [256, 256, 480, 480, 704]
     assert canvases.default_tier(1080, 1920, 16) == 480
+    assert canvases.default_tier(704, 1280, 16, [256, 480]) == 480
+    assert canvases.default_tier(704, 1280, 16, [256]) == 256
 
 
 def test_what_the_checkpoint_cannot_do_is_refused_before_it_loads(tmp_path, data):

@@ -2,9 +2,11 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,6 +45,68 @@ def test_weights_on_the_hub_count_as_the_preset_says_and_double_in_float32() -> 
     words = ("model=cosmos3_nano", "condition=text", "prompt=a")
     assert estimate.needs(*asked(*words, "model.dtype=bfloat16")).weights_gb == 33
     assert estimate.needs(*asked(*words, "model.dtype=float32")).weights_gb == 66
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A machine with one card of so many GB and 128 GB beside it."""
+
+    def make(gb: float) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "A card")
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (gb * 1e9, gb * 1e9))
+        monkeypatch.setattr(estimate, "_host_gb", lambda: 128.0)
+
+    return make
+
+
+def models_table() -> list[list[str]]:
+    """The rows of the table in docs/models.md: model, weights, and the smallest card by offloading."""
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith("| `model=")
+    ]
+
+
+@pytest.mark.parametrize("row", models_table(), ids=lambda row: row[0])
+def test_the_table_of_models_says_which_card_each_needs_on_paper(row, card) -> None:
+    words = [word.strip("` ") for word in row[0].split()]
+    assert words[0].startswith("model=")
+    observation = Observation(frames=np.zeros((1, 480, 832, 3), np.uint8), source="a.png")
+    for gb, offload in zip(row[-2:], ("none", "model"), strict=True):
+        config = compose(
+            [
+                *words,
+                f"model.offload={offload}",
+                "model.device=cuda:0",
+                "domain=bridge",
+                "prompt=a",
+                "observation=a.png",
+            ]
+        )
+        request = make_request(config, observation)
+        card(float(gb))
+        estimate.check_fits(config, request)
+        card(float(gb) - 1)
+        with pytest.raises(ConfigError, match="A card has") as caught:
+            estimate.check_fits(config, request)
+        assert "\n" not in str(caught.value)
+
+
+def test_eight_bits_need_about_half_and_a_local_checkpoint_says_so_itself(tmp_path) -> None:
+    words = ("model=cosmos3_nano", "domain=bridge", "prompt=a", "observation=a.mp4", "model.dtype=bfloat16")
+    full, eight = (estimate.needs(*asked(*words, *more)).weights_gb for more in ((), ("model.revision=fp8",)))
+    assert eight == pytest.approx(0.55 * full)
+
+
+def test_edge_is_counted_at_its_own_width() -> None:
+    words = ("domain=bridge", "prompt=a", "observation=a.mp4", "sampler.num_samples=64", "output=[action]")
+    nano, edge = (estimate.needs(*asked(f"model=cosmos3_{name}", *words)) for name in ("nano", "edge"))
+    assert edge.weights_gb < nano.weights_gb / 3
+    assert edge.activations_gb <= nano.activations_gb
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ BESIDE = {
     "pixel_map": st.booleans(),
     "domains": st.sampled_from([None, ["pusht"]]),
     "chunk_sizes": st.sampled_from([None, [16]]),
+    "tiers": st.sampled_from([None, [256, 480]]),
+    "sound": st.booleans(),
     "scene": st.sampled_from([None, *Scene]),
     "recommended": st.sampled_from([{}, {"policy": Recommended(8)}]),
 }
@@ -129,3 +131,20 @@ def test_a_modular_cosmos_3_pipeline_that_is_guarded_refuses_what_the_checker_re
 def test_a_guardrail_whose_package_is_missing_is_refused_before_the_load(pipeline: str) -> None:
     with pytest.raises(MissingPackageError, match="pip install cosmos_guardrail"):
         loader.check(ModelConfig("custom", "nvidia/x", pipeline=pipeline, guardrail=True, device="cpu"))
+
+
+def test_weights_in_8_bits_name_the_package_that_reads_them_before_a_weight_is_fetched(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loader, "resolve_device", lambda name: "cuda:0")
+    monkeypatch.setattr(loader.importlib.util, "find_spec", lambda name: None if name == "modelopt" else name)
+    with pytest.raises(MissingPackageError, match="pip install nvidia-modelopt"):
+        loader.check(ModelConfig("cosmos3_nano", "nvidia/Cosmos3-Nano", revision="fp8"))
+    loader.check(ModelConfig("cosmos3_nano", "nvidia/Cosmos3-Nano"))
+
+    folder = build_tiny_cosmos3(tmp_path / "model")
+    loader.check(ModelConfig("custom", str(folder)))
+    config = folder / "transformer" / "config.json"
+    config.write_text(
+        json.dumps({**json.loads(config.read_text()), "quantization_config": {"quant_method": "modelopt"}})
+    )
+    with pytest.raises(MissingPackageError, match="pip install nvidia-modelopt"):
+        loader.check(ModelConfig("custom", str(folder)))

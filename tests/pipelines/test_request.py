@@ -144,8 +144,10 @@ def test_the_numbers_of_a_checkpoint_are_counted_from_its_headers(folder) -> Non
     from safetensors.numpy import load_file
 
     files = [path for path in folder.rglob("*.safetensors") if not path.is_symlink()]
-    assert checkpoint.parameters(folder) == sum(array.size for path in files for array in load_file(path).values())
-    assert checkpoint.parameters(folder) > 10_000
+    assert sum(checkpoint.parameters(folder).values()) == sum(
+        array.size for path in files for array in load_file(path).values()
+    )
+    assert min(checkpoint.parameters(folder).values()) > 1_000
 
 
 def test_the_policy_without_a_task_is_asked_for_one() -> None:

@@ -54,11 +54,16 @@ def test_samples_share_a_batch_up_to_the_bound_on_tokens() -> None:
 
 @pytest.fixture
 def card(monkeypatch):
-    """A machine with one card of 24 GB."""
+    """A machine with one card of 24 GB, or as many as it is given."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "NVIDIA Card")
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (24 * 10**9, 24 * 10**9))
+
+    def hold(gb: int) -> None:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (gb * 10**9, gb * 10**9))
+
+    hold(24)
+    return hold
 
 
 def test_weights_that_a_card_does_not_hold_are_refused_with_the_offloading_that_helps(card, monkeypatch) -> None:
@@ -77,9 +82,14 @@ def test_weights_that_a_card_does_not_hold_are_refused_with_the_offloading_that_
         config = compose([*words, *more])
         estimate.check_fits(config, make_request(config, seen))
 
-    with pytest.raises(ConfigError, match=r"NVIDIA Card has 24 GB\. Use model\.offload=model\."):
+    for more in ((), ("model.offload=model",)):  # which moves the transformer as a whole, 31.6 GB of the 33
+        with pytest.raises(ConfigError, match=r"NVIDIA Card has 24 GB\. Use model\.offload=sequential\."):
+            fits(*more)
+    fits("model.offload=sequential")
+    fits("model.revision=fp8")
+    card(34)
+    with pytest.raises(ConfigError, match=r"NVIDIA Card has 34 GB\. Use model\.offload=model\."):
         fits()
-    fits("model.offload=model")
 
 
 def test_a_state_of_streams_keeps_its_order() -> None:
