@@ -154,7 +154,7 @@ def _noted(model: WorldModel, *, warm: bool) -> tuple[WorldModel, bool]:
 
 def _make_room(config: ModelConfig, location: Path | str, device: str, dtype: str) -> None:
     """Let go of the models used least recently, until this one fits beside the rest; of all where its size is unknown."""
-    numbers = checkpoint.parameters(location, config.variant) if isinstance(location, Path) else 0
+    numbers = sum(checkpoint.parameters(location, config.variant).values()) if isinstance(location, Path) else 0
     needed = numbers * (4 if dtype == "float32" else 2) or int((config.weights_gb or 0) * 1e9)
     limit = WARM_SHARE * memory_bytes(device)
     for key in [key for key, model in _warm.items() if model.device == device]:
