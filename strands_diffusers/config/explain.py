@@ -8,7 +8,6 @@ from hydra.core.config_store import ConfigStore
 
 from strands_diffusers import domains
 from strands_diffusers.config import store
-from strands_diffusers.config.conditions import CONDITIONS
 from strands_diffusers.config.typed import GROUPS, key_types, shell_line
 from strands_diffusers.errors import ConfigError, near_miss, one_line
 
@@ -132,10 +131,23 @@ def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
     known = sorted({*key_types(), *GROUPS})
     leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
     hint = f" Did you mean {leaf[0]!r}?" if leaf and key not in leaf else near_miss(key, known)
-    if key in known and key.startswith("condition."):
-        owners = [n for n, c in CONDITIONS.items() if key.split(".")[1] in {f.name for f in dataclasses.fields(c)}]
-        return f"{key} belongs to condition={' or '.join(owners)}, not to the condition chosen here."
+    group, _, rest = key.partition(".")
+    if key in known and group in store.MULTI_SELECT:
+        return f"{key} needs {group}=[{rest.partition('.')[0]}], which is not chosen here."
+    if key in known and (owners := _owners(group, rest.partition(".")[0])):
+        return f"{key} belongs to {group}={' or '.join(owners)}, not to the {group} chosen here."
     return f"{key!r} is not a config key.{hint} See every key with strands-diffusers --cfg job."
+
+
+def _owners(group: str, field: str) -> list[str]:
+    """The choices of a group that have a field."""
+    stored = ConfigStore.instance().repo.get(group, {}).items()
+    found = [(file, getattr(choice, "content", None)) for file, choice in stored]
+    return [
+        file.removesuffix(".yaml")
+        for file, content in found
+        if dataclasses.is_dataclass(content) and field in {each.name for each in dataclasses.fields(content)}
+    ]
 
 
 def _missing_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
