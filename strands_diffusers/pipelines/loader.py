@@ -29,8 +29,9 @@ from strands_diffusers.pipelines.steps import owners
 TWIN = "The embedded model does the same job anywhere: strands-diffusers experiment=pusht_action_policy."
 """What to type where large weights or a GPU are missing."""
 
-WARM_SHARE = 0.8
-"""Share of a device's memory that warm models may fill together: a policy and a world stay side by side where they fit."""
+WARM_SHARE, WARM_SHARE_HOST = 0.85, 0.5
+"""Share of a CUDA device's memory, and elsewhere of this machine's, that warm models may fill together: a policy and a
+world stay side by side where they fit."""
 
 
 @dataclass
@@ -156,7 +157,7 @@ def _make_room(config: ModelConfig, location: Path | str, device: str, dtype: st
     """Let go of the models used least recently, until this one fits beside the rest; of all where its size is unknown."""
     numbers = sum(checkpoint.parameters(location, config.variant).values()) if isinstance(location, Path) else 0
     needed = numbers * (4 if dtype == "float32" else 2) or int((config.weights_gb or 0) * 1e9)
-    limit = WARM_SHARE * memory_bytes(device)
+    limit = memory_bytes(device) * (WARM_SHARE if device.startswith("cuda") else WARM_SHARE_HOST)
     for key in [key for key, model in _warm.items() if model.device == device]:
         held = sum(model.bytes for model in _warm.values() if model.device == device)
         if needed and held + needed <= limit:

@@ -74,6 +74,28 @@ def test_a_warm_local_model_is_not_handed_out_for_another_variant(tmp_path) -> N
     loader.clear()
 
 
+def test_models_stay_warm_side_by_side_while_they_fit(tmp_path, monkeypatch) -> None:
+    loader.clear()
+    folders = [build_tiny_cosmos3(tmp_path / name) for name in ("policy", "world", "third")]
+    configs = [ModelConfig("custom", str(folder), device="cpu", dtype=Dtype.float32) for folder in folders]
+    first, _ = loader.load(configs[0])
+    room = first.bytes / loader.WARM_SHARE_HOST
+    assert first.bytes == 4 * checkpoint.parameters(folders[0])
+
+    monkeypatch.setattr(loader, "memory_bytes", lambda device: 2.5 * room)
+    second, _ = loader.load(configs[1])
+    assert loader.load(configs[0]) == (first, True)
+    assert loader.load(configs[1]) == (second, True)
+    third, _ = loader.load(configs[2])
+    assert loader.warm_models() == [second, third]  # the first was used before the second
+
+    monkeypatch.setattr(loader, "memory_bytes", lambda device: 1.5 * room)
+    again, warm = loader.load(configs[0])
+    assert not warm
+    assert loader.warm_models() == [again]
+    loader.clear()
+
+
 def test_a_lora_that_is_trained_on_is_another_model(tmp_path) -> None:
     lora = tmp_path / "lora.safetensors"
     config = ModelConfig("custom", checkpoint.ASSET + "cosmos3_pusht", lora=LoraConfig(str(lora)))
