@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 _NAMES = {
     "api.public": "use_diffusers",
     "domains": "Domain",
+    "environment": "WorldEnv",
     "jsonfile": "read_json read_json_lines",
     "observations.address": "Address split_address",
     "observations.files": "read_local",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from strands_diffusers import errors as errors
     from strands_diffusers.api.public import use_diffusers as use_diffusers
     from strands_diffusers.domains import Domain as Domain
+    from strands_diffusers.environment import WorldEnv as WorldEnv
     from strands_diffusers.jsonfile import read_json as read_json
     from strands_diffusers.jsonfile import read_json_lines as read_json_lines
     from strands_diffusers.observations.address import Address as Address

@@ -13,7 +13,18 @@ from strands_diffusers_pusht.expert import GOAL_PX, Expert
 from strands_diffusers_pusht.score import coverage
 from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
 
-from strands_diffusers import Look, Observation, ObservationRequest, Setting, Track, actions, errors, rollout, testing
+from strands_diffusers import (
+    Look,
+    Observation,
+    ObservationRequest,
+    Setting,
+    Track,
+    WorldEnv,
+    actions,
+    errors,
+    rollout,
+    testing,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pygame's and gymnasium's own
 SPACE = dataclasses.replace(actions.space_of("pusht"), pixel_map=True)
@@ -309,3 +320,27 @@ def test_the_presets_compose_with_every_policy_on_twenty_tables():
         config = testing.compose(f"experiment={name}", "policy=pusht_expert", "observation=pusht:500000@task:goal")
         assert (config.condition.num_looks, config.condition.act_steps) == (12, 8)
         assert "pusht_coverage" in config.score
+
+
+def test_the_simulator_is_an_environment_of_gymnasium_an_action_a_step():
+    from gymnasium.utils.env_checker import check_env
+
+    env = WorldEnv(
+        *("world=pusht", "condition.act_steps=1"),
+        observation="pusht:500001@task:goal",
+        reward="pusht_coverage",
+        max_steps=4,
+    )
+    check_env(env)
+    frame, info = env.reset(seed=0)
+    table = PushT()
+    table.start(500_001)
+    np.testing.assert_array_equal(frame, table.render())
+    assert info["state"]["coverage"] == table.coverage
+    for step in range(1, 5):
+        action = np.float32([0.1 * step, -0.2])
+        frame, reward, terminated, truncated, _ = env.step(action)
+        table.step(to_pixels(action))
+        np.testing.assert_array_equal(frame, table.render())
+        assert (reward, terminated, truncated) == (table.coverage, False, step == 4)
+    env.close()
