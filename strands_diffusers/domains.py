@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from strands_diffusers.errors import DomainError, MissingPackageError, near_miss
 
@@ -92,9 +93,8 @@ class Domain:
     """Where these facts come from."""
 
 
-@dataclass(frozen=True)
-class _Own:
-    """What diffusers does not know of a domain."""
+class _Own(NamedTuple):
+    """What diffusers does not know of a domain: short name, columns, rate, chunk, view and statistics."""
 
     short: str
     columns: tuple[Column, ...] = ()
@@ -109,17 +109,13 @@ def _pose(group: str, prefix: str = "") -> tuple[Column, ...]:
     return translation + tuple(Column(prefix + entry, group, "rot6d", "") for entry in _ROT6D)
 
 
-def _gripper(group: str, prefix: str = "", unit: str = "") -> tuple[Column, ...]:
-    return (Column(f"{prefix}gripper", group, "gripper", unit),)
-
-
 def _fingertips(group: str, prefix: str) -> tuple[Column, ...]:
     # Joints 4, 8, 12, 16, 20 of the usual 21-joint hand, in the wrist's own frame.
     return tuple(Column(f"{prefix}{tip}_{axis}", group, "fingertip", "m") for tip in _FINGERS for axis in "xyz")
 
 
 def _arm(group: str, prefix: str = "", gripper_unit: str = "") -> tuple[Column, ...]:
-    return _pose(group, prefix) + _gripper(group, prefix, gripper_unit)
+    return (*_pose(group, prefix), Column(f"{prefix}gripper", group, "gripper", gripper_unit))
 
 
 _EGO = _pose("ego")
@@ -194,36 +190,22 @@ def read_domains(path: Path) -> tuple[Domain, ...]:
 
 
 def _domain(name: str, number: int, width: int | None) -> Domain:
-    own = _OWN.get(name)
-    if own is None:
-        return Domain(
-            name.replace("-", "_"), name, number, width, _generic(width), (), None, None, None, None, _DIFFUSERS
-        )
+    own = _OWN.get(name) or _Own(name.replace("-", "_"))
     # A width that is not our layout's is diffusers' news: the columns are then unknown, and so are the statistics.
     fits = bool(own.columns) and len(own.columns) == width
-    columns = own.columns if fits else _generic(width)
+    columns = own.columns if fits else tuple(Column(f"action_{i}", "action", "unknown", "") for i in range(width or 0))
+    starts = [i for i, column in enumerate(columns) if column.kind == "translation" and column.name.endswith("x")]
     return Domain(
         own.short,
         name,
         number,
         width,
         columns,
-        _pose_groups(columns),
-        own.fps,
-        own.chunk_size,
-        own.view_point,
-        own.statistics if fits else None,
-        _COSMOS_FRAMEWORK,
+        tuple(PoseGroup(columns[start].group, start) for start in starts),
+        *own[2:5],
+        statistics=own.statistics if fits else None,
+        source=_COSMOS_FRAMEWORK if name in _OWN else _DIFFUSERS,
     )
-
-
-def _generic(width: int | None) -> tuple[Column, ...]:
-    return tuple(Column(f"action_{index}", "action", "unknown", "") for index in range(width or 0))
-
-
-def _pose_groups(columns: tuple[Column, ...]) -> tuple[PoseGroup, ...]:
-    starts = [index for index, c in enumerate(columns) if c.kind == "translation" and c.name.endswith("x")]
-    return tuple(PoseGroup(columns[start].group, start) for start in starts)
 
 
 @cache

@@ -9,6 +9,7 @@ Source: NVIDIA cosmos-framework, `pose_utils.py` (`backward_framewise` poses).
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strands_diffusers.errors import ActionError
@@ -58,27 +59,21 @@ def matrix_to_rot6d(matrix: ArrayLike) -> Array:
     return np.concatenate([rotation[..., :, 0], rotation[..., :, 1]], axis=-1)
 
 
-def integrate(delta_T9: ArrayLike, start: ArrayLike | None = None) -> Array:
-    """Return the absolute poses that local deltas lead through: `T[t+1] = T[t] @ delta[t]`.
+def integrate(delta_T9: ArrayLike) -> Array:
+    """Return the poses that local deltas lead through, relative to the body at the first frame: `T[t+1] = T[t] @ delta[t]`.
 
-    Shapes: `[T, 9]` -> `[T + 1, 4, 4]`; `start` is `[4, 4]`, and None is the identity: the path is then relative to
-        the body at the first frame.
+    Shapes: `[T, 9]` -> `[T + 1, 4, 4]`, the first one the identity; `start @ path` begins at another pose.
     Units: those of the deltas' translation; decode them first (`to_physical`). Model-space deltas give a path that
         drifts, because zero motion is not 0 there.
-    Raises: `ActionError` as `rot6d_to_matrix` does, and for a `start` that is no rigid pose.
+    Raises: `ActionError` as `rot6d_to_matrix` does.
     """
     delta = _array(delta_T9, 9, "a pose delta")
     if delta.ndim != 2:
         raise ActionError(f"pose deltas have shape [T, 9], got {list(delta.shape)}.")
-    step_T44 = np.zeros((len(delta), 4, 4))
+    step_T44 = np.tile(np.eye(4), (len(delta), 1, 1))
     step_T44[:, :3, :3] = rot6d_to_matrix(delta[:, 3:])
     step_T44[:, :3, 3] = delta[:, :3]
-    step_T44[:, 3, 3] = 1.0
-    path = np.empty((len(delta) + 1, 4, 4))
-    path[0] = np.eye(4) if start is None else _rigid(start)
-    for t, step in enumerate(step_T44):
-        path[t + 1] = path[t] @ step
-    return path
+    return np.array(list(accumulate(step_T44, np.matmul, initial=np.eye(4))))
 
 
 def deltas(path: ArrayLike) -> Array:
@@ -109,16 +104,3 @@ def _array(value: ArrayLike, width: int, what: str) -> Array:
     if array.ndim < 1 or array.shape[-1] != width:
         raise ActionError(f"{what} has {width} numbers in its last dimension, got shape {list(array.shape)}.")
     return array
-
-
-def _rigid(start: ArrayLike) -> Array:
-    pose = np.asarray(start, dtype=np.float64)
-    if pose.shape != (4, 4):
-        raise ActionError(f"a start pose has shape [4, 4], got {list(pose.shape)}.")
-    rotation = pose[:3, :3]
-    orthonormal = np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4) and np.linalg.det(rotation) > 0
-    if not orthonormal or not np.allclose(pose[3], (0, 0, 0, 1)):
-        raise ActionError(
-            "the start pose is no rigid motion: its rotation part must be orthonormal, its last row 0 0 0 1."
-        )
-    return pose

@@ -6,7 +6,7 @@ units are the columns' own (`domains.Column.unit`), float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from strands_diffusers import domains
@@ -85,21 +85,18 @@ def still_row(space: ActionSpace) -> Array | None:
     return to_model(physical, space)
 
 
-def paths(
-    action_KTD: ArrayLike, space: ActionSpace | None, start: Mapping[str, ArrayLike] | None = None
-) -> dict[str, Array]:
+def paths(action_KTD: ArrayLike, space: ActionSpace | None) -> dict[str, Array]:
     """Decode the actions and integrate every body that moves by pose deltas, chunk after chunk.
 
     Shapes: `[K, T, D]` (or `[T, D]`) -> `{group: [K*T + 1, 4, 4]}`; empty where the space has no statistics or the
         domain no poses (av and camera_pose stay in model space; pusht has `pixel_path`).
-    Units: metres; `start[group]` is the `[4, 4]` pose at the first frame, by default the identity: the path is then
-        relative to the body's own frame there.
+    Units: metres, relative to the body's own frame at the first frame.
     """
     if space is None or space.statistics is None:
         return {}
     known = domains.get(space.domain)
     rows = _rows(to_physical(action_KTD, space))
-    return {p.name: integrate(rows[:, p.start : p.start + 9], (start or {}).get(p.name)) for p in known.poses}
+    return {p.name: integrate(rows[:, p.start : p.start + 9]) for p in known.poses}
 
 
 def pixel_path(action_KTD: ArrayLike, space: ActionSpace | None) -> Array | None:
@@ -132,36 +129,26 @@ def physical_record(rollout: Rollout) -> dict[str, Any]:
     The actions are the rollout's own, or the given ones of forward dynamics (`origin` says which).
     Raises: `ActionError` where the rollout holds no actions, or its space has no physical units.
     """
-    predicted = rollout.action is not None
+    predicted, space = rollout.action is not None, rollout.space
     action_KTD = rollout.action if predicted else rollout.given_action
-    space = rollout.space
     if action_KTD is None or space is None:
         raise ActionError("this rollout holds no actions: there is nothing to decode.")
-    known = domains.get(space.domain)
-    physical = to_physical(action_KTD, space)
-    record: dict[str, Any] = {
+    known, statistics = domains.get(space.domain), _statistics(space)
+    frame = "the body's own frame at the first frame; T[t+1] = T[t] @ delta[t]"
+    return {
         "domain": space.domain,
         "origin": "predicted" if predicted else "given",
         "fps": rollout.fps,
-        "columns": [{"name": c.name, "group": c.group, "kind": c.kind, "unit": c.unit} for c in known.columns],
+        "columns": [asdict(column) for column in known.columns],
         "gripper": space.gripper if any(c.kind == "gripper" and not c.unit for c in known.columns) else None,
         "normalization": "pixel_map" if space.pixel_map else space.normalization,
-        "statistics": None,
-        "action": physical.tolist(),
-        "paths": {},
+        "statistics": {"name": statistics.name, "source": statistics.source} if statistics else None,
+        "action": to_physical(action_KTD, space).tolist(),
+        "paths": {
+            name: {"frame": frame, "unit": "m", "poses": path.tolist()}
+            for name, path in paths(action_KTD, space).items()
+        },
     }
-    statistics = _statistics(space)
-    if statistics:
-        record["statistics"] = {"name": statistics.name, "source": statistics.source}
-    record["paths"] = {
-        name: {
-            "frame": "the body's own frame at the first frame; T[t+1] = T[t] @ delta[t]",
-            "unit": "m",
-            "poses": path.tolist(),
-        }
-        for name, path in paths(action_KTD, space).items()
-    }
-    return record
 
 
 def _statistics(space: ActionSpace) -> Statistics | None:

@@ -82,16 +82,7 @@ def test_integrating_and_differencing_undo_each_other(translation: np.ndarray, q
     assert path.shape == (8, 4, 4)
     np.testing.assert_array_equal(path[0], np.eye(4))
     np.testing.assert_allclose(deltas(path), delta, atol=1e-12)
-    np.testing.assert_allclose(integrate(deltas(path), start=path[0]), path, atol=1e-12)
-
-
-@given(arrays(np.float64, 4, elements=unit).filter(lambda q: np.linalg.norm(q) > 0.1))
-def test_a_start_pose_moves_the_whole_path_rigidly(quaternion: np.ndarray) -> None:
-    start = np.eye(4)
-    start[:3, :3], start[:3, 3] = quaternion_to_matrix(quaternion), (0.3, -0.2, 1.1)
-    delta = np.tile([0.01, 0.02, -0.01, *matrix_to_rot6d(quaternion_to_matrix(quaternion))], (4, 1))
-
-    np.testing.assert_allclose(integrate(delta, start=start), start @ integrate(delta), atol=1e-12)
+    np.testing.assert_allclose(integrate(deltas(path)), path, atol=1e-12)
 
 
 def test_steps_forward_along_a_turning_body_draw_a_circle() -> None:
@@ -140,11 +131,6 @@ def test_columns_that_are_not_finite_are_refused(bad: float) -> None:
 def test_deltas_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ActionError, match="pose delta"):
         integrate(np.zeros(shape))
-
-
-def test_a_start_that_is_not_rigid_is_refused() -> None:
-    with pytest.raises(ActionError, match="no rigid motion"):
-        integrate([[0, 0, 0, *IDENTITY]], start=2 * np.eye(4))
 
 
 def test_a_path_of_one_pose_has_no_deltas() -> None:
