@@ -96,9 +96,9 @@ def floor(pipe: Any, asked: Any, engines: dict[str, Any], size: Size) -> dict[st
     """The operations of the denoising loop, and each engine's share of the measured matrix throughput."""
     import torch
 
+    from strands_diffusers.memory import Memory
     from strands_diffusers.pipelines.engine.conditioning import make_conditioning, read_arguments
     from strands_diffusers.pipelines.engine.exact import ExactEngine
-    from strands_diffusers.pipelines.engine.memory import Memory
 
     device = pipe.transformer.device
     with torch.no_grad():

@@ -15,8 +15,6 @@ import os
 import re
 import subprocess
 import tempfile
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import NamedTuple
 
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.lazy import np
+from strands_diffusers.memory import Memory
 from strands_diffusers.observations.containers import is_gif, missing_end
 
 CLIP_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif")
@@ -38,7 +37,8 @@ MAX_PIXELS = 64 << 20
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 """Demuxers that may open a clip. Playlists are not among them: they would read other files."""
 
-_CACHE_BYTES = 256 << 20
+_decoded = Memory(256 << 20)
+"""The last clips that were read: a sweep over prompts decodes its observation once."""
 
 BROKEN = (
     OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, MemoryError, RuntimeError,
@@ -84,12 +84,9 @@ def read_clip(
     _check_clip(path, name)
     status = path.stat()
     key = (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, start, num_frames, stride, from_s)
-    clip = _cache.get(key)
-    if clip is None:
-        clip = _decode(path, start, num_frames, stride, name, from_s)
-        if not _cache.put(key, clip):
-            return clip
-    return clip._replace(frames_FHWC=clip.frames_FHWC.copy())
+    clip = _decoded.get_or_make(key, lambda: _decode(path, start, num_frames, stride, name, from_s))
+    kept = clip.frames_FHWC.nbytes <= _decoded.capacity
+    return clip._replace(frames_FHWC=clip.frames_FHWC.copy()) if kept else clip
 
 
 def frame_times(path: Path, name: str = "", *, decode: bool = False) -> np.ndarray:
@@ -335,31 +332,3 @@ def _rate(stamps: Sequence[int], tick: Fraction, nominal: Fraction, stride: int,
 def _fraction(log: str, key: str) -> Fraction:
     found = re.search(rf"{key}: (\d+)/([1-9]\d*)", log)
     return Fraction(int(found[1]), int(found[2])) if found else Fraction(0)
-
-
-class _Cache:
-    """The last clips that were read: a sweep over prompts decodes its observation once."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._clips: OrderedDict[tuple[object, ...], Clip] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[object, ...]) -> Clip | None:
-        with self._lock:
-            if key in self._clips:
-                self._clips.move_to_end(key)
-            return self._clips.get(key)
-
-    def put(self, key: tuple[object, ...], clip: Clip) -> bool:
-        """Keep the clip; False where it is too large to be kept."""
-        if clip.frames_FHWC.nbytes > self._max_bytes:
-            return False
-        with self._lock:
-            self._clips[key] = clip
-            while sum(c.frames_FHWC.nbytes for c in self._clips.values()) > self._max_bytes:
-                self._clips.popitem(last=False)
-        return True
-
-
-_cache = _Cache(_CACHE_BYTES)

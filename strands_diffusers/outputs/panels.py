@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 from strands_diffusers import actions, domains
 from strands_diffusers.domains import Column
@@ -73,11 +74,8 @@ class Panel:
         share a scale unless they leave it.
         """
         drawn = [curve for c in self.curves for curve in (c, *c.samples)]
-        bands = [
-            c.values_S + sign * c.deviation_S for c in self.curves if c.deviation_S is not None for sign in (-1, 1)
-        ]
         parts = [part for c in drawn for part in (c.values_S, c.reference_S, np.array(c.nominal)) if part is not None]
-        parts += bands
+        parts += [c.values_S + s * c.deviation_S for c in self.curves if c.deviation_S is not None for s in (-1, 1)]
         values = np.concatenate(parts)
         low, high = float(values.min()), float(values.max())
         margin = 0.06 * (high - low) or 0.5
@@ -133,19 +131,30 @@ def panel_rows(rollout: Rollout) -> list[list[Panel]]:
     action_KTD = shown_action(rollout)
     if action_KTD is None:
         return []
-    reference_KTD = reference_action(rollout, action_KTD)
-    width = action_KTD.shape[2]
+    width, space = action_KTD.shape[2], rollout.space
     columns = action_columns(rollout, width)
-    values = _Values(action_KTD, reference_KTD, rollout.space)
+    bounds_2D = np.stack([-np.ones(width), np.ones(width)])
+    parts = (action_KTD, reference_action(rollout, action_KTD), bounds_2D)
+    model = [None if part is None else part.reshape(-1, width) for part in parts]
+    physical = None
+    if space is not None and actions.decodable(space):
+        physical = [None if part is None else actions.to_physical(part, space) for part in model]
     rows: list[list[Panel]] = []
     for (group, kind), members in groupby(range(width), lambda index: (columns[index].group, columns[index].kind)):
         indices = list(members)
-        for part in (
-            [indices[i : i + MAX_UNKNOWN] for i in range(0, len(indices), MAX_UNKNOWN)]
-            if kind == "unknown"
-            else [indices]
-        ):
-            panel = _panel(values, rollout.space, group, kind, [columns[index] for index in part], part)
+        size = MAX_UNKNOWN if kind == "unknown" else len(indices)
+        shown = model if physical is None or kind == "rot6d" else physical
+        for first in range(0, len(indices), size):
+            part = indices[first : first + size]
+            named = [columns[index] for index in part]
+            curves = tuple(
+                _curve(index, label, colour, shown, model)
+                for index, label, colour in zip(part, _short_names(named), _colours(kind, len(part)), strict=True)
+            )
+            words = f"{group} {_KINDS.get(kind, '')}".replace("_", " ").strip()
+            if kind == "unknown":
+                words = " to ".join(dict.fromkeys((named[0].name, named[-1].name)))
+            panel = Panel(words, _unit(named[0], space, physical=shown is physical), kind, curves)
             if rows and kind in ("rot6d", "gripper", "fingertip"):
                 rows[-1].append(panel)
             else:
@@ -153,48 +162,12 @@ def panel_rows(rollout: Rollout) -> list[list[Panel]]:
     return [[panel] for panel in rows[0]] if len(rows) == 1 else rows  # one body: below each other, on one time axis
 
 
-class _Values:
-    """The action, its reference and its nominal range, in model space and, where there is one, in physical space."""
-
-    def __init__(self, action_KTD: np.ndarray, reference_KTD: np.ndarray | None, space: ActionSpace | None) -> None:
-        width = action_KTD.shape[2]
-        bounds_2D = np.stack([-np.ones(width), np.ones(width)])
-        self.model = [
-            action_KTD.reshape(-1, width),
-            None if reference_KTD is None else reference_KTD.reshape(-1, width),
-            bounds_2D,
-        ]
-        self.physical = None
-        if space is not None and actions.decodable(space):
-            self.physical = [None if array is None else actions.to_physical(array, space) for array in self.model]
-
-    def curve(self, index: int, label: str, colour: str, *, physical: bool) -> Curve:
-        """Return column `index`."""
-        action_SD, reference_SD, bounds_2D = self.physical if physical and self.physical else self.model
-        model_SD = self.model[0]
-        assert action_SD is not None
-        assert bounds_2D is not None
-        assert model_SD is not None
-        low, high = sorted(float(bound) for bound in bounds_2D[:, index])
-        reference_S = None if reference_SD is None else reference_SD[:, index]
-        return Curve(label, colour, action_SD[:, index], reference_S, np.abs(model_SD[:, index]) > 1, (low, high))
-
-
-def _panel(
-    values: _Values, space: ActionSpace | None, group: str, kind: str, columns: Sequence[Column], indices: Sequence[int]
-) -> Panel:
-    """Return one panel."""
-    physical = values.physical is not None and kind != "rot6d"
-    names = _short_names(columns)
-    colours = _colours(kind, len(columns))
-    curves = tuple(
-        values.curve(index, name, colour, physical=physical)
-        for index, name, colour in zip(indices, names, colours, strict=True)
-    )
-    words = f"{group} {_KINDS.get(kind, '')}".replace("_", " ").strip()
-    if kind == "unknown":
-        words = f"{columns[0].name} to {columns[-1].name}" if len(columns) > 1 else columns[0].name
-    return Panel(words, _unit(columns[0], space, physical=physical), kind, curves)
+def _curve(index: int, label: str, colour: str, shown: Sequence[Any], model: Sequence[Any]) -> Curve:
+    """Column `index` of the action, its reference and its nominal range, in the space that is shown."""
+    columns: list[Any] = [None if part is None else part[:, index] for part in shown]
+    values_S, reference_S, bounds = columns
+    low, high = sorted(map(float, bounds))
+    return Curve(label, colour, values_S, reference_S, np.abs(model[0][:, index]) > 1, (low, high))
 
 
 def _unit(column: Column, space: ActionSpace | None, *, physical: bool) -> str:

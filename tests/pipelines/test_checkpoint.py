@@ -73,7 +73,7 @@ DAMAGE = {
         "scheduler_config.json is missing",
     ),
     "truncated": (truncate_weights, "is damaged: vae/diffusion_pytorch_model.safetensors has"),
-    "ruined header": (ruin_header, "and no valid header"),
+    "ruined header": (ruin_header, "and no valid header that fits them"),
     "missing shard": (drop_shard, "00001-of-00002.safetensors is missing"),
 }
 

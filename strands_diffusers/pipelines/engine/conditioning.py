@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine import wan
 from strands_diffusers.pipelines.engine.denoiser import State
 from strands_diffusers.pipelines.engine.layout import Layout
-from strands_diffusers.pipelines.engine.memory import Memory, digest, weights_key
+from strands_diffusers.pipelines.engine.memory import digest, weights_key
 from strands_diffusers.plugin.engine import Call
 
 

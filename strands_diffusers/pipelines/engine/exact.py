@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from strands_diffusers.config.engines import ExactEngineConfig
+from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine import refusals
 from strands_diffusers.pipelines.engine.eager import generator
-from strands_diffusers.pipelines.engine.memory import Memory, memory_of
+from strands_diffusers.pipelines.engine.memory import memory_of
 from strands_diffusers.plugin.engine import Call, Engine, Progress, Sample
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine.conditioning import Arguments, Conditioning
 from strands_diffusers.pipelines.engine.denoiser import Denoiser, State
 from strands_diffusers.pipelines.engine.layout import generation_rotary
-from strands_diffusers.pipelines.engine.memory import Memory
 from strands_diffusers.pipelines.engine.solver import Schedule
 from strands_diffusers.pipelines.engine.text import Text
 from strands_diffusers.pipelines.engine.timesteps import timestep_embeddings

@@ -8,55 +8,13 @@ the same LoRA adapters at the same strength.
 import hashlib
 import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Hashable, Iterable
+from typing import Any
 
-T = TypeVar("T")
+from strands_diffusers.memory import Memory
 
 PROBED, PROBED_VALUES = 8, 64
 """Parameters, and values of each, that are read to notice a write that PyTorch does not count."""
-
-
-class Memory:
-    """The least recently used entries of one pipeline, `capacity` bytes of tensors at most. Safe for threads."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all tensors held now."""
-        return self._bytes
-
-    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the entry of `key`, made by `make` where there is none. What exceeds the capacity is not kept."""
-        with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-                return self._entries[key][0]  # type: ignore[no-any-return]
-        value = make()  # outside the lock: two threads may make the same entry, and either one serves
-        size = sum(tensor.nbytes for tensor in _tensors(value))
-        with self._lock:
-            if size <= self.capacity and key not in self._entries:
-                self._entries[key] = (value, size)
-                self._bytes += size
-            self._shrink()
-        return value
-
-    def resize(self, capacity: int) -> None:
-        """Hold at most `capacity` bytes from now on."""
-        with self._lock:
-            self.capacity = capacity
-            self._shrink()
-
-    def _shrink(self) -> None:
-        while self._bytes > self.capacity:
-            _, (_, size) = self._entries.popitem(last=False)
-            self._bytes -= size
 
 
 _memories: "weakref.WeakKeyDictionary[Any, Memory]" = weakref.WeakKeyDictionary()
@@ -134,16 +92,3 @@ def digest(parts: Iterable[Any]) -> bytes:
         else:
             state.update(repr(part).encode())
     return state.digest()
-
-
-def _tensors(value: Any) -> Iterable[Any]:
-    """All tensors inside nested lists, tuples and dataclass-like objects."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-    elif hasattr(value, "__dict__"):
-        yield from _tensors(list(vars(value).values()))

@@ -32,17 +32,8 @@ def sound(pipe: Any, latents_CS: Tensor) -> np.ndarray:
 
 
 def check_prompt(pipe: Any, prompt: str, device: Any) -> None:
-    """Run the text guardrail where the pipeline has one.
-
-    Raises: ValueError, as diffusers does, for an unsafe prompt.
-    """
-    checker = pipe.safety_checker
-    checker.to(device)
-    try:
-        safe = checker.check_text_safety(prompt)
-    finally:
-        checker.to("cpu")
-    if not safe:
+    """Run the text guardrail. Raises: ValueError, as diffusers does, for an unsafe prompt."""
+    if not _checked(pipe, "check_text_safety", prompt, device):
         raise ValueError(
             f"Cosmos Guardrail detected unsafe text in the prompt: {prompt}. Please ensure that the prompt abides by "
             "the NVIDIA Open Model License Agreement."
@@ -54,15 +45,19 @@ def check_video(pipe: Any, frames_FHWC: np.ndarray, device: Any) -> np.ndarray:
 
     Raises: ValueError, as diffusers does, for an unsafe video.
     """
-    checker = pipe.safety_checker
-    checker.to(device)
-    try:
-        checked = checker.check_video_safety(frames_FHWC)
-    finally:
-        checker.to("cpu")
+    checked = _checked(pipe, "check_video_safety", frames_FHWC, device)
     if checked is None:
         raise ValueError(
             "Cosmos Guardrail detected unsafe content in the generated video. Please ensure that the generation abides "
             "by the NVIDIA Open Model License Agreement."
         )
     return np.asarray(checked)
+
+
+def _checked(pipe: Any, check: str, value: Any, device: Any) -> Any:
+    checker = pipe.safety_checker
+    checker.to(device)
+    try:
+        return getattr(checker, check)(value)
+    finally:
+        checker.to("cpu")

@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
+from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine.attention import understanding_layer
 from strands_diffusers.pipelines.engine.hooks import through_hooks
 from strands_diffusers.pipelines.engine.layout import text_rotary
-from strands_diffusers.pipelines.engine.memory import Memory, weights_key
+from strands_diffusers.pipelines.engine.memory import weights_key
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strands_diffusers.pipelines.engine.memory import Memory, weights_key
+from strands_diffusers.memory import Memory
+from strands_diffusers.pipelines.engine.memory import weights_key
 
 Embeddings = list[tuple[Tensor | None, ...]]
 """Per step, what to add to the noisy tokens of vision, sound and action: [1, E], or [count, E]; None without any."""

@@ -7,10 +7,10 @@ import pytest
 import torch
 from waiting import forbid_waiting
 
+from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines import loader
 from strands_diffusers.pipelines.engine import Call, exact, get_engine
 from strands_diffusers.pipelines.engine.denoiser import State
-from strands_diffusers.pipelines.engine.memory import Memory
 from strands_diffusers.pipelines.engine.timesteps import timestep_embeddings
 
 pytestmark = pytest.mark.contract

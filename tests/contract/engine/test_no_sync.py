@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine import Call
 from strands_diffusers.pipelines.engine.conditioning import draw_latents, make_conditioning, read_arguments
 from strands_diffusers.pipelines.engine.eager import generator
 from strands_diffusers.pipelines.engine.exact import ExactEngine
 from strands_diffusers.pipelines.engine.loop import Loop
-from strands_diffusers.pipelines.engine.memory import Memory
 from strands_diffusers.pipelines.engine.text import Text
 
 pytestmark = pytest.mark.contract

@@ -5,8 +5,9 @@ import contextlib
 import pytest
 
 from strands_diffusers.config.engines import ExactEngineConfig
+from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine import Call, forget, get_engine
-from strands_diffusers.pipelines.engine.memory import Memory, memory_of
+from strands_diffusers.pipelines.engine.memory import memory_of
 
 pytestmark = pytest.mark.contract
 
