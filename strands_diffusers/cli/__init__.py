@@ -4,6 +4,7 @@ Exit status 0: done. 1: a rollout failed, or was done with problems. 2: the requ
 HYDRA_FULL_ERROR=1.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from strands_diffusers.errors import ConfigError, RequestError, StrandsDiffusers
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `strands-diffusers` and `python -m strands_diffusers`; always ends in `SystemExit`."""
+    if argv is None:
+        gc.disable()  # until work begins: nothing that modules make while they load is garbage
     arguments = list(sys.argv[1:] if argv is None else argv)
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise SystemExit(_dispatch(arguments))
@@ -41,6 +44,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     word = arguments[0] if arguments else ""
     if word in verbs.VERBS:
+        gc.enable()
         return verbs.VERBS[word](arguments[1:])
     if "=" not in word and not word.startswith("-"):
         from strands_diffusers.plugin import guard
@@ -48,6 +52,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         index = plugins()
         if command := index.commands.get(word):
+            gc.enable()
             return guard.command(index.owner(command), word, command.run, arguments[1:])
         if word:
             known = [*verbs.VERBS, *index.commands]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -68,6 +69,7 @@ def run(arguments: Sequence[str]) -> int:
             if flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
                 _show(hydra, parser, flags, overrides)
                 return 0
+            gc.enable()
             with _terminated_as_interrupted():
                 return _sweep(hydra, overrides) if multirun else _single(hydra, overrides)
         except compose.COMPOSE_ERRORS as error:

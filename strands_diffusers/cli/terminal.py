@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from strands_diffusers import records
 from strands_diffusers.errors import ConfigError, clean
-from strands_diffusers.evaluation import tables
 from strands_diffusers.plugin.base import UNDECLARED
 from strands_diffusers.plugin.manager import plugins
 
@@ -77,6 +76,8 @@ def table(outcome: Any) -> str:
 
 def metric_lines(record: records.Record) -> list[str]:
     """Every measured value with its unit, and behind it its baselines and which way is better."""
+    from strands_diffusers.evaluation import tables
+
     declared = plugins().measures
     rows: list[tuple[str, str]] = []
     for name, values in record.metrics.items():

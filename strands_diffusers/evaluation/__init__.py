@@ -6,20 +6,22 @@ Everything here reads records and the files of finished jobs; nothing loads a mo
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError, StrandsDiffusersError, near_miss, one_line
-from strands_diffusers.evaluation import tables as _tables
-from strands_diffusers.evaluation.bootstrap import interval, interval_of
-from strands_diffusers.evaluation.tables import Row, against, over_observations
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Judgement, Verdict
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import Record
+
+if TYPE_CHECKING:
+    from strands_diffusers.evaluation.bootstrap import interval, interval_of
+    from strands_diffusers.evaluation.tables import Row, against, over_observations
 
 __all__ = [
     "Row",
@@ -34,6 +36,15 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    """The tables and the bootstrap, at their first use: the verdicts beside them are imported at every start."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(
+        importlib.import_module(f"{__name__}.{'bootstrap' if name.startswith('interval') else 'tables'}"), name
+    )
 
 
 def check_job(config: RunConfig) -> None:
@@ -76,13 +87,13 @@ def write_tables(
     Raises:
         OutputError: The folder cannot be written.
     """
-    from strands_diffusers.evaluation import horizon
+    from strands_diffusers.evaluation import horizon, tables
 
-    made, rows = _tables.tables(records, total)
+    made, rows = tables.tables(records, total)
     if not made:
         return [], [], []
-    files, pictures = _tables.write(directory, made, rows), []
-    if over_observations(records):
+    files, pictures = tables.write(directory, made, rows), []
+    if tables.over_observations(records):
         try:
             curves = horizon.curves([record for record in records if record.done])
         except (StrandsDiffusersError, OSError, ValueError) as error:  # an action file that is gone or was changed

@@ -22,6 +22,7 @@ from typing import Any
 from strands_diffusers.config.fields import Dtype, Offload
 from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.errors import MissingPackageError, ModelError, near_miss, one_line
+from strands_diffusers.lazy import without_collector
 from strands_diffusers.pipelines import checkpoint, modular
 from strands_diffusers.pipelines import guardrail as guardrails
 from strands_diffusers.pipelines.steps import owners
@@ -86,6 +87,7 @@ _warm: OrderedDict[tuple[Any, ...], WorldModel] = OrderedDict()
 _lock = threading.RLock()
 
 
+@without_collector()
 def load(config: ModelConfig, extra: Mapping[str, Any] | None = None) -> tuple[WorldModel, bool]:
     """Return the warm model for `config`, loading it if need be, and whether it was warm already.
 

@@ -174,6 +174,7 @@ from strands_diffusers.pipelines import catalog
 assert len(catalog.world_models()) > 5
 heavy = sorted({"torch", "diffusers", "transformers", "wandb", "matplotlib", "numpy"} & set(sys.modules))
 assert not heavy, heavy
+assert "strands_diffusers.evaluation.tables" not in sys.modules
 """
     others = ",".join(point.name for point in importlib.metadata.entry_points(group="strands_diffusers"))
     env = {**os.environ, "STRANDS_DIFFUSERS_DISABLE": others}  # what third parties import is theirs

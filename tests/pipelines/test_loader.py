@@ -1,6 +1,7 @@
 """What is loaded, what is kept warm, and what is refused before a weight is read."""
 
 import dataclasses
+import gc
 import json
 import shutil
 
@@ -170,3 +171,16 @@ def test_weights_in_8_bits_name_the_package_that_reads_them_before_a_weight_is_f
     )
     with pytest.raises(MissingPackageError, match="pip install nvidia-modelopt"):
         loader.check(ModelConfig("custom", str(folder)))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_after_a_load_what_it_was_before(enabled, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(loader, "check", lambda config: seen.append(gc.isenabled()) or 1 / 0)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            loader.load(ModelConfig(repo="x"))
+        assert (seen, gc.isenabled()) == ([False], enabled)
+    finally:
+        gc.enable()
