@@ -26,11 +26,13 @@ from typing import Any
 
 import numpy as np
 
-from strands_diffusers import actions
+from strands_diffusers import actions, domains
 from strands_diffusers.config import compose as composing
+from strands_diffusers.config.conditions import ClosedLoopConfig
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import OutputError, StrandsDiffusersError
 from strands_diffusers.plugin import choices, guard, manager
+from strands_diffusers.plugin.acting import Look, Policy, Score, Setting, Track, World
 from strands_diffusers.plugin.base import Judgement, Metric, Panel, Serializer, Source, Tracker, Verdict, Visualizer
 from strands_diffusers.records import Record, SampleRecord, file_entry, write_json
 from strands_diffusers.results import Artifact, Episode, Mesh, Observation, ObservationRequest, Rollout, RunInfo, Scored
@@ -85,7 +87,7 @@ def compose(*overrides: str) -> RunConfig:
 def check_plugin(module: ModuleType) -> manager.PluginIndex:
     """Check a plugin's module: that it loads beside the built-ins, quickly, and each of its classes by its own check.
 
-    Sources and engines need an address or a pipeline: see `check_source`.
+    Others need an address, a setting or a pipeline: see `check_source`, `check_policy`, `check_world`, `check_score`.
     """
     index = manager.build_index([(module.__name__, module)], index=manager.built_ins())
     for problem in index.problems:
@@ -159,6 +161,101 @@ def check_source(
         raise AssertionError(f"{cls.__name__}.read gave {len(first.frames)} frames of {request.num_frames}.")
     if _run(guard.run, cls, partial(source.read, "", request), refusal=StrandsDiffusersError) is not None:
         raise AssertionError(f"{cls.__name__}.read took an empty address; raise ObservationError.")
+
+
+def setting(*overrides: str, observation: Observation | None = None) -> Setting:
+    """What an episode of `condition=closed_loop` is, for the three checks below: by default the embedded model's config, two looks of
+    8 steps each, from the first frame of `rollouts()["policy"]`.
+    """
+    config = compose("condition=closed_loop", "condition.num_looks=2", "condition.act_steps=8", *overrides)
+    seen, condition = observation or rollouts()["policy"].observation, config.condition
+    assert isinstance(condition, ClosedLoopConfig)
+    sizes = (condition.chunk_size or 16, condition.act_steps or 16, condition.num_looks)
+    space = actions.space_of(config.domain.name, pixel_map=config.model.pixel_map)
+    return Setting(config, seen, space, config.prompt or seen.task or "", float(config.domain.fps), *sizes)
+
+
+def check_policy(cls: type[Policy], given: Setting | None = None, config: Any = None) -> None:
+    """Let it act twice in an episode, and once more from the beginning: finite actions float32 `[T, D]`, the same each time."""
+    given, policy = given or setting(), cls(config)
+    _run(guard.run, cls, partial(policy.check, given))
+    width = domains.get(given.space.domain).width or 0
+    frames = np.repeat(_first(given)[None], given.act_steps + 1, axis=0)
+    runs: list[list[np.ndarray]] = []
+    for _ in range(2):
+        _run(guard.run, cls, partial(policy.reset, given, 0))
+        rows, runs = np.zeros((0, width), np.float32), [*runs, []]
+        for k in range(2):
+            seen = Look(k, frames[: len(rows) + 1], rows, given.prompt, k, hold=np.zeros(width, np.float32))
+            found = _run(guard.run, cls, partial(policy.act, seen))
+            wrong = _not_an_array(getattr(found, "actions", None), np.float32, (given.chunk_size, width))
+            if wrong or not np.isfinite(found.actions).all():
+                raise AssertionError(f"{cls.__name__}.act gave actions {wrong or 'that are not finite'}.")
+            runs[-1].append(found.actions)
+            rows = found.actions[: given.act_steps]
+    _run(guard.run, cls, policy.close)
+    if not all(_same(one, other) for one, other in zip(*runs, strict=True)):
+        raise AssertionError(f"{cls.__name__}.act gave other actions in an episode of the same seed.")
+
+
+def check_world(cls: type[World], given: Setting | None = None, config: Any = None) -> None:
+    """Step through two looks, once more from the beginning, and go on from the middle by `restore`: the same frames and states."""
+    given, world = given or setting(), cls(config)
+    _run(guard.run, cls, partial(world.check, given))
+    n = given.act_steps
+    rows = (
+        np.random.default_rng(0)
+        .uniform(-0.5, 0.5, (2 * n, domains.get(given.space.domain).width or 0))
+        .astype(np.float32)
+    )
+    runs: list[tuple[np.ndarray, list[Any]]] = []
+    for restored in (False, False, True):
+        frame, state = _run(guard.run, cls, partial(world.reset, given, 0))
+        if wrong := _not_an_array(frame, np.uint8, (*np.shape(frame)[:2], 3)):
+            raise AssertionError(f"{cls.__name__}.reset gave a frame {wrong}.")
+        frames, states = [frame[None]], [state]
+        for k in range(2):
+            part = rows[k * n : k * n + n]
+            if restored and k == 0:
+                frames, states = [runs[0][0][: n + 1]], runs[0][1][: n + 1]
+                _run(guard.run, cls, partial(world.restore, frames[0], part, n))
+                continue
+            found = _run(guard.run, cls, partial(world.step, part, n))
+            if wrong := _not_an_array(getattr(found, "frames", None), np.uint8, (n, *frame.shape)):
+                raise AssertionError(f"{cls.__name__}.step gave frames {wrong}.")
+            told = [None] * n if found.states is None else [*found.states]
+            if len(told) != n or any((each is None) != (state is None) for each in told):
+                raise AssertionError(
+                    f"{cls.__name__}.step told {len(told)} states; tell one per frame, or none at all."
+                )
+            frames, states = [*frames, found.frames], [*states, *told]
+        runs.append((np.concatenate(frames), states))
+    _run(guard.run, cls, world.close)
+    for what, other in (("reset", runs[1]), ("restore", runs[2])):
+        if not _same(other[0], runs[0][0]) or other[1] != runs[0][1]:
+            raise AssertionError(f"{cls.__name__}: the same actions gave other frames or states after {what}.")
+
+
+def check_score(
+    cls: type[Score], given: Setting | None = None, config: Any = None, states: Sequence[Any] | None = None
+) -> None:
+    """Judge a small episode twice: one finite number or nan per frame, the same each time, nothing changed."""
+    given, score = given or setting(), cls(config)
+    _run(guard.run, cls, partial(score.check, given))
+    rollout = replace(rollouts()["policy"], observation=given.observation)
+    assert rollout.video is not None
+    assert rollout.action is not None
+    track = Track(rollout.video, rollout.action[0], states)
+    found = []
+    for _ in range(2):
+        _run(guard.run, cls, partial(score.reset, given))
+        with _untouched([rollout]):
+            found.append(_run(guard.run, cls, partial(score.compute, track)))
+        if (wrong := _not_an_array(found[-1], np.float64, (len(track.frames),))) or np.isinf(found[-1]).any():
+            raise AssertionError(f"{cls.__name__}.compute gave values {wrong or 'that are infinite'}.")
+    _run(guard.run, cls, score.close)
+    if not np.array_equal(found[0], found[1], equal_nan=True):
+        raise AssertionError(f"{cls.__name__}.compute gave other values the second time.")
 
 
 def check_verdict(cls: type[Verdict]) -> None:
@@ -235,6 +332,20 @@ def _check_import(module: ModuleType) -> None:
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder).resolve()
+
+
+def _first(given: Setting) -> np.ndarray:
+    assert given.observation.frames is not None
+    frame: np.ndarray = given.observation.frames[0]
+    return frame
+
+
+def _not_an_array(value: Any, kind: Any, shape: tuple[int, ...]) -> str:
+    """What is wrong with a value that must be an array of this type and shape; empty where nothing is."""
+    if isinstance(value, np.ndarray) and value.dtype == kind and value.shape == shape:
+        return ""
+    shown = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+    return f"{shown}; they must be {np.dtype(kind)} {list(shape)}"
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -12,12 +12,17 @@ from strands_diffusers import (
     Metric,
     Observation,
     Panel,
+    Policy,
+    Proposal,
+    Score,
     Serializer,
     Source,
+    Stepped,
     Table,
     Tracker,
     Verdict,
     Visualizer,
+    World,
     errors,
     testing,
 )
@@ -25,6 +30,7 @@ from strands_diffusers.plugin import manager
 from strands_diffusers.records import Record
 from strands_diffusers.results import OUTPUT_TYPES
 
+RNG = np.random.default_rng(0)
 BUILT_IN = manager.built_ins()
 
 
@@ -198,3 +204,61 @@ def test_the_record_that_trackers_and_panels_get_is_one_that_can_be_written_and_
     assert record.done
     assert record.samples[0].space.domain == "pusht"
     assert json.dumps(dict(record.metrics))
+
+
+def acting(kind, **members):
+    return type("Odd", (kind,), {"__doc__": "Odd.", "name": "odd", **members})
+
+
+def frozen(noise=0, told=None):
+    """A world of one grey, with noise, that tells `told(n)` states."""
+
+    def seen(self, n):
+        return np.full((n, 8, 8, 3), 90 + (self.rng.integers(0, 9) if noise else 0), np.uint8)
+
+    def reset(self, setting, seed):
+        self.rng = getattr(self, "rng", np.random.default_rng(0))
+        return seen(self, 1)[0], 0 if told else None
+
+    return acting(
+        World, reset=reset, step=lambda self, rows, n, progress=None: Stepped(seen(self, n), told and told(n))
+    )
+
+
+def policy(answer):
+    return acting(Policy, act=lambda self, look: Proposal(answer(look)))
+
+
+def score(answer):
+    return acting(Score, measure=Measure("", "higher", "Odd."), compute=lambda self, track: answer(track))
+
+
+def test_built_in_policies_and_sound_worlds_and_scores_conform():
+    for name in ("replay", "still", "random"):
+        testing.check_policy(manager.plugins().find("policy", name))
+    testing.check_world(frozen())
+    testing.check_world(frozen(told=lambda n: [0] * n))
+    testing.check_score(score(lambda track: track.frames.mean((1, 2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("check", "cls", "message"),
+    [
+        (
+            testing.check_policy,
+            policy(lambda look: np.zeros((16, 2))),
+            r"actions float64 \[16, 2\]; they must be float32",
+        ),
+        (testing.check_policy, policy(lambda look: np.full((16, 2), np.nan, np.float32)), r"that are not finite"),
+        (testing.check_policy, policy(lambda look: RNG.uniform(size=(16, 2)).astype(np.float32)), r"same seed"),
+        (testing.check_world, frozen(noise=1), r"after reset"),
+        (testing.check_world, frozen(told=lambda n: [0]), r"told 1 states"),
+        (testing.check_world, frozen(told=lambda n: [None] * n), r"told 8 states; tell one per frame"),
+        (testing.check_score, score(lambda track: [1.0] * 17), r"values list; they must be float64 \[17\]"),
+        (testing.check_score, score(lambda track: np.full(17, np.inf)), r"infinite"),
+        (testing.check_score, score(lambda track: RNG.uniform(size=17)), r"other values the second time"),
+    ],
+)
+def test_whoever_breaks_a_rule_of_the_loop_is_told_which(check, cls, message):
+    with pytest.raises(AssertionError, match=message):
+        check(cls)

@@ -216,3 +216,5 @@ def test_without_an_environment_one_is_asked_for():
 def test_it_keeps_the_rules_of_a_plugin():
     testing.check_source(GymnasiumSource, "CartPole-v1@seed:3@task:Balance.")
     testing.check_plugin(strands_diffusers_gymnasium)
+    testing.check_world(GymnasiumWorld, testing.setting(observation=setting().observation), Options(columns=[0]))
+    testing.check_score(GymnasiumReward)

@@ -344,3 +344,11 @@ def test_the_simulator_is_an_environment_of_gymnasium_an_action_a_step():
         np.testing.assert_array_equal(frame, table.render())
         assert (reward, terminated, truncated) == (table.coverage, False, step == 4)
     env.close()
+
+
+def test_world_expert_and_score_keep_the_rules_of_the_loop():
+    given = testing.setting(observation=setting("500003@task:down@start:5").observation)
+
+    testing.check_world(PushTWorld, given)
+    testing.check_policy(PushTExpert, given)
+    testing.check_score(PushTCoverage, given)
