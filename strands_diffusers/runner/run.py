@@ -208,12 +208,44 @@ class _Run:
             seconds=self._seconds(),
             problems=tuple(self.problems),
         )
-        try:
-            records.write(self.record)
-        except (OSError, StrandsDiffusersError):
-            log.debug("no record of the failure could be written to %s", self.directory)
+        _leave(self.record)
         self.tracker.finish(self.record)
         self.problems += plugins().notify("on_job_end", limit_s=self.job.config.hook_timeout_s, record=self.record)
+
+
+def write_failure(
+    directory: Path,
+    error: BaseException | str,
+    stage: str,
+    overrides: Sequence[str] = (),
+    *,
+    log_file: Path | None = None,
+    output: str = "",
+) -> Record:
+    """Leave `failure.json` in a job's folder; one that cannot be written to is left alone. `output`: the process's last lines."""
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {one_line(error, 2000)}"
+    record = Record(
+        directory,
+        "failed",
+        overrides=tuple(overrides),
+        error=text,
+        stage=stage,
+        traceback=output,
+        finished=records.now(),
+        versions=provenance.versions(),
+        log="" if log_file is None else str(log_file),
+    )
+    _leave(record)
+    return record
+
+
+def _leave(record: Record) -> None:
+    """Write the record of a failed job; a folder that cannot be written to is left alone."""
+    try:
+        record.directory.mkdir(parents=True, exist_ok=True)
+        records.write(record)
+    except (OSError, StrandsDiffusersError):
+        log.debug("no record of the failure could be written to %s", record.directory)
 
 
 def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str], overrides: Sequence[str]) -> RunInfo:

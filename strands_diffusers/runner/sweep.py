@@ -34,9 +34,8 @@ from strands_diffusers.records import Record
 from strands_diffusers.runner import folders, resume
 from strands_diffusers.runner.control import Control, Progress
 from strands_diffusers.runner.job import Checker, Job
-from strands_diffusers.runner.lost import write_failure
 from strands_diffusers.runner.progress import Row, SweepProgress, row_of
-from strands_diffusers.runner.run import Outcome
+from strands_diffusers.runner.run import Outcome, write_failure
 from strands_diffusers.runner.run import run_job as run_checked
 from strands_diffusers.runner.tracking import group_name
 

@@ -10,8 +10,7 @@ from strands_diffusers.observations.resolve import absolute_address, read_observ
 from strands_diffusers.observations.runs import RunSource
 from strands_diffusers.outputs.serializers import ActionSerializer, ImageSerializer, VideoSerializer
 from strands_diffusers.results import ActionSpace, Rollout
-from strands_diffusers.runner.lost import write_failure
-from strands_diffusers.runner.run import sample_record
+from strands_diffusers.runner.run import sample_record, write_failure
 
 PUSHT = request("policy", 17, 10.0, "pusht")
 

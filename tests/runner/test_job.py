@@ -19,7 +19,7 @@ from strands_diffusers.plugin import manager
 from strands_diffusers.plugin.base import Serializer, Tracker, Visualizer
 from strands_diffusers.results import Artifact
 from strands_diffusers.runner import job, outputs, provenance, run
-from strands_diffusers.runner.lost import write_failure
+from strands_diffusers.runner.run import write_failure
 
 FAST = ("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "tracker=none")
 BARE = (*FAST, "visualizer=[]", "metric=[]")

@@ -29,8 +29,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from strands_diffusers.errors import one_line
 from strands_diffusers.runner import sweep
-from strands_diffusers.runner.lost import write_failure
 from strands_diffusers.runner.progress import Row, SweepProgress
+from strands_diffusers.runner.run import write_failure
 from strands_diffusers_launchers.messages import Ended, Job, Line, Message, Moved, Stage, Started
 
 Say = Callable[[Message], None]

@@ -16,8 +16,8 @@ from typing import Any
 
 from strands_diffusers.errors import SweepError
 from strands_diffusers.records import FAILURE, read
-from strands_diffusers.runner.lost import record_lost_job
 from strands_diffusers.runner.progress import Row, SweepProgress
+from strands_diffusers_launchers.lost import record_lost_job
 from strands_diffusers_launchers.messages import (
     Backend,
     Ended,

@@ -1,49 +1,15 @@
-"""The record of a job whose process is gone: it cannot write its own `failure.json`, so a launcher does."""
+"""The record of a job whose process is gone: it cannot write its own `failure.json`, so its launcher does."""
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from strands_diffusers import records
-from strands_diffusers.errors import StrandsDiffusersError, one_line
-from strands_diffusers.records import FAILURE, MANIFEST, Record
+from strands_diffusers.records import FAILURE, MANIFEST
 from strands_diffusers.records.files import PARTIAL
-from strands_diffusers.runner import provenance
-
-logger = logging.getLogger(__name__)
-
-
-def write_failure(
-    directory: Path,
-    error: BaseException | str,
-    stage: str,
-    overrides: Sequence[str] = (),
-    *,
-    log: Path | None = None,
-    output: str = "",
-) -> Record:
-    """Leave `failure.json` in a job's folder; one that cannot be written to is left alone. `output`: the process's last lines."""
-    text = error if isinstance(error, str) else f"{type(error).__name__}: {one_line(error, 2000)}"
-    record = Record(
-        directory,
-        "failed",
-        overrides=tuple(overrides),
-        error=text,
-        stage=stage,
-        traceback=output,
-        finished=records.now(),
-        versions=provenance.versions(),
-        log="" if log is None else str(log),
-    )
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        records.write(record)
-    except (OSError, StrandsDiffusersError):
-        logger.debug("no record of the failure could be written to %s", directory)
-    return record
+from strands_diffusers.runner.run import write_failure
 
 
 def record_lost_job(
@@ -79,5 +45,5 @@ def record_lost_job(
     if record is not None and record.done and (since is None or complete.stat().st_mtime >= since):
         return False
     complete.unlink(missing_ok=True)
-    write_failure(directory, f"SweepError: {reason}", stage, overrides, log=log, output=output)
+    write_failure(directory, f"SweepError: {reason}", stage, overrides, log_file=log, output=output)
     return True
