@@ -6,7 +6,7 @@ import numpy as np
 from strands_diffusers_pusht import tracking
 from strands_diffusers_pusht.expert import DIRECTIONS, progress_px
 
-from strands_diffusers.evaluation import interval
+from strands_diffusers.evaluation.bootstrap import interval
 
 from .episodes import Clip
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from strands_diffusers_pusht.expert import DIRECTIONS
 
-from strands_diffusers.evaluation import interval_of
+from strands_diffusers.evaluation.bootstrap import ENOUGH, SEED, middle
 
 from .measure import bounds, cell
 
 Rows = list[dict[str, Any]]
+
+
+def interval_of(
+    statistic: Callable[[np.ndarray], float], groups: Sequence[int] | np.ndarray, resamples: int = 1000
+) -> tuple[float, float] | None:
+    """The 95 % interval of any statistic of values; None for fewer than `ENOUGH` groups, which are drawn as a whole.
+
+    `statistic` gets the places of the drawn values, `groups` says which values belong together.
+    """
+    _, which_N = np.unique(np.asarray(groups), return_inverse=True)
+    members = [np.flatnonzero(which_N == group) for group in range(which_N.max(initial=-1) + 1)]
+    if len(members) < ENOUGH:
+        return None
+    picks = np.random.default_rng(SEED).integers(0, len(members), (resamples, len(members)))
+    return middle(np.array([statistic(np.concatenate([members[group] for group in pick])) for pick in picks]))
 
 
 def _column(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:

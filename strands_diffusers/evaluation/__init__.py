@@ -1,16 +1,16 @@
 """What judges finished sweeps: tables over observations, the bootstrap, and verdicts.
 
-Everything here reads records and the files of finished jobs; nothing loads a model.
+Everything here reads records and the files of finished jobs; nothing loads a model. `tables` and `bootstrap` need numpy and
+are imported where they are used: verdicts are named at every start.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError, StrandsDiffusersError, near_miss, one_line
@@ -19,45 +19,21 @@ from strands_diffusers.plugin.base import Judgement, Verdict
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import Record
 
-if TYPE_CHECKING:
-    from strands_diffusers.evaluation.bootstrap import interval, interval_of
-    from strands_diffusers.evaluation.tables import Row, against, over_observations
-
-__all__ = [
-    "Row",
-    "against",
-    "check_job",
-    "check_sweep",
-    "interval",
-    "interval_of",
-    "judge",
-    "over_observations",
-    "write_tables",
-]
-
 log = logging.getLogger(__name__)
-
-
-def __getattr__(name: str) -> Any:
-    """The tables and the bootstrap, at their first use: the verdicts beside them are imported at every start."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(
-        importlib.import_module(f"{__name__}.{'bootstrap' if name.startswith('interval') else 'tables'}"), name
-    )
 
 
 def check_job(config: RunConfig) -> None:
     """Refuse a config that its `sweep.verdict` cannot judge. Raises: `ConfigError` saying what to type."""
-    if config.sweep.verdict is not None:
-        _refuse(config.sweep.verdict, lambda verdict: verdict.needs(config))
+    if (name := config.sweep.verdict) is not None and (problem := _call(name, lambda verdict: verdict.needs(config))):
+        raise ConfigError(f"sweep.verdict={name} {problem}")
 
 
 def check_sweep(configs: Sequence[RunConfig]) -> None:
     """Refuse a sweep that does not vary what its verdict compares. Raises: `ConfigError` saying what to add."""
     for name in dict.fromkeys(c.sweep.verdict for c in configs if c.sweep.verdict is not None):
         asked = [config for config in configs if config.sweep.verdict == name]
-        _refuse(name, lambda verdict, asked=asked: verdict.varies(asked))  # type: ignore[misc]
+        if problem := _call(name, lambda verdict, asked=asked: verdict.varies(asked)):  # type: ignore[misc]
+            raise ConfigError(f"sweep.verdict={name} {problem}")
 
 
 def judge(directory: Path, records: Sequence[Record]) -> list[Judgement]:
@@ -69,7 +45,7 @@ def judge(directory: Path, records: Sequence[Record]) -> list[Judgement]:
     found: list[Judgement] = []
     for name in _asked(directory, records):
         try:
-            found += _checked(name, _call(name, lambda verdict: verdict.judge(done), None))
+            found += _call(name, lambda verdict: guard.listed(verdict.judge(done), Judgement), None)
         except (StrandsDiffusersError, OSError) as error:
             found.append(Judgement(name, f"cannot be judged: {one_line(error)}", None))
     return found
@@ -105,11 +81,6 @@ def write_tables(
     return made, files, pictures
 
 
-def _refuse(name: str, problem_of: Callable[[Verdict], str | None]) -> None:
-    if problem := _call(name, problem_of):
-        raise ConfigError(f"sweep.verdict={name} {problem}")
-
-
 def _call(name: str, method: Callable[[Verdict], Any], limit_s: float | None = guard.LIMIT_S) -> Any:
     """Call a verdict's method. Raises: `ConfigError` for an unknown name, `PluginFault` for whatever it raises."""
     chosen = {entry.name: entry for entry in plugins().registrations if entry.group == "verdict"}
@@ -117,12 +88,6 @@ def _call(name: str, method: Callable[[Verdict], Any], limit_s: float | None = g
         raise ConfigError(f"sweep.verdict={name} is no verdict. Use {', '.join(chosen)}.{near_miss(name, chosen)}")
     verdict = chosen[name].value
     return guard.run(chosen[name].plugin, f"verdict {name}", lambda: method(verdict()), limit_s)
-
-
-def _checked(name: str, found: Any) -> list[Judgement]:
-    if not isinstance(found, list) or not all(isinstance(item, Judgement) for item in found):
-        raise StrandsDiffusersError(f"{name}.judge() returned {type(found).__name__}, not a list of Judgement.")
-    return found
 
 
 def _asked(directory: Path, records: Sequence[Record]) -> list[str]:

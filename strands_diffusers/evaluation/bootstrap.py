@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from strands_diffusers.lazy import np
 
@@ -39,21 +39,6 @@ def interval(
         return None
     sums = resampled_means(np.stack([np.bincount(which_N, values_N), count_G], axis=1))
     return middle(sums[:, 0] / sums[:, 1])
-
-
-def interval_of(
-    statistic: Callable[[np.ndarray], float], groups: Sequence[int] | np.ndarray, resamples: int = 1000
-) -> tuple[float, float] | None:
-    """The 95 % interval of any statistic of values; None for fewer than `ENOUGH` groups, which are drawn as a whole.
-
-    `statistic` gets the places of the drawn values, `groups` says which values belong together.
-    """
-    _, which_N = np.unique(np.asarray(groups), return_inverse=True)
-    members = [np.flatnonzero(which_N == group) for group in range(which_N.max(initial=-1) + 1)]
-    if len(members) < ENOUGH:
-        return None
-    picks = np.random.default_rng(SEED).integers(0, len(members), (resamples, len(members)))
-    return middle(np.array([statistic(np.concatenate([members[group] for group in pick])) for pick in picks]))
 
 
 def middle(found: np.ndarray) -> tuple[float, float]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import StrandsDiffusersError, one_line
-from strands_diffusers.evaluation import Row, against, interval
-from strands_diffusers.evaluation.tables import SEED_KEYS
+from strands_diffusers.evaluation.bootstrap import interval
+from strands_diffusers.evaluation.tables import SEED_KEYS, Row, against
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import UNDECLARED, Panel, Table
 from strands_diffusers.plugin.manager import plugins

@@ -10,7 +10,7 @@ from PIL import Image
 from sweep_folder import job
 
 from strands_diffusers import evaluation, records
-from strands_diffusers.evaluation import horizon
+from strands_diffusers.evaluation import bootstrap, horizon, tables
 from strands_diffusers.outputs.horizon import Curve, draw_horizon
 
 PSNR = {"a": (12.0, 14.0), "b": (20.0, 22.0), "c": (16.0, 18.0), "d": (15.0, 17.0), "e": (17.0, 19.0)}
@@ -39,7 +39,7 @@ def cells(rows, value="psnr"):
 
 
 def test_seeds_are_averaged_before_observations(tmp_path):
-    [row] = cells(evaluation.over_observations(sweep_over(tmp_path)))
+    [row] = cells(tables.over_observations(sweep_over(tmp_path)))
 
     assert (row["observations"], row["mean"]) == (5, 9.0)
     assert 5.0 <= row["95 % low"] < 9.0 < row["95 % high"] <= 13.0
@@ -48,7 +48,7 @@ def test_seeds_are_averaged_before_observations(tmp_path):
 def test_below_five_observations_there_is_no_interval_and_the_number_stands_beside_the_value(tmp_path):
     found = sweep_over(tmp_path, names="abcd")
 
-    [row] = cells(evaluation.over_observations(found))
+    [row] = cells(tables.over_observations(found))
     made, files, _ = evaluation.write_tables(tmp_path, found, len(found))
 
     assert (row["observations"], row["95 % low"], row["95 % high"]) == (4, None, None)
@@ -60,7 +60,7 @@ def test_below_five_observations_there_is_no_interval_and_the_number_stands_besi
 @settings(derandomize=True, max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), max_size=12))
 def test_an_interval_holds_the_mean_or_is_none(values):
-    found = evaluation.interval(values)
+    found = bootstrap.interval(values)
 
     assert (found is None) == (len(values) < 5)
     if found:
@@ -70,7 +70,7 @@ def test_an_interval_holds_the_mean_or_is_none(values):
 
 
 def test_baselines_and_pass_lines_stand_beside_the_value(tmp_path):
-    table = {row.value: row.cells() for row in evaluation.over_observations(sweep_over(tmp_path, (0,)))}
+    table = {row.value: row.cells() for row in tables.over_observations(sweep_over(tmp_path, (0,)))}
 
     assert set(table) == {"psnr", "mse"}, "no row of its own for a baseline, none for a share"
     assert (table["psnr"]["repeat first frame"], table["psnr"]["pass line"], table["psnr"]["passes"]) == (9, 14, "yes")
@@ -78,7 +78,7 @@ def test_baselines_and_pass_lines_stand_beside_the_value(tmp_path):
 
 
 def test_what_else_was_swept_has_rows_of_its_own(tmp_path):
-    rows = cells(evaluation.over_observations(sweep_over(tmp_path, (0, 8))))
+    rows = cells(tables.over_observations(sweep_over(tmp_path, (0, 8))))
 
     assert [(row["num_inference_steps"], row["mean"], row["passes"]) for row in rows] == [
         ("0", 17.0, "yes"), ("8", 9.0, "no"),
@@ -90,7 +90,7 @@ def test_a_models_own_videos_pass_no_line(tmp_path):
         job(tmp_path, number, observation=f"run:videos/{number}", metrics={"action": {"mse": 0.01}})
     found = records.jobs(tmp_path)
 
-    [row] = evaluation.over_observations(found)
+    [row] = tables.over_observations(found)
 
     assert row.cells()["passes"] is None
     assert "no score of a prediction" in evaluation.write_tables(tmp_path, found, 2)[0][0]["note"]
@@ -100,7 +100,7 @@ def test_one_observation_under_several_seeds_is_no_set(tmp_path):
     for seed in range(2):
         job(tmp_path, seed, seed=seed, overrides=[f"seed={seed}"], metrics={"video": {"psnr": 1.0}})
 
-    assert evaluation.over_observations(records.jobs(tmp_path)) == []
+    assert tables.over_observations(records.jobs(tmp_path)) == []
     assert evaluation.write_tables(tmp_path, records.jobs(tmp_path), 2) == ([], [], [])
     assert not (tmp_path / "evaluation.csv").exists()
 
@@ -116,7 +116,7 @@ def test_samples_of_a_job_count_one_by_one_by_their_own_values(tmp_path):
             samples=[own | {"observation": f"sample:{name}"} for own in of_samples],
         )
 
-    [row] = evaluation.over_observations(records.jobs(tmp_path))
+    [row] = tables.over_observations(records.jobs(tmp_path))
 
     assert row.found == {"sample:a": [10.0, 14.0], "sample:b": [10.0, 14.0]}
     assert row.mean == 12.0
@@ -139,7 +139,7 @@ def guided(sweep, psnr_of, scales=(1, 4), seeds=range(6), names=("a",), leave_ou
 def test_which_guidance_is_best_is_answered_over_seeds_where_there_is_one_observation(tmp_path):
     found = guided(tmp_path, lambda name, scale, seed: 10.0 + scale + seed)
 
-    one, four = evaluation.against(found, "sampler.guidance_scale", "video.psnr")
+    one, four = tables.against(found, "sampler.guidance_scale", "video.psnr")
 
     assert [(row.group, row.over, row.count, row.mean) for row in (one, four)] == [
         ({"guidance_scale": "1"}, "seeds", 6, 13.5), ({"guidance_scale": "4"}, "seeds", 6, 16.5),
@@ -153,7 +153,7 @@ def test_rows_against_a_key_differ_in_nothing_but_the_key(tmp_path):
     """The seed that guidance 4 lacks would move the mean of guidance 1 alone."""
     found = guided(tmp_path, lambda name, scale, seed: 100.0 if seed == 5 else 10.0, leave_out=[("a", 4, 5)])
 
-    rows = evaluation.against(found, "guidance_scale", "video")
+    rows = tables.against(found, "guidance_scale", "video")
 
     assert [(row.count, row.mean) for row in rows] == [(5, 10.0), (5, 10.0)]
 
@@ -163,7 +163,7 @@ def test_against_a_key_several_observations_are_what_is_averaged_over(tmp_path):
         tmp_path, lambda name, scale, seed: {"a": 10, "b": 20}[name] + scale + seed, names="ab", seeds=(0, 2)
     )
 
-    rows = evaluation.against(found, "sampler.guidance_scale")
+    rows = tables.against(found, "sampler.guidance_scale")
 
     assert [(row.over, row.count, row.mean, row.interval) for row in rows] == [
         ("observations", 2, 17.0, None), ("observations", 2, 20.0, None),
@@ -177,7 +177,7 @@ def test_the_rows_of_one_value_stand_below_each_other(tmp_path):
             config={"sampler": {"guidance_scale": scale}}, metrics={"video": {"ssim": 0.5, "psnr": 10.0 + scale}},
         )  # fmt: skip
 
-    rows = evaluation.against(records.jobs(tmp_path), "guidance_scale")
+    rows = tables.against(records.jobs(tmp_path), "guidance_scale")
 
     assert [(row.value, row.group["guidance_scale"]) for row in rows] == [
         ("psnr", "1"), ("psnr", "4"), ("psnr", "10"), ("ssim", "1"), ("ssim", "4"), ("ssim", "10"),
@@ -187,9 +187,9 @@ def test_the_rows_of_one_value_stand_below_each_other(tmp_path):
 def test_a_key_that_was_not_swept_has_no_rows(tmp_path):
     found = guided(tmp_path, lambda name, scale, seed: 1.0)
 
-    assert evaluation.against(found, "sampler.flow_shift") == []
-    assert evaluation.against(found, "guidance_scale", "action") == []
-    assert evaluation.against([], "guidance_scale") == []
+    assert tables.against(found, "sampler.flow_shift") == []
+    assert tables.against(found, "guidance_scale", "action") == []
+    assert tables.against([], "guidance_scale") == []
 
 
 def test_the_files_hold_the_table_against_the_swept_key(tmp_path):
@@ -210,11 +210,11 @@ def test_the_files_hold_the_table_against_the_swept_key(tmp_path):
 def test_the_interval_agrees_with_the_normal_one_and_is_the_same_every_time():
     values = np.random.default_rng(5).normal(3.0, 2.0, 400)
 
-    low, high = evaluation.interval(values)
+    low, high = bootstrap.interval(values)
 
     half = 1.96 * values.std(ddof=1) / 20
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-    assert evaluation.interval(values) == (low, high)
+    assert bootstrap.interval(values) == (low, high)
 
 
 def test_a_finished_sweep_holds_its_tables_as_files(tmp_path):
@@ -305,18 +305,8 @@ def test_values_of_one_group_are_drawn_as_a_whole():
     """Twenty copies of each of six starts say no more than the six starts."""
     starts = np.array([0.0, 1.0, 2.0, 4.0, 8.0, 9.0])
 
-    alone = evaluation.interval(starts)
+    alone = bootstrap.interval(starts)
 
-    assert evaluation.interval(np.repeat(starts, 20), np.repeat(np.arange(6), 20)) == pytest.approx(alone)
-    assert evaluation.interval(np.repeat(starts, 20))[0] > alone[0] + 1
-    assert evaluation.interval(np.repeat(starts[:4], 20), np.repeat(np.arange(4), 20)) is None
-
-
-def test_any_statistic_has_an_interval_over_groups():
-    values = np.random.default_rng(2).normal(3.0, 1.0, 60)
-    groups = np.repeat(np.arange(12), 5)
-
-    low, high = evaluation.interval_of(lambda pick: values[pick].mean(), groups)
-
-    assert (low, high) == pytest.approx(evaluation.interval(values, groups), abs=0.05)
-    assert evaluation.interval_of(lambda pick: np.median(values[pick]), groups % 4) is None
+    assert bootstrap.interval(np.repeat(starts, 20), np.repeat(np.arange(6), 20)) == pytest.approx(alone)
+    assert bootstrap.interval(np.repeat(starts, 20))[0] > alone[0] + 1
+    assert bootstrap.interval(np.repeat(starts[:4], 20), np.repeat(np.arange(4), 20)) is None

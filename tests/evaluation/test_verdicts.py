@@ -305,8 +305,8 @@ def test_a_plugins_verdict_checks_and_judges_like_a_built_in_one(tmp_path, opini
     [
         (KeyError("psnr"), "verdict opinion of plugin elsewhere: KeyError: 'psnr'"),
         (SystemExit(0), "verdict opinion of plugin elsewhere: SystemExit: 0"),
-        (7, r"opinion.judge\(\) returned int, not a list of Judgement."),
-        ([None], r"opinion.judge\(\) returned list, not a list of Judgement."),
+        (7, "verdict opinion of plugin elsewhere: it returned 7; it must return a list"),
+        ([None], "verdict opinion of plugin elsewhere: it returned None where a Judgement belongs"),
     ],
 )
 def test_a_verdict_that_fails_says_so_and_costs_nothing_else(tmp_path, opinion, monkeypatch, answer, why):
