@@ -20,6 +20,7 @@ from pathlib import Path
 
 from strands_diffusers.errors import AccessError, ConfigError, OutputError
 from strands_diffusers.paths import expanded
+from strands_diffusers.records import writing
 
 ARTIFACTS_VARIABLE = "STRANDS_DIFFUSERS_ARTIFACTS"
 ROOTS_VARIABLE = "STRANDS_DIFFUSERS_ROOTS"
@@ -127,7 +128,7 @@ def artifacts_folder(*, create: bool = False) -> Path:
     user = f"_{os.getuid()}" if hasattr(os, "getuid") else ""
     folder = expanded(named) if named else Path(tempfile.gettempdir()) / f"strands_diffusers{user}"
     folder = folder.absolute()
-    try:
+    with writing(folder, f"Set {ARTIFACTS_VARIABLE} to a folder."):
         if create:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not named and user and os.path.lexists(folder):
@@ -136,10 +137,6 @@ def artifacts_folder(*, create: bool = False) -> Path:
                 raise OutputError(f"{folder} is not a folder of yours. Set {ARTIFACTS_VARIABLE} to one.")
             if found.st_mode & 0o077:
                 folder.chmod(0o700)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder}: {error.strerror or error}. Set {ARTIFACTS_VARIABLE} to a folder."
-        ) from error
     return folder
 
 

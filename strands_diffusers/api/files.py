@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from strands_diffusers import records
 from strands_diffusers.api.access import ARTIFACTS_VARIABLE, artifacts_folder
-from strands_diffusers.errors import OutputError
 from strands_diffusers.results import Artifact
 
 _count = itertools.count()  # the next number is drawn atomically
@@ -28,13 +28,11 @@ def write(writer: Callable[[Path], list[Artifact]], prefix: str | None = None) -
     `video.mp4` becomes `video_<stamp>.mp4`; with a `prefix`, `<prefix>_video_<stamp>.mp4`.
     """
     folder = artifacts_folder(create=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as private:
-            return [_publish(artifact, prefix) for artifact in writer(Path(private))]
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder}: {error.strerror or error}. Set {ARTIFACTS_VARIABLE} to a folder."
-        ) from error
+    with (
+        records.writing(folder, f"Set {ARTIFACTS_VARIABLE} to a folder."),
+        tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as private,
+    ):
+        return [_publish(artifact, prefix) for artifact in writer(Path(private))]
 
 
 def _publish(artifact: Artifact, prefix: str | None) -> Artifact:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -107,11 +108,12 @@ def _resumed(override: str, multirun: bool) -> str:
 
 
 def _show(hydra: Any, parser: Any, flags: Any, overrides: list[str]) -> None:
+    flags.overrides = overrides
     if flags.help:
-        hydra.app_help(CONFIG_NAME, parser, _with(flags, overrides))
+        hydra.app_help(CONFIG_NAME, parser, flags)
         terminal.write(verbs_help())
     elif flags.hydra_help:
-        hydra.hydra_help(CONFIG_NAME, parser, _with(flags, overrides))
+        hydra.hydra_help(CONFIG_NAME, parser, flags)
     elif flags.cfg:
         hydra.show_cfg(CONFIG_NAME, overrides, flags.cfg, flags.package, flags.resolve)
     elif flags.info:
@@ -134,22 +136,10 @@ def verbs_help() -> str:
     return f"Verbs\n{terminal.columns(rows)}"
 
 
-def _with(flags: Any, overrides: list[str]) -> Any:
-    flags.overrides = overrides
-    return flags
-
-
 def _context(hydra: Any, config: Any) -> HydraContext:
     from hydra._internal.callbacks import Callbacks
 
     return HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
-
-
-class _Launcher:
-    """What `in_hydra` needs to know of a launcher, for a job that no launcher runs."""
-
-    def __init__(self, context: HydraContext) -> None:
-        self.hydra_context = context
 
 
 def _single(hydra: Any, overrides: list[str]) -> int:
@@ -166,9 +156,8 @@ def _single(hydra: Any, overrides: list[str]) -> int:
     live = Live()
     own = tuple(o for o in overrides if not o.startswith("hydra"))
     try:
-        outcome = sweep.in_hydra(
-            _Launcher(context), node, lambda: sweep.attempt(checked, directory, own, progress=live.stage), "hydra.run"
-        )
+        attempt = functools.partial(sweep.attempt, checked, directory, own, progress=live.stage)
+        outcome = sweep.in_hydra(context, node, attempt, "hydra.run")
     finally:
         live.clear()
     say(terminal.table(outcome))

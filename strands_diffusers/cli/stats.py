@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strands_diffusers.cli.terminal import parser, write
-from strands_diffusers.errors import ActionError, ConfigError, OutputError
+from strands_diffusers.errors import ActionError, ConfigError
 
 if TYPE_CHECKING:
     from strands_diffusers.actions import Statistics
@@ -54,7 +54,9 @@ def stats(arguments: list[str]) -> int:
     fps = _rate(rates - {None})
     statistics = fit.statistics(domain.name, ", ".join(options.dataset))
     quantiles = "exact" if fit.exact else "estimated: ranks within 0.01 percentage points"
-    _make_folders(statistics_file.parent, preset.parent)
+    for folder in (statistics_file.parent, preset.parent):
+        with records.writing(folder, "Choose another folder with --out."):
+            folder.mkdir(parents=True, exist_ok=True)
     record = actions.statistics_record(statistics, rows=fit.rows, fps=fps, quantiles=quantiles)
     records.write_json(statistics_file, record)
     command = " ".join(shlex.join(["strands-diffusers", "stats", *arguments]).split())
@@ -89,16 +91,6 @@ def _rate(rates: set[float | None]) -> float | None:
             "Read one rate (lerobot:DIR@fps:F thins poses), or give --fps as the dataset has it."
         )
     return next(iter(rates), None)
-
-
-def _make_folders(*folders: Path) -> None:
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write to {folder}: {error.strerror}. Choose another folder with --out."
-            ) from error
 
 
 def _preset(statistics: Path, domain: Domain, fps: float | None, command: str) -> str:

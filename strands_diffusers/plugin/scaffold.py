@@ -6,8 +6,9 @@ import shutil
 import uuid
 from pathlib import Path
 
-from strands_diffusers.errors import ConfigError, OutputError
+from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.records import writing
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -42,14 +43,13 @@ def new(name: str, directory: Path) -> list[Path]:
     def renamed(text: str) -> str:
         return text.replace("-example", f"-{name.replace('_', '-')}").replace("example", name)
 
-    try:
-        for file in files:
-            path = partial / renamed(str(file))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(renamed((source / file).read_text(encoding="utf-8")), encoding="utf-8")
-        partial.rename(target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}. Choose another folder with --into DIR.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with writing(target, "Choose another folder with --into DIR."):
+        try:
+            for file in files:
+                path = partial / renamed(str(file))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(renamed((source / file).read_text(encoding="utf-8")), encoding="utf-8")
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return [target / renamed(str(file)) for file in files]

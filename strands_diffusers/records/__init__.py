@@ -1,7 +1,7 @@
 """What jobs leave on disk, read and written in one place: `Record`, and the atomic file writers that everyone uses."""
 
 from strands_diffusers.records.axes import UNSET, Axis, differences, flat, swept
-from strands_diffusers.records.files import now, plain, publish, staging, write_json, write_text
+from strands_diffusers.records.files import now, plain, publish, staging, write_json, write_text, writing
 from strands_diffusers.records.record import (
     FAILURE,
     MANIFEST,
@@ -41,4 +41,5 @@ __all__ = [
     "write",
     "write_json",
     "write_text",
+    "writing",
 ]

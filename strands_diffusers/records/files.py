@@ -22,19 +22,27 @@ def now() -> str:
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+@contextlib.contextmanager
+def writing(place: Path, remedy: str = "Choose another folder with output_dir=DIR.") -> Iterator[None]:
+    """Let an `OSError` be an `OutputError` of one line: that `place` cannot be written to, why, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write to {place}: {error.strerror or error}. {remedy}".rstrip()) from error
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write UTF-8 text beside `path`, flush it to the disk, and rename it. Raises: `OutputError`."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
+    with writing(path, ""):
+        try:
+            with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        finally:
             partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}.") from error
     return path
 
 
@@ -64,16 +72,12 @@ def staging(directory: Path) -> Iterator[Path]:
 
     An `OutputError` that names a file in it names the place where the file would have been.
     """
-    try:
+    private = directory / f"{PARTIAL}{uuid.uuid4().hex[:8]}"
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for left in directory.glob(f"{PARTIAL}*"):  # of a process that was killed while it wrote
             shutil.rmtree(left, ignore_errors=True)
-        private = directory / f"{PARTIAL}{uuid.uuid4().hex[:8]}"
         private.mkdir()
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {directory}: {error.strerror}. Choose another folder with output_dir=DIR."
-        ) from error
     try:
         yield private
     except OutputError as error:

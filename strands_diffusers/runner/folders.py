@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers import records
-from strands_diffusers.errors import ConfigError, OutputError
+from strands_diffusers.errors import ConfigError
 from strands_diffusers.records.files import PARTIAL
 
 LOCK = ".lock"
@@ -25,13 +25,9 @@ def claimed(directory: Path, what: str = "job") -> Iterator[None]:
 
     Raises: `ConfigError` naming the process that holds it; `OutputError` where the folder cannot be made.
     """
-    try:
+    with records.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         stream = (directory / LOCK).open("a+")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {directory}: {error.strerror}. Choose another folder with output_dir=DIR."
-        ) from error
     with stream:
         if not _lock(stream) or not _still(stream, directory / LOCK):
             stream.seek(0)

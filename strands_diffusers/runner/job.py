@@ -14,7 +14,7 @@ from strands_diffusers.config.compose import to_tree
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.errors import ConfigError, EngineError, PluginError, near_miss
 from strands_diffusers.observations import resolve
-from strands_diffusers.plugin.base import Metric, Serializer, Source, Tracker, Visualizer
+from strands_diffusers.plugin.base import Metric, Serializer, Tracker, Visualizer
 from strands_diffusers.plugin.manager import PluginIndex, plugins
 from strands_diffusers.results import OUTPUT_TYPES, Observation
 from strands_diffusers.runner import provenance
@@ -81,7 +81,7 @@ class Checker:
             observation = Observation()
             seen = resolve.content_hash(observation)
         else:
-            known = sources(config, self._index)
+            known = self._index.sources(config.source)
             config = replace(config, observation=resolve.absolute_address(config.observation, self._cwd, known))
             key = (str(config.observation), asked := observation_request(config), repr(config.source))
             if key not in self._seen:
@@ -140,11 +140,6 @@ def check(
 ) -> Job:
     """Check one job; see `Checker`."""
     return Checker(cwd, index)(config, observation)
-
-
-def sources(config: RunConfig, index: PluginIndex) -> dict[str, Source]:
-    """The observation sources of this config, by scheme."""
-    return index.sources(config.source)
 
 
 def chosen(selected: Mapping[str, Any], index: PluginIndex, group: str) -> list[Any]:

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import HydraException
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -285,7 +285,9 @@ def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Comp
                 node.hydra.sweep.subdir = (
                     directory.name if directory.parent == state.directory else node.hydra.sweep.subdir
                 )
-            in_hydra(launcher, node, functools.partial(state.run, each.job, directory, own), "hydra.sweep")
+            in_hydra(
+                launcher.hydra_context, node, functools.partial(state.run, each.job, directory, own), "hydra.sweep"
+            )
         except Exception as error:
             if len(state.progress.rows) == ended:  # it never began
                 state.failed(directory, own, error, name=str(each.number))
@@ -297,7 +299,7 @@ def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Comp
             return
 
 
-def in_hydra(launcher: Any, node: DictConfig, call: Callable[[], Any], key: str) -> Any:
+def in_hydra(context: HydraContext, node: DictConfig, call: Callable[[], Any], key: str) -> Any:
     """Run one job as Hydra does, with its log file and `.hydra` folder. Raises what the call raises."""
     outcome: list[Any] = []
 
@@ -309,7 +311,7 @@ def in_hydra(launcher: Any, node: DictConfig, call: Callable[[], Any], key: str)
 
     subdir = "hydra.sweep.subdir" if key == "hydra.sweep" else None
     run_job(
-        hydra_context=launcher.hydra_context,
+        hydra_context=context,
         task_function=task,
         config=node,
         job_dir_key=f"{key}.dir",

@@ -15,7 +15,6 @@ from strands_diffusers.pipelines import generate, loader
 from strands_diffusers.pipelines.engine import Call, get_engine
 from strands_diffusers.pipelines.request import make_request, observation_request
 from strands_diffusers.pipelines.steps import watched
-from strands_diffusers.runner.job import sources
 
 
 class StopError(Exception):
@@ -131,7 +130,7 @@ def job():
     words = ["condition.num_chunks=2", "sampler.num_inference_steps=3", "observation=sample:push_left"]
     config = compose(words)
     observation = resolve.read_observation(
-        str(config.observation), observation_request(config), sources(config, generate_index())
+        str(config.observation), observation_request(config), generate_index().sources(config.source)
     )
     return loader.load(config.model)[0], config, make_request(config, observation)
 

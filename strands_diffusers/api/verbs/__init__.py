@@ -1,33 +1,25 @@
-"""The verbs of `use_diffusers`, one module per family, in one table. Each is imported when it is first asked for."""
+"""The verbs of `use_diffusers`, one module per family. Each is imported when it is first asked for."""
 
 import importlib
 from collections.abc import Callable
 
 from strands_diffusers.api.request import Reply, Request
 
-VERBS = {
-    "wfm": "discovery",
-    "pipelines": "discovery",
-    "models": "discovery",
-    "schedulers": "discovery",
-    "tasks": "discovery",
-    "modalities": "discovery",
-    "pipeline_info": "discovery",
-    "inspect": "discovery",
+_FAMILIES = {
+    "discovery": "wfm pipelines models schedulers tasks modalities pipeline_info inspect",
     "run": "run",
     "call": "call",
     "rollout": "rollout",
     "visualize": "visualize",
-    "measure": "jobs",
-    "redraw": "jobs",
-    "report": "jobs",
-    "cache": "cache",
-    "clear_cache": "cache",
+    "jobs": "measure redraw report",
+    "cache": "cache clear_cache",
 }
-"""`action=` -> the module here that holds the function of that name."""
+"""The modules here, and the functions that they hold."""
+
+VERBS = {verb: module for module, verbs in _FAMILIES.items() for verb in verbs.split()}
+"""`action=` -> the module that holds the function of that name."""
 
 
 def find(action: str) -> Callable[[Request], Reply]:
     """The function that serves a verb of the table."""
-    module = importlib.import_module(f"{__name__}.{VERBS[action]}")
-    return getattr(module, action)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(f"{__name__}.{VERBS[action]}"), action)  # type: ignore[no-any-return]

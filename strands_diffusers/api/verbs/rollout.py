@@ -146,9 +146,8 @@ def _observation(config: RunConfig, access: Access) -> str:
     from strands_diffusers.observations import resolve
     from strands_diffusers.observations.address import Address, split_address
     from strands_diffusers.plugin.manager import plugins
-    from strands_diffusers.runner import job
 
-    address = resolve.absolute_address(str(config.observation), Path.cwd(), job.sources(config, plugins()))
+    address = resolve.absolute_address(str(config.observation), Path.cwd(), plugins().sources(config.source))
     scheme, colon, rest = ("", "", address) if Path(address).is_absolute() else address.partition(":")
     if scheme not in _SOURCES:
         raise AccessError(f"observations of {scheme}: are not open to this caller; give a file below a root.")
