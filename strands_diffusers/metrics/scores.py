@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from strands_diffusers.errors import OutputError
 from strands_diffusers.lazy import np
@@ -23,13 +23,16 @@ _KINDS = {
 class OfScores(Mapping[str, Measure]):
     """The measures that follow from the scores there are: those of a plugin come with it."""
 
-    def __init__(self, kinds: Mapping[str, str]) -> None:
-        """`kinds`: what is measured of each score, `{"final": "At the last frame"}`."""
-        self._kinds = kinds
+    def __init__(self, kinds: Mapping[str, str], others: Mapping[str, Measure] | None = None, **changes: Any) -> None:
+        """`kinds`: what is measured of each score, `{"final": "At the last frame"}`; `others` stand beside it.
+
+        `changes`: how that differs from the score itself, `better="lower"`.
+        """
+        self._kinds, self._others, self._changes = kinds, others or {}, changes
 
     def _all(self) -> dict[str, Measure]:
-        return {
-            f"{name}_{kind}": replace(cls.measure, meaning=f"{words}: {cls.measure.meaning}")
+        return dict(self._others) | {
+            f"{name}_{kind}": replace(cls.measure, meaning=f"{words}: {cls.measure.meaning}", **self._changes)
             for name, cls in plugins().classes("score").items()
             for kind, words in self._kinds.items()
         }

@@ -14,7 +14,7 @@ from strands_diffusers.plugin.base import Measure, Metric
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Rollout
 
-SCORED_MODES = ("policy", "forward_dynamics")
+SCORED_MODES = ("policy", "forward_dynamics", "closed_loop")
 """Modes whose video is a prediction. That of inverse dynamics is a round trip of its input: never scored."""
 
 

@@ -72,7 +72,7 @@ def _rollout(
         prompt=sample.prompt,
         seed=sample.seed,
         video=video_FHWC if "video" in types else None,
-        episode=_episode(record, files, video_FHWC) if "episode" in types else None,
+        episode=read_episode(record, sample, video_FHWC) if "episode" in types else None,
         sound=_sound(record, files) if "sound" in types else None,
         action=_action(record, sample, files) if "action" in types else None,
         image=_images(record, files) if "image" in types else None,
@@ -128,8 +128,12 @@ def recorded_chunks(record: Record, rows: Sequence[Any] | None) -> np.ndarray | 
     return chunks_KTD
 
 
-def _episode(record: Record, files: Sequence[FileEntry], video_FHWC: np.ndarray | None) -> Episode | None:
-    """What `episode.json` and `proposed.mp4` hold; the proposed videos begin with the frames of the episode's own."""
+def read_episode(record: Record, sample: SampleRecord, video_FHWC: np.ndarray | None = None) -> Episode | None:
+    """What `episode.json` holds, and with the episode's own video `proposed.mp4`, whose videos begin with its frames.
+
+    None where the sample has no episode. Raises: `ObservationError` for a file that is gone or damaged.
+    """
+    files = record.files_of(sample)
     entry = next((entry for entry in files if Path(entry.path).name == "episode.json"), None)
     if entry is None:
         return None
@@ -142,7 +146,7 @@ def _episode(record: Record, files: Sequence[FileEntry], video_FHWC: np.ndarray 
         }
 
     looks, n = tuple(int(look["frame"]) for look in tree["looks"]), int(tree["act_steps"])
-    proposed_FHWC = _video(record, files, "episode")
+    proposed_FHWC = None if video_FHWC is None else _video(record, files, "episode")
     videos = None
     if proposed_FHWC is not None and video_FHWC is not None:
         videos = np.stack([np.concatenate([video_FHWC[f : f + 1], proposed_FHWC[f + 1 : f + n + 1]]) for f in looks])

@@ -110,7 +110,8 @@ def comparison_figure(rollout: Rollout, lefts: list[int], width: int, height: in
         line += "  ·  the video is the model's copy of its input, not a prediction"
     draw_title(figure, _EDGE, 20, lefts[2] + width - _EDGE, rollout, line, 15)
     made = "reconstruction" if rollout.mode == "inverse_dynamics" else "rollout"
-    for left, label in zip(lefts, ("observed", made, "absolute difference"), strict=True):
+    observed = f"world {rollout.episode.reference}" if rollout.episode and rollout.episode.reference else "observed"
+    for left, label in zip(lefts, (observed, made, "absolute difference"), strict=True):
         style.write(figure, left, _TOP - 10, label, 16, weight="bold", va="baseline")
     _draw_key(figure, lefts[2] + width, _TOP + height + 21)
     return figure

@@ -95,7 +95,9 @@ def _draw_panel(axes: Axes, panel: Panel, chunk: int, look: Look, *, labelled: b
     x_ticks = {step + 0.5: str(step) for step in range(0, steps, every)}  # step s leads from frame s to frame s + 1
     y_ticks = style.even_ticks(low, high, style.nice_step(high - low, 2 if len(panel.curves) == 1 else 5))
     style.draw_grid(axes, x_ticks, y_ticks, look.font, numbered=labelled)
-    if panel.nominal:
+    if panel.kind == "score":
+        pass
+    elif panel.nominal:
         axes.axhspan(*panel.nominal, facecolor=style.PAPER, edgecolor=style.EDGE, linewidth=style.points(1), zorder=0.4)
     elif len(panel.curves) <= MAX_BARS:
         _draw_rail(axes, panel, look)
@@ -215,15 +217,16 @@ def _keys(rows: Sequence[Sequence[Panel]]) -> list[tuple[str, str]]:
     curves = [curve for panel in panels for curve in panel.curves]
     keys = []
     if any(curve.reference_S is not None for curve in curves):
-        keys.append(("dashes", "observed"))
+        judged = any(panel.kind == "score" and panel.curves[0].reference_S is not None for panel in panels)
+        keys.append(("dashes", "reference world" if judged else "observed"))
     if any(curve.deviation_S is not None for curve in curves):
         keys += [("mean", "mean, shaded ±1 std"), ("thin", "each sample")]
     if any(drawn.beyond_S.any() for curve in curves for drawn in (curve, *curve.samples)):
         keys.append(("ring", "beyond ±1 of model space"))
     if any(panel.kind == "fingertip" for panel in panels):
         keys.append(("shades", "fingers: x, y, z dark to light"))
-    bands = any(panel.nominal for panel in panels)
-    bars = any(not panel.nominal and len(panel.curves) <= MAX_BARS for panel in panels)
+    bands = any(panel.nominal for panel in panels if panel.kind != "score")
+    bars = any(not panel.nominal and len(panel.curves) <= MAX_BARS for panel in panels if panel.kind != "score")
     if bands or bars:
         which = "white band, bars" if bands and bars else "white band" if bands else "bars"
         keys.append(("bar" if bars else "band", f"{which}: nominal range (±1)"))
@@ -263,11 +266,11 @@ def draw_keys(figure: Figure, right: float, middle: float, rows: Sequence[Sequen
         x = end + style.text_width(words, look.font) + 1.8 * look.font
 
 
-def label_chunks(axes: Axes, chunks: int, chunk: int, look: Look) -> None:
+def label_chunks(axes: Axes, chunks: int, chunk: int, look: Look, word: str = "chunk") -> None:
     """Name the chunks at the top of a panel."""
     for index in range(chunks):
         axes.annotate(
-            f"chunk {index + 1}", (index * chunk, 1), xycoords=("data", "axes fraction"), va="top", color=style.MUTED,
+            f"{word} {index + 1}", (index * chunk, 1), xycoords=("data", "axes fraction"), va="top", color=style.MUTED,
             xytext=(style.points(5), -style.points(4)), textcoords="offset points",
             fontsize=style.points(0.87 * look.font), family=style.FAMILY,
         )  # fmt: skip

@@ -5,7 +5,7 @@ S = K*T steps; row s of the action moves frame s to frame s + 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -58,7 +58,7 @@ class Panel:
     title: str
     unit: str
     kind: str
-    """The columns' kind, see `domains.Column.kind`."""
+    """The columns' kind, see `domains.Column.kind`; `score` for a score, which has no nominal range."""
 
     curves: tuple[Curve, ...]
 
@@ -77,6 +77,7 @@ class Panel:
         parts = [part for c in drawn for part in (c.values_S, c.reference_S, np.array(c.nominal)) if part is not None]
         parts += [c.values_S + s * c.deviation_S for c in self.curves if c.deviation_S is not None for s in (-1, 1)]
         values = np.concatenate(parts)
+        values = values[np.isfinite(values)]
         low, high = float(values.min()), float(values.max())
         margin = 0.06 * (high - low) or 0.5
         return low - margin, high + margin
@@ -159,7 +160,24 @@ def panel_rows(rollout: Rollout) -> list[list[Panel]]:
                 rows[-1].append(panel)
             else:
                 rows.append([panel])
-    return [[panel] for panel in rows[0]] if len(rows) == 1 else rows  # one body: below each other, on one time axis
+    if len(rows) == 1:
+        rows = [[panel] for panel in rows[0]]  # one body: below each other, on one time axis
+    return [*rows, *([panel] for panel in _score_panels(rollout, action_KTD))]
+
+
+def _score_panels(rollout: Rollout, action_KTD: np.ndarray) -> Iterator[Panel]:
+    """A panel for each score of an episode: its value after each step, dashed that of the reference world."""
+    episode, steps = rollout.episode, action_KTD.shape[0] * action_KTD.shape[1]
+    for index, (name, scored) in enumerate(episode.scores.items() if episode else ()):
+        values_S = scored.values[1:]
+        if episode is None or len(values_S) != steps or not np.isfinite(values_S).any():
+            continue
+        truth = episode.reference_scores.get(name)
+        span = float(np.nanmin(scored.values)), float(np.nanmax(scored.values))
+        colour = style.CYCLE[(index + 3) % len(style.CYCLE)]
+        curve = Curve(name, colour, values_S, None if truth is None else truth.values[1:], np.zeros(steps, bool), span)
+        unit = f"{scored.unit}  ({scored.better} is better)".strip()
+        yield Panel(name.replace("_", " "), unit, "score", (curve,))
 
 
 def _curve(index: int, label: str, colour: str, shown: Sequence[Any], model: Sequence[Any]) -> Curve:

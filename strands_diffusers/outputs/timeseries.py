@@ -36,7 +36,8 @@ class TimeseriesVisualizer(Visualizer):
     Shapes: the chunks shown are `rollout.action`, or in forward dynamics `rollout.given_action`, `[K, T, D]`.
     Units: physical where the space can be decoded (rot6d excepted, which has none), else model space; each panel says
         which. The white band, or the bars at a panel's right, are what model space's -1 to 1 stands for; values beyond
-        are ringed and counted in the title. Dashed: the observation's own actions.
+        are ringed and counted in the title. Dashed: the observation's own actions. Below them the scores of an episode
+        after each step, dashed those of the reference world.
     Raises: `OutputError` for a wrong shape, NaN or inf, or a file that cannot be written.
     """
 
@@ -92,7 +93,7 @@ def _page(rows: Sequence[Sequence[Panel]], rollout: Rollout, line: str, shape_KT
     label = f"step  (1 step = {1 / rollout.fps:.3g} s)" if rollout.fps else "step"
     style.write(figure, width / 2, height - 16, label, look.font, ha="center", va="bottom", color=style.MUTED)
     if chunks > 1:
-        label_chunks(drawn[0].axes, chunks, chunk, look)
+        label_chunks(drawn[0].axes, chunks, chunk, look, "look" if rollout.episode else "chunk")
     return figure
 
 

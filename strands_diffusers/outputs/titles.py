@@ -16,6 +16,7 @@ _MODES = {
     "policy": "Policy",
     "forward_dynamics": "Forward dynamics",
     "inverse_dynamics": "Inverse dynamics",
+    "closed_loop": "Closed loop",
     "text": "Text to world",
     "image": "Image to world",
     "video": "Video to world",
@@ -33,13 +34,15 @@ def headline(rollout: Rollout) -> str:
 def facts(rollout: Rollout, action_KTD: np.ndarray | None = None) -> str:
     """Return `bridge · 16 steps at 5 Hz (3.2 s) · seed 0 · 3 of 160 values (1.9 %) beyond ±1`."""
     parts = [domains.short_name(rollout.domain)] if rollout.domain else []
+    if rollout.episode is not None:
+        parts.append(f"policy {rollout.episode.policy} in world {rollout.episode.world}")
     if action_KTD is not None:
         parts.append(length_words(rollout, action_KTD))
     if rollout.seed is not None:
         parts.append(f"seed {rollout.seed}")
     if action_KTD is not None:
         parts.append(beyond_words(action_KTD))
-    if note := rollout.details.get("reference"):
+    if (note := rollout.details.get("reference")) and (rollout.episode is None or action_KTD is None):
         parts.append(str(note))
     return "  ·  ".join(parts)
 
@@ -47,7 +50,7 @@ def facts(rollout: Rollout, action_KTD: np.ndarray | None = None) -> str:
 def length_words(rollout: Rollout, action_KTD: np.ndarray) -> str:
     """Return `16 steps at 5 Hz (3.2 s)`."""
     chunks, steps, _ = action_KTD.shape
-    count = f"{chunks} chunks of {steps} steps" if chunks > 1 else f"{steps} steps"
+    count = f"{chunks} {'looks' if rollout.episode else 'chunks'} of {steps} steps" if chunks > 1 else f"{steps} steps"
     rate = f" at {rollout.fps:g} Hz ({chunks * steps / rollout.fps:.3g} s)" if rollout.fps else ""
     given = "given actions, " if rollout.action is None else ""
     return f"{given}{count}{rate}"

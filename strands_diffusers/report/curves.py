@@ -10,6 +10,7 @@ import numpy as np
 
 from strands_diffusers import jsonfile
 from strands_diffusers.errors import OutputError, StrandsDiffusersError, one_line
+from strands_diffusers.observations.rollouts import read_episode
 from strands_diffusers.outputs.panels import Panel, panel_rows
 from strands_diffusers.records import MANIFEST, Record, SampleRecord
 from strands_diffusers.results import Rollout
@@ -47,7 +48,8 @@ class Drawings:
                 return None
             action_KTD = np.array(rows, dtype=np.float32)
             true_KTD = None if path is None else _like(sample.reference_action, action_KTD)
-            rollout = Rollout("", action=action_KTD, reference_action=true_KTD, space=sample.space)
+            episode = read_episode(record, sample)
+            rollout = Rollout("", action=action_KTD, reference_action=true_KTD, space=sample.space, episode=episode)
             panels = self._panels(rollout, where, notes)
         except (ValueError, TypeError, OverflowError) as error:
             notes.append(f"{where} holds no action chunks ({one_line(error, 80)}): its curves are not drawn.")
@@ -57,7 +59,7 @@ class Drawings:
             return None
         layout = {"panels": [_layout(panel) for panel in panels], "chunk": action_KTD.shape[1]}
         curves = [curve for panel in panels for curve in panel.curves]
-        truth = [_rounded(curve.reference_S) for curve in curves if curve.reference_S is not None]
+        truth = [] if episode else [_rounded(c.reference_S) for c in curves if c.reference_S is not None]
         return {
             "layout": _place(self.layouts, layout),
             "values": [_rounded(curve.values_S) for curve in curves],
@@ -69,7 +71,8 @@ class Drawings:
     def _panels(self, rollout: Rollout, where: str, notes: list[str]) -> list[Panel]:
         """The panels; in model space where what decodes them is not here any more (statistics of one's own)."""
         try:
-            return [panel for row in panel_rows(rollout) for panel in row]
+            found = [panel for row in panel_rows(rollout) for panel in row]
+            return [panel for panel in found if panel.kind != "score" or np.isfinite(panel.curves[0].values_S).all()]
         except StrandsDiffusersError as error:
             if not rollout.space or not (rollout.space.statistics or rollout.space.pixel_map):
                 raise

@@ -13,6 +13,7 @@ from strands_diffusers import domains, loop, records
 from strands_diffusers.config.conditions import ActionConditionConfig
 from strands_diffusers.errors import CancelledError, StrandsDiffusersError, one_line
 from strands_diffusers.lazy import np
+from strands_diffusers.metrics.horizon import HorizonMetric
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import Record, SampleRecord
 from strands_diffusers.results import Rollout, RunInfo
@@ -124,7 +125,8 @@ class _Run:
                 with self.clock("generate"), generate.peak_memory(device) as peak:
                     rollouts = loop.run(job.cast, self.control, self.kept)
                 own = {"engine": used.engine, "peak_memory_mb": peak}
-                rollouts = [replace(r, details={**own, **r.details}) for r in rollouts]
+                trust = next((m for m in job.metrics if isinstance(m, HorizonMetric)), HorizonMetric())
+                rollouts = [replace(r, details={**own, **r.details, **trust.facts(r)}) for r in rollouts]
             else:
                 with self.clock("load"):
                     model, _ = loader.load(job.config.model)

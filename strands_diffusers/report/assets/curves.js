@@ -112,7 +112,7 @@ function drawPanel(panel, lines, {sample, steps, chunk, beyond, width}) {
   const shared = lines.every(({curve}) => curve.low === lines[0].curve.low && curve.high === lines[0].curve.high);
   const drawing = svg('svg', {width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${panel.title} over ${steps} steps`},
     svg('rect.back', {x: left, y: 6, width: width - left - 6, height: height - 12}),
-    shared ? svg('rect.band', {x: left, width: width - left - 6, y: y(Math.max(lines[0].curve.high, lines[0].curve.low)), height: Math.abs(y(lines[0].curve.low) - y(lines[0].curve.high))}) : '',
+    shared && panel.kind !== 'score' ? svg('rect.band', {x: left, width: width - left - 6, y: y(Math.max(lines[0].curve.high, lines[0].curve.low)), height: Math.abs(y(lines[0].curve.low) - y(lines[0].curve.high))}) : '',
     ticks(low, high, lines.length > 1 ? 4 : 3).map((value) => [
       svg('line.grid', {x1: left, x2: width - 6, y1: y(value), y2: y(value)}),
       svg('text', {x: left - 8, y: y(value) + 4, 'text-anchor': 'end'}, number(value))]),

@@ -57,8 +57,10 @@ def caption(record: Record) -> str:
     return " · ".join(part for part in (record.prompt[:200], *seeds) if part)
 
 
-def action_charts(rollouts: Sequence[Rollout]) -> dict[str, Any]:
-    """One chart per action column, `action/<column>`, with a line for each of predicted, given and true.
+def charts(rollouts: Sequence[Rollout]) -> dict[str, Any]:
+    """One chart per action column, `action/<column>`, and one per score of an episode, `score/<name>`.
+
+    Lines: predicted, given and true actions; the score in each world, sample by sample.
 
     W&B gives every logged number a panel of its own whatever its key; what shares a panel without a saved workspace is
     a chart over a table. All charts read one table, `action/table`: by wandb's own rule each would log its own copy.
@@ -68,19 +70,27 @@ def action_charts(rollouts: Sequence[Rollout]) -> dict[str, Any]:
     from wandb.plot.custom_chart import CustomChartSpec
 
     class Shared(CustomChartSpec):  # type: ignore[misc] # wandb is not type-checked here
+        kind = "action"
+
         @property
         def table_key(self) -> str:
-            return tables.TABLE
+            return f"{self.kind}/table"
+
+    class SharedScores(Shared):
+        kind = "score"
 
     columns = tables.action_columns(rollouts)
-    table = as_table(tables.action_rows(rollouts)) if columns else None
-    if table is None:
-        return {}
-    charts = {column: wandb.plot.line(table, tables.STEP, column, tables.LINE, column) for column in columns}
-    return {
-        f"action/{column}": CustomChart(table, Shared(c.spec.spec_name, c.spec.fields, c.spec.string_fields))
-        for column, c in charts.items()
-    }
+    scores = list(dict.fromkeys(name for r in rollouts if r.episode for name in r.episode.scores))
+    found = {}
+    for spec, names, step, rows in (
+        (Shared, columns, tables.STEP, tables.action_rows(rollouts) if columns else ()),
+        (SharedScores, scores, "frame", tables.score_rows(rollouts)),
+    ):
+        table = as_table(rows)
+        for name in names if table is not None else ():
+            chart = wandb.plot.line(table, step, name, tables.LINE, name).spec
+            found[f"{spec.kind}/{name}"] = CustomChart(table, spec(chart.spec_name, chart.fields, chart.string_fields))
+    return found
 
 
 def as_table(rows: Iterable[tables.Row]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from strands_diffusers import domains
 from strands_diffusers.lazy import np
 from strands_diffusers.records import Metrics, Record, SampleRecord, swept
-from strands_diffusers.results import Rollout
+from strands_diffusers.results import Episode, Rollout, Scored
 
 Row = Mapping[str, Any]
 
@@ -50,6 +50,24 @@ def _lines(rollouts: Sequence[Rollout]) -> Iterator[tuple[str, np.ndarray]]:
         for line, chunks_KTD in (("given", first.given_action), ("true", first.reference_action)):
             if chunks_KTD is not None:
                 yield line, chunks_KTD
+
+
+def score_rows(rollouts: Sequence[Rollout]) -> list[Row]:
+    """One row per frame of each episode's scores, in its world and in the reference world."""
+    return [
+        {LINE: line, "frame": at}
+        | {name: float(s.values[at]) for name, s in scores.items() if np.isfinite(s.values[at])}
+        for rollout in rollouts
+        if rollout.episode is not None
+        for line, scores in _scored(rollout.episode, rollout.sample)
+        for at in range(max((len(scored.values) for scored in scores.values()), default=0))
+    ]
+
+
+def _scored(episode: Episode, sample: int | None) -> Iterator[tuple[str, Mapping[str, Scored]]]:
+    yield (episode.world if sample is None else f"sample {sample}"), episode.scores
+    if episode.reference_scores:
+        yield f"{episode.reference}{'' if sample is None else f', sample {sample}'}", episode.reference_scores
 
 
 def sample_rows(record: Record) -> list[Row]:

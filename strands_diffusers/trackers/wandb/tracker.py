@@ -20,7 +20,7 @@ from strands_diffusers.records import MANIFEST, Record
 from strands_diffusers.results import Rollout, RunInfo
 from strands_diffusers.trackers.wandb import tables
 from strands_diffusers.trackers.wandb.environment import PROJECT_REFUSES, environment, staging_inside
-from strands_diffusers.trackers.wandb.media import action_charts, as_table, caption, media, media_keys
+from strands_diffusers.trackers.wandb.media import as_table, caption, charts, media, media_keys
 from strands_diffusers.trackers.wandb.server import (
     WandbMode,
     choose_mode,
@@ -122,8 +122,8 @@ class WandbTracker(Tracker):
         self._send("the metrics", {f"metrics/{key}": value for key, value in tables.flat(record.metrics).items()})
         self._show(media_keys(record), caption(record))
         with self._noting("could not log the action"), self._staging():
-            if charts := action_charts(rollouts):
-                self._run.log(charts)
+            if drawn := charts(rollouts):
+                self._run.log(drawn)
         if len(record.samples) > 1:
             self._log_table("samples", tables.sample_rows(record))
         with self._noting("could not log the manifest"), self._staging():
