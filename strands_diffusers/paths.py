@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from strands_diffusers.errors import ObservationError
+from strands_diffusers.errors import ConfigError, ObservationError
 
 
 def expanded(path: str | Path) -> Path:
@@ -13,6 +13,20 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def shipped(in_wheel: str, in_checkout: str, file: str) -> Path:
+    """The folder of ours that holds `file`: inside the package in a wheel, else beside the package in a checkout.
+
+    The wheel's own comes first, because there the package's siblings could be anybody's. Raises: `ConfigError`.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / in_wheel, package.parent / in_checkout):
+        if (folder / file).is_file():
+            return folder
+    raise ConfigError(
+        f"no {in_checkout}/{file} beside {package}: the installation is incomplete. Install strands_diffusers again."
+    )
 
 
 def absolute_path(path: str | Path, cwd: Path) -> str:

@@ -12,7 +12,7 @@ from strands_diffusers.config import schema
 from strands_diffusers.config.conditions import CONDITIONS
 from strands_diffusers.config.engines import ENGINES
 from strands_diffusers.config.models import DomainConfig, ModelConfig
-from strands_diffusers.errors import ConfigError
+from strands_diffusers.paths import shipped
 
 PROVIDER = "strands_diffusers"
 MULTI_SELECT = ("output", "visualizer", "metric", "score")
@@ -23,17 +23,8 @@ NAMED = ("engine", "policy", "world")
 
 
 def conf_dir() -> Path:
-    """The folder with `run.yaml`: inside an installed wheel, else beside the package in a checkout.
-
-    The wheel's own copy comes first, because there the package's sibling `conf` could be anybody's.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for candidate in (package / "conf", package.parent / "conf"):
-        if (candidate / "run.yaml").is_file():
-            return candidate
-    raise ConfigError(
-        f"no conf/run.yaml beside {package}: the installation is incomplete. Install strands_diffusers again."
-    )
+    """The folder with `run.yaml`."""
+    return shipped("conf", "conf", "run.yaml")
 
 
 config_paths: list[tuple[str, str]] = []

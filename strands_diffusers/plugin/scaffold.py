@@ -7,19 +7,11 @@ import uuid
 from pathlib import Path
 
 from strands_diffusers.errors import ConfigError
+from strands_diffusers.paths import shipped
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import writing
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-
-
-def template() -> Path:
-    """The example's folder: inside an installed wheel, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for candidate in (package / "plugin" / "template", package.parent / "plugins" / "example"):
-        if (candidate / "pyproject.toml").is_file():
-            return candidate
-    raise ConfigError(f"no template beside {package}: the installation is incomplete. Install strands_diffusers again.")
 
 
 def new(name: str, directory: Path) -> list[Path]:
@@ -37,7 +29,8 @@ def new(name: str, directory: Path) -> list[Path]:
     target = directory / f"strands-diffusers-{name.replace('_', '-')}"
     if target.exists():
         raise ConfigError(f"{target} is there already. Choose another name, or another folder with --into DIR.")
-    source, partial = template(), target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    source = shipped("plugin/template", "plugins/example", "pyproject.toml")
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
 
     def renamed(text: str) -> str:

@@ -58,9 +58,8 @@ class Job:
 class Checker:
     """Checks the jobs of one command; what several jobs share (an observation, the weights' content) is read once."""
 
-    def __init__(self, cwd: Path | None = None, index: PluginIndex | None = None) -> None:
-        self._cwd = cwd or Path.cwd()
-        self._index = index or plugins()
+    def __init__(self) -> None:
+        self._cwd, self._index = Path.cwd(), plugins()
         self._seen: dict[tuple[Any, ...], tuple[Observation, str]] = {}
 
     def __call__(self, config: RunConfig, observation: Observation | None = None) -> Job:
@@ -131,15 +130,9 @@ class Checker:
         )
 
 
-def check(
-    config: RunConfig,
-    observation: Observation | None = None,
-    *,
-    cwd: Path | None = None,
-    index: PluginIndex | None = None,
-) -> Job:
+def check(config: RunConfig, observation: Observation | None = None) -> Job:
     """Check one job; see `Checker`."""
-    return Checker(cwd, index)(config, observation)
+    return Checker()(config, observation)
 
 
 def chosen(selected: Mapping[str, Any], index: PluginIndex, group: str) -> list[Any]:

@@ -43,7 +43,6 @@ def run_job(
     *,
     overrides: Sequence[str] = (),
     group: str | None = None,
-    tags: Sequence[str] = (),
     control: Control | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Outcome:
@@ -63,7 +62,7 @@ def run_job(
     with folders.claimed(directory):
         folders.check_free(directory, job.hash)  # another run may have ended here since
         folders.begin(directory)
-        return _Run(job, directory, tuple(overrides), control).run(_run_info(job, directory, group, tags, overrides))
+        return _Run(job, directory, tuple(overrides), control).run(_run_info(job, directory, group, overrides))
 
 
 class _Run:
@@ -250,7 +249,7 @@ def _leave(record: Record) -> None:
         log.debug("no record of the failure could be written to %s", record.directory)
 
 
-def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str], overrides: Sequence[str]) -> RunInfo:
+def _run_info(job: Job, directory: Path, group: str | None, overrides: Sequence[str]) -> RunInfo:
     config, mode = job.config, job.request.mode
     parts = [mode, config.model.name]
     if job.cast is not None:
@@ -261,7 +260,7 @@ def _run_info(job: Job, directory: Path, group: str | None, tags: Sequence[str],
     facts = {"hash": job.hash, "sweep_id": group, "git": provenance.git_commit(), "versions": provenance.versions()}
     name = (run_name(directory, overrides) if group else None) or "-".join(parts)
     identity = run_id(directory.parent, job.hash) if group else ""
-    return RunInfo(name, directory, {**job.tree, **facts}, mode, group, (*tags, mode, config.model.name), identity)
+    return RunInfo(name, directory, {**job.tree, **facts}, mode, group, (mode, config.model.name), identity)
 
 
 def sample_record(rollout: Rollout, metrics: records.Metrics) -> SampleRecord:
