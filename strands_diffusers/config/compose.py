@@ -275,6 +275,11 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
         policy = dataclasses.replace(policy, actions=absolute(policy.actions))
     if (repo := getattr(policy, "repo", None)) and Path(absolute_path(repo, cwd)).exists():
         policy = dataclasses.replace(policy, repo=absolute(repo))
+    score: dict[str, Any] = dict(config.score)
+    for name, options in score.items():
+        path, at, rest = (getattr(options, "goal", None) or "").partition("@")
+        if path and Path(absolute_path(path, cwd)).exists():
+            score[name] = dataclasses.replace(options, goal=f"{absolute_path(path, cwd)}{at}{rest}")
     domain = config.domain
     if domain.statistics and "/" in domain.statistics:
         domain = dataclasses.replace(domain, statistics=absolute(domain.statistics))
@@ -284,6 +289,7 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
         model=model,
         condition=condition,
         policy=policy,
+        score=score,
         domain=domain,
         resume=resume,
         output_dir=absolute(config.output_dir),

@@ -36,6 +36,7 @@ PATHS = (
     "condition.actions",
     "policy.actions",
     "policy.repo",
+    "score.goal_image.goal",
     "model.repo",
     "model.lora.repo",
     "domain.statistics",

@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,8 @@ class ServerPolicy(Policy):
         image_key: str | None = "observation/image"
         """Name of the frame in what is sent; null: only `views`."""
 
-        views: dict[str, list[float]] = field(default_factory=dict)
-        """Further images, by their names: regions [left, top, right, bottom] of the frame as shares of it, 0 to 1."""
+        views: Any = None
+        """Further images, {name: [left, top, right, bottom], ...}: regions of the frame as shares of it, 0 to 1."""
 
         resize: list[int] | None = None
         """Each image is scaled to [height, width] keeping its proportions, the rest black [pixels]; null: sent as it is."""
@@ -72,6 +72,9 @@ class ServerPolicy(Policy):
 
         state_key: str | None = None
         """Name of the state in what is sent; null: none is sent. The numbers of the world's state in their order."""
+
+        state_entry: str | None = None
+        """Entry of the world's state that is sent, as `pusher_px` of world=pusht; null: all its numbers."""
 
         state: list[float] | None = None
         """The state that is sent where the world tells none, as `world=model`."""
@@ -105,8 +108,14 @@ class ServerPolicy(Policy):
             require(
                 bool(self.image_key or self.views), "policy.image_key=null sends no image. Name one, or policy.views."
             )
-            for key, region in self.views.items():
-                good = len(region) == 4 and 0 <= region[0] < region[2] <= 1 and 0 <= region[1] < region[3] <= 1
+            views = self.views or {}
+            require(
+                isinstance(views, dict),
+                f"policy.views={self.views} is no mapping. Use policy.views={{name:[0,0,0.5,1]}}.",
+            )
+            for key, region in views.items():
+                good = isinstance(region, list) and len(region) == 4 and all(isinstance(x, float | int) for x in region)
+                good = good and 0 <= region[0] < region[2] <= 1 and 0 <= region[1] < region[3] <= 1
                 require(
                     good, f"policy.views: {key}={region} is no region. Use [left, top, right, bottom] within 0 and 1."
                 )
@@ -178,12 +187,18 @@ class ServerPolicy(Policy):
         config, frame = self.config, look.frames[-1]
         regions = {config.image_key: [0.0, 0.0, 1.0, 1.0]} if config.image_key else {}
         sent: dict[str, Any] = {
-            key: _image(frame, region, config.resize) for key, region in {**regions, **config.views}.items()
+            key: _image(frame, region, config.resize) for key, region in {**regions, **(config.views or {})}.items()
         }
         if config.prompt_key:
             sent[config.prompt_key] = look.prompt
         if config.state_key:
-            state = config.state if look.state is None else [*_numbers(look.state)]
+            told, entry = look.state, config.state_entry
+            if told is not None and entry is not None:
+                if not isinstance(told, dict) or entry not in told:
+                    known = ", ".join(told) if isinstance(told, dict) else "one without names"
+                    raise RolloutError(f"policy.state_entry={entry} is not in the world's state; there is {known}.")
+                told = told[entry]
+            state = config.state if told is None else [*_numbers(told)]
             if not state:
                 raise RolloutError(
                     f"policy.state_key={config.state_key}, but the world tells no state. Give one by policy.state=[...], or use "

@@ -255,6 +255,20 @@ def test_a_state_that_nobody_tells_is_asked_for():
             assert server.act(look()).actions.shape == (16, 2)
 
 
+def test_one_entry_of_the_state_can_be_sent_alone():
+    received = []
+    with serving(answer(), received=received) as address:
+        with policy(address, state_key="s", state_entry="pusher_px") as server:
+            server.act(look(state={"pusher_px": [1, 2], "block_px": [3, 4]}))
+        with (
+            policy(address, state_key="s", state_entry="pushed") as server,
+            pytest.raises(errors.RolloutError, match="pusher_px"),
+        ):
+            server.act(look(state={"pusher_px": [1, 2]}))
+
+    assert np.frombuffer(msgpack.unpackb(received[0])["s"][b"data"], "<f4").tolist() == [1, 2]
+
+
 def test_waiting_can_be_cancelled():
     def progress(what, done, total):
         raise errors.CancelledError("stop")
@@ -269,6 +283,8 @@ def test_waiting_can_be_cancelled():
         ({"address": "localhost:8000"}, r"is no websocket\. Use policy\.address=ws://"),
         ({"image_key": None}, r"sends no image"),
         ({"views": {"a": [0.5, 0, 0.2, 1]}}, r"is no region"),
+        ({"views": {"a": "left"}}, r"is no region"),
+        ({"views": [1]}, r"is no mapping"),
         ({"resize": [224]}, r"is no size"),
         ({"answer_s": 0.0}, r"policy\.answer_s must be > 0"),
         ({"reconnects": -1}, r"policy\.reconnects"),

@@ -102,3 +102,18 @@ def test_a_missing_goal_one_of_another_size_and_one_that_is_not_there_are_refuse
         score(other).check(setting())
     with pytest.raises(errors.ObservationError, match=r"nowhere\.png"):
         score(tmp_path / "nowhere.png").check(setting())
+
+
+def test_a_goal_beside_the_command_is_found_from_elsewhere(tmp_path, monkeypatch):
+    picture(tmp_path / "goal é.png", FRAMES[0])
+    monkeypatch.chdir(tmp_path)
+
+    file, sample = (
+        testing.compose("condition=closed_loop", "score=[goal_image]", f"score.goal_image.goal={goal}")
+        .score["goal_image"]
+        .goal
+        for goal in ("goal é.png@frame:0", "sample:push_left@frame:-1")
+    )
+
+    assert file == f"{tmp_path}/goal é.png@frame:0"
+    assert sample == "sample:push_left@frame:-1"

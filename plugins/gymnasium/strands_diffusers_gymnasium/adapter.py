@@ -39,7 +39,7 @@ class Adapter:
 
     def begin(self, seed: int | None) -> Any:
         """Reset the environment. Return its observation."""
-        observation, _ = self.env.reset(seed=seed, options=dict(self.options.reset_options) or None)
+        observation, _ = self.env.reset(seed=seed, options=self.options.reset_options or None)
         return observation
 
     def image(self, observation: Any) -> np.ndarray:
@@ -150,7 +150,7 @@ def open_environment(options: Options, space: ActionSpace | None = None) -> Adap
     cls = _adapter_class(options.adapter)
     mode = {} if options.image_key is not None else {"render_mode": "rgb_array"}
     try:
-        env = gymnasium.make(options.id, **{**mode, **options.kwargs})
+        env = gymnasium.make(options.id, **{**mode, **(options.kwargs or {})})
     except (gymnasium.error.Error, ImportError, TypeError, ValueError, AttributeError) as error:
         text = " ".join(str(error).split())
         raise errors.ConfigError(f"world.id={options.id} cannot be made: {type(error).__name__}: {text}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -24,11 +24,11 @@ class Options(World.Config):
     id: str | None = None
     """gymnasium's name, `CartPole-v1` or `my_module:MyEnv-v0`; null: that of the observation `gymnasium:`."""
 
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of `gymnasium.make`."""
+    kwargs: Any = None
+    """Further arguments of `gymnasium.make`: {name: value, ...}; null: none."""
 
-    reset_options: dict[str, Any] = field(default_factory=dict)
-    """What `reset` is given as `options`."""
+    reset_options: Any = None
+    """What `reset` is given as `options`: {name: value, ...}; null: nothing."""
 
     image_key: str | None = None
     """Name of the image in the environment's observation; any where it is the image itself; null: what `render()` shows."""
@@ -59,6 +59,11 @@ class Options(World.Config):
     """MODULE:CLASS of a subclass of `strands_diffusers_gymnasium.Adapter`, for what differs."""
 
     def __post_init__(self) -> None:
+        for name in ("kwargs", "reset_options"):
+            if not isinstance(getattr(self, name), dict | None):
+                raise errors.ConfigError(
+                    f"world.{name}={getattr(self, name)} is no mapping. Use world.{name}={{name:value}}."
+                )
         if self.size is not None and (len(self.size) != 2 or not all(16 <= side <= 4096 for side in self.size)):
             raise errors.ConfigError(
                 f"world.size={self.size} is no size. Use world.size=[96,96], height and width in pixels."
@@ -71,11 +76,11 @@ class Options(World.Config):
 class SourceOptions(Source.Config):
     """Options of the source `gymnasium`."""
 
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of `gymnasium.make`."""
+    kwargs: Any = None
+    """Further arguments of `gymnasium.make`: {name: value, ...}; null: none."""
 
-    reset_options: dict[str, Any] = field(default_factory=dict)
-    """What `reset` is given as `options`."""
+    reset_options: Any = None
+    """What `reset` is given as `options`: {name: value, ...}; null: nothing."""
 
     image_key: str | None = None
     """Name of the image in the environment's observation; null: what `render()` shows."""

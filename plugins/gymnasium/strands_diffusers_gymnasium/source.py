@@ -32,8 +32,8 @@ class GymnasiumSource(Source):
             raise errors.ObservationError(f"gymnasium:{address} names no environment. Type {_FORM}.")
         shared: dict[str, Any] = {
             "id": found["id"],
-            "kwargs": dict(config.kwargs),
-            "reset_options": dict(config.reset_options),
+            "kwargs": config.kwargs,
+            "reset_options": config.reset_options,
             "image_key": config.image_key,
             "adapter": config.adapter,
             "size": None if config.size is None else list(config.size),
