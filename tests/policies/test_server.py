@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
-from strands_diffusers import Look, Observation, Setting, actions, errors, testing
+from strands_diffusers import Look, Observation, Setting, Stepped, World, actions, errors, loop, testing
 from strands_diffusers.policies.server import ServerPolicy, Units, _image, _unpack
+from strands_diffusers.runner.chunks import FinishedChunks
 
 SPACE = actions.space_of("pusht", pixel_map=True)
 FRAME = np.arange(48 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 64, 3)
@@ -275,6 +276,52 @@ def test_waiting_can_be_cancelled():
 
     with serving(None) as address, policy(address, answer_s=30.0) as server, pytest.raises(errors.CancelledError):
         server.act(look(progress=progress))
+
+
+class Counting(World):
+    """Show how often it was stepped."""
+
+    name = "counting"
+
+    def reset(self, setting, seed):
+        self.count = 0
+        return np.zeros((48, 64, 3), np.uint8), None
+
+    def step(self, actions, num_steps, progress=None):
+        self.count += num_steps
+        return Stepped(np.full((num_steps, 48, 64, 3), self.count, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (None, r"look 3/4.*no answer within 0\.4 s"),
+        ("Traceback\nRuntimeError: out of memory", r"look 3/4.*reports: RuntimeError: out of memory"),
+        (answer(np.full((16, 2), np.inf, np.float32)), r"look 3/4.*actions hold inf"),
+    ],
+)
+def test_looks_that_were_finished_before_a_server_fails_are_kept_and_the_episode_goes_on(fault, message, tmp_path):
+    config = testing.compose("condition=closed_loop", "condition.num_looks=4", "condition.act_steps=8")
+    given_setting = setting(config=config, num_looks=4)
+    rows = [np.full((16, 2), look / 10, np.float32) for look in range(4)]
+
+    def run(server):
+        return loop.run(loop.Cast(given_setting, server, Counting(), {}), kept=FinishedChunks(tmp_path, "0" * 16))
+
+    with (
+        serving(answer(rows[0]), answer(rows[1]), fault) as address,
+        policy(address, answer_s=0.4) as server,
+        pytest.raises(errors.RolloutError, match=message),
+    ):
+        run(server)
+    received = []
+    with serving(answer(rows[2]), answer(rows[3]), received=received) as address, policy(address) as server:
+        [rollout] = run(server)
+
+    assert rollout.details["looks_kept"] == 2
+    np.testing.assert_array_equal(rollout.episode.proposed_action, rows)
+    shown = [np.frombuffer(msgpack.unpackb(each)["observation/image"][b"data"], np.uint8) for each in received]
+    assert [int(each[0]) for each in shown] == [16, 24]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,17 @@ import strands_diffusers_gymnasium
 from strands_diffusers_gymnasium import Adapter, GymnasiumReward, GymnasiumSource, GymnasiumWorld
 from strands_diffusers_gymnasium.options import Actions, Options
 
-from strands_diffusers import Observation, ObservationRequest, Setting, Track, actions, errors, testing
+from strands_diffusers import (
+    Observation,
+    ObservationRequest,
+    Setting,
+    Track,
+    actions,
+    errors,
+    plugins,
+    rollout,
+    testing,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pygame's and gymnasium's own
 SPACE = actions.space_of("pusht", pixel_map=True)
@@ -211,6 +221,38 @@ def test_without_an_environment_one_is_asked_for():
         world().check(photo)
     with pytest.raises(errors.ConfigError, match=r"world\.size=\[1\] is no size"):
         Options(size=[1])
+
+
+def test_an_episode_runs_from_the_observation_s_address_alone(tmp_path):
+    if "gymnasium" not in plugins().classes("world"):
+        pytest.skip("needs the plugin: pip install -e plugins/gymnasium")
+    loops = [
+        rollout(
+            *(
+                "condition=closed_loop",
+                "world=gymnasium",
+                "world.columns=[1]",
+                "policy=random",
+                "score=[gymnasium_reward]",
+            ),
+            *(
+                "source.gymnasium.kwargs={g:1.5}",
+                "source.gymnasium.size=[96,96]",
+                "observation=gymnasium:Pendulum-v1@seed:5",
+            ),
+            *("condition.num_looks=2", "condition.act_steps=4", "tracker=none", "visualizer=[]", f"seed={seed}"),
+            output_dir=tmp_path / str(seed),
+        )
+        for seed in (0, 1)
+    ]
+
+    found = [each.episode.scores["gymnasium_reward"].values for each in loops]
+    env = gymnasium.make("Pendulum-v1", g=1.5)
+    env.reset(seed=5)
+    true = [env.step(2 * row[1:])[1] for row in loops[0].action.reshape(-1, 2)]
+    np.testing.assert_allclose(found[0][1:], true, rtol=1e-6)
+    assert (found[0][1:] != found[1][1:]).all()
+    assert loops[0].video.shape == (9, 96, 96, 3)
 
 
 def test_it_keeps_the_rules_of_a_plugin():
