@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -13,6 +14,9 @@ from typing import Any
 from strands_diffusers import records
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.records.files import PARTIAL
+
+APP = "app_name: strands-diffusers"
+"""Stands in the settings that Hydra leaves in our folders, by `conf/run.yaml`."""
 
 LOCK = ".lock"
 OURS = ("strands_diffusers.log", "wandb", "multirun.yaml", "index.html", records.MANIFEST, records.FAILURE)
@@ -87,11 +91,20 @@ def check_free(directory: Path, digest: str) -> None:
     own = {Path(entry.path).parts[0] for entry in record.artifacts} if record is not None else set()
     names = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))  # ours have no dot
     foreign = [name for name in names if name not in own and name not in OURS]
+    if _of_another_program(directory / ".hydra" / "hydra.yaml"):
+        foreign.insert(0, "the .hydra folder of another program")
     if foreign:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise ConfigError(
             f"{directory} holds {shown}, which this job did not write. Choose an empty folder with output_dir=DIR."
         )
+
+
+def _of_another_program(settings: Path) -> bool:
+    try:
+        return APP not in settings.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # there is none
+        return False
 
 
 def begin(directory: Path) -> None:
@@ -103,6 +116,16 @@ def begin(directory: Path) -> None:
             (directory / entry.path).unlink(missing_ok=True)
     for left in directory.glob(f"{PARTIAL}*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def claim_next(directory: Path) -> Path:
+    """Make the next numbered folder of a sweep, one that no other worker makes in the same instant."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(next_number(directory)):
+        with contextlib.suppress(FileExistsError):
+            (directory / str(number)).mkdir()
+            return directory / str(number)
+    raise AssertionError("unreachable")
 
 
 def next_number(directory: Path) -> int:

@@ -150,7 +150,7 @@ def _refused(what: str, error: Exception, made: Path, directory: Path) -> Except
             f"cannot write the rollout: {cause.strerror or cause}. Free some space or set output_dir=DIR."
         )
     elif isinstance(error, StrandsDiffusersError):
-        refused = error if not isinstance(error, guard.PluginFault) else OutputError(f"{what}: {error.error}")
+        refused = OutputError(str(error)) if isinstance(error, guard.PluginFault) else error
     else:
         refused = OutputError(f"{what}: {type(error).__name__}: {one_line(error)}")
     if str(made) in str(refused):

@@ -12,6 +12,7 @@ from strands_diffusers.errors import StrandsDiffusersError, one_line
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.records import Record
 from strands_diffusers.runner.progress import Row, row_of
 from strands_diffusers.runner.tracking import sweep_info
 
@@ -41,6 +42,7 @@ def conclude(
     rows += [row for row in ended if row.name not in {record.name for record in found}]
     rows.sort(key=lambda row: records.record.by_number(Path(row.name)))
     notes = [record.error for record in found if record.status == "damaged"]
+    notes += _references(found)
     judged = evaluation.judge(directory, found)
     notes += [f"{each.name}: {each.verdict}" for each in judged]
     content = {"verdicts": [asdict(each) for each in judged]}
@@ -54,7 +56,9 @@ def conclude(
     whole = {"schema_version": records.SCHEMA_VERSION, "finished": records.now(), "jobs": [asdict(row) for row in rows]}
     records.write_json(directory / SWEEP, whole | content | {"notes": notes})  # trackers and plugins read it
     told = len(notes)
-    problems = plugins().notify("on_sweep_end", directory=directory, records=found)
+    limits = [record.config["hook_timeout_s"] for record in found if "hook_timeout_s" in record.config]
+    limit_s = limits[-1] if limits else guard.LIMIT_S
+    problems = plugins().notify("on_sweep_end", limit_s=limit_s, directory=directory, records=found)
     if tracker:
         try:
             info = sweep_info(directory, found)
@@ -71,6 +75,19 @@ def conclude(
     except (StrandsDiffusersError, OSError) as error:
         notes.append(f"the page could not be written: {one_line(error)}")
     return rows, notes
+
+
+def _references(found: Sequence[Record]) -> list[str]:
+    """What each job says of its reference, once, with the jobs that say it where others do not."""
+    jobs: dict[str, list[str]] = {}
+    for record in found:
+        for line in dict.fromkeys(str(s.details["reference"]) for s in record.samples if s.details.get("reference")):
+            jobs.setdefault(line, []).append(record.name)
+    lines = []
+    for line, names in jobs.items():
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        lines.append(line if len(names) == len(found) else f"job {', '.join(names[:8])}{more}: {line}")
+    return lines
 
 
 def with_problems(directory: Path, rows: Sequence[Row]) -> set[str]:

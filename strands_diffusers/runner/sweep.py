@@ -144,7 +144,7 @@ class Sweep:
         if damaged and there is not None:
             self.progress.say(f"{there.error} It is left as it is.")
         if record is None and there is not None and (there.done or damaged or there.hash not in ("", job.hash)):
-            free = directory.with_name(str(folders.next_number(directory.parent)))
+            free = folders.claim_next(directory.parent)
             if self._before and (difference := resume.why_not(job.identity, self._before)):
                 self.progress.say(f"job {free.name} runs: it differs from the nearest finished one in {difference}")
             return free

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -66,9 +67,11 @@ class Half(Serializer):
     name = "half"
     output_types = ("action",)
 
+    error: Exception = OSError(28, "No space left on device")
+
     def save(self, rollout, directory):
         (directory / "half.txt").write_text("half")
-        raise OSError(28, "No space left on device")
+        raise self.error
 
 
 class Gone(Tracker):
@@ -178,6 +181,15 @@ def test_a_serializer_that_fails_keeps_what_the_others_wrote(extra, tmp_path):
         assert failure.git.removesuffix("-dirty") == commit.stdout.strip()
 
 
+def test_a_serializers_own_fault_names_the_plugin_that_it_comes_from(extra, tmp_path, monkeypatch):
+    monkeypatch.setattr(Half, "error", ValueError("three columns"))
+    config = configured()
+    config = dataclasses.replace(config, output={"half": Half.Config()})
+
+    with pytest.raises(OutputError, match=r"^output half of plugin test: ValueError: three columns$"):
+        run.run_job(job.check(config), tmp_path)
+
+
 # --------------------------------------------------------------------------------------------------------- control
 
 
@@ -213,6 +225,30 @@ def test_a_run_never_overwrites_what_is_not_its_own(tmp_path, name):
 
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "the user's recording"
+
+
+@pytest.mark.parametrize(("name", "free"), [("other_app", False), ("strands-diffusers", True)])
+def test_a_hydra_folder_of_another_program_is_not_overwritten(tmp_path, name, free):
+    settings = tmp_path / ".hydra" / "hydra.yaml"
+    settings.parent.mkdir()
+    settings.write_text(f"hydra:\n  help:\n    app_name: {name}\n")
+
+    if free:
+        folders.check_free(tmp_path, "0")  # of a job of ours that was killed
+        return
+    with pytest.raises(ConfigError, match=r"holds the \.hydra folder of another program, which this job did not write"):
+        folders.check_free(tmp_path, "0")
+
+
+def test_workers_that_look_for_a_folder_in_the_same_instant_get_one_each(tmp_path, monkeypatch):
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "video.mp4").touch()
+    monkeypatch.setattr(folders, "next_number", lambda directory: 4)  # what every one of them saw
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(folders.claim_next, [tmp_path] * 24))
+
+    assert sorted(int(path.name) for path in found) == list(range(4, 28))
 
 
 def test_the_record_of_an_earlier_run_goes_before_a_new_one_computes(tmp_path):
