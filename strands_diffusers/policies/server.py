@@ -50,6 +50,7 @@ class ServerPolicy(Policy):
     """
 
     name = "server"
+    reaches_out = True
 
     @dataclass
     class Config(Policy.Config):

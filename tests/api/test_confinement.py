@@ -77,7 +77,7 @@ def artifacts(world, monkeypatch):
 
 
 def rollout(key: str, **more):
-    return lambda text: ("rollout", {"parameters": {**FAST, "condition": "policy", **more, key: text}})
+    return lambda text: ("rollout", {"parameters": {**FAST, **({"condition": "policy"} | more), key: text}})
 
 
 def call(target: str, key: str | None, **more):
@@ -89,9 +89,14 @@ def call(target: str, key: str | None, **more):
     return arguments
 
 
+LOOP = {"condition": "closed_loop", "sampler": {}}
+
 READS = {
     "observation": rollout("observation"),
     "actions of a condition": rollout("condition.actions", condition="forward_dynamics"),
+    "actions of a policy": rollout("policy.actions", policy="replay", **LOOP),
+    "checkpoint of a policy": rollout("policy.repo", **LOOP),
+    "goal of a score": rollout("score.goal_image.goal", score=["goal_image"], **LOOP),
     "statistics": rollout("domain.statistics"),
     "model": rollout("model.repo", model="custom", domain="pusht"),
     "lora": rollout("model.lora.repo"),

@@ -16,6 +16,7 @@ from strands_diffusers.observations.media import read_clip
 pytestmark = [pytest.mark.timeout(240)]
 
 FAST = {"tracker": "none", "metric": [], "visualizer": [], "sampler": {"num_inference_steps": 1}}
+OWN = {"sampler": {}}
 
 
 def confined(roots: tuple[Path, ...], **parameters):
@@ -105,6 +106,27 @@ def test_wrong_overrides_are_one_line_and_write_nothing(refused, artifacts: Path
     assert not artifacts.exists() or not list(artifacts.iterdir())
 
 
+@pytest.mark.slow
+def test_a_closed_loop_runs_for_a_confined_caller(artifacts: Path) -> None:
+    reply = confined(
+        (),
+        **FAST | OWN | {"metric": ["scores"]},
+        condition={"name": "closed_loop", "num_looks": 2, "act_steps": 4},
+        policy={"name": "model", "sampler": {"num_inference_steps": 1, "guidance_scale": 1}},
+        **{"score": ["goal_image"], "score.goal_image.goal": "sample:push_left@frame:-1"},
+    )
+
+    assert reply["status"] == "success", reply
+    assert reply["data"]["mode"] == "closed_loop"
+    assert 0 < reply["data"]["metrics"]["scores"]["goal_image_final"] < 1
+    assert {Path(path).name for path in reply["artifacts"]} >= {
+        "video.mp4",
+        "action.json",
+        "episode.json",
+        "proposed.mp4",
+    }
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -129,6 +151,10 @@ def test_wrong_overrides_are_one_line_and_write_nothing(refused, artifacts: Path
         {"experiment": "/etc/hostname"},
         {"metric": ["../x"]},
         {"model.lora": {"repo": "/etc"}},
+        {"condition": "closed_loop", **OWN, "policy": "replay", "policy.actions": "/etc/hostname"},
+        {"condition": "closed_loop", **OWN, "policy.repo": "/etc"},
+        {"condition": "closed_loop", **OWN, "policy": "server"},
+        {"condition": "closed_loop", **OWN, "score": ["goal_image"], "score.goal_image.goal": "/etc/hostname@frame:0"},
         {"model.scheduler": "/etc/hostname"},
         {"foo": 1},
     ],

@@ -18,15 +18,19 @@ from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.config.typed import GROUPS
 from strands_diffusers.errors import AccessError, ConfigError, OutputError
 from strands_diffusers.pipelines.contents import Content
+from strands_diffusers.plugin.manager import plugins
 
 _OPEN = re.compile(
-    r"(?:model|condition|domain|engine|sampler)(?:\.[\w.]+)?|(?:output|visualizer|metric)(?:\.\w+\.[\w.]+)?"
+    r"(?:model|condition|domain|engine|sampler|policy|world)(?:\.[\w.]+)?"
+    r"|(?:output|visualizer|metric|score)(?:\.\w+\.[\w.]+)?"
     r"|experiment|prompt|observation|seed|output_dir|sweep\.timeout_s"
 )
 """The config keys that are open to a confined caller."""
 
 _SOURCES = ("", "sample", "run", "lerobot")
 """Schemes of the observations that are open to a confined caller; "" is a plain path."""
+
+_GOAL = re.compile(r"(.+?)(@frame:-?\d{1,6})?", re.DOTALL)
 
 _OPTIONS = ("start", "stride", "fps", "actions", "task", "sample", "episode", "camera", "units", "rotation", "gripper",
             "body")  # fmt: skip
@@ -100,14 +104,15 @@ def _values(request: Request) -> dict[str, Any]:
 
 def _check_keys(values: Mapping[str, Any], access: Access) -> None:
     """A confined caller sets known keys only, and text that is no path where the key is none. Raises: `AccessError`."""
-    paths = {"observation", "condition.actions", "domain.statistics", "model.repo", "model.lora.repo", "output_dir"}
+    paths = {"observation", "condition.actions", "domain.statistics", "model.repo", "model.lora.repo", "output_dir",
+             "policy.actions", "policy.repo", "score.goal_image.goal"}  # fmt: skip
     texts = {"prompt", "condition.negative_prompt"}
     for key, value in values.items():
         if key == "tracker" and value == access.tracker:
             continue
         if not _OPEN.fullmatch(key):
             raise AccessError(f"{key} is not open to this caller. Open are the model, condition, domain, engine, sampler, "
-                              "output, visualizer and metric, prompt, observation, seed and output_dir.")  # fmt: skip
+                              "policy, world, score, output, visualizer and metric, prompt, observation, seed and output_dir.")  # fmt: skip
         if key in GROUPS:
             for choice in value if isinstance(value, list) else [value]:
                 if choice is not None and not re.fullmatch(r"[\w-]+", str(choice), re.ASCII):
@@ -133,21 +138,35 @@ def confined(config: RunConfig, access: Access) -> RunConfig:
     if (actions := getattr(condition, "actions", None)) is not None:
         path = str(access.readable(actions, "condition.actions"))
         condition = dataclasses.replace(condition, actions=path)  # type: ignore[call-arg]
+    policy: Any = config.policy
+    for group, names in (("policy", [policy.name]), ("world", [config.world.name]), ("score", config.score)):
+        if closed := [name for name in names if plugins().find(group, name).reaches_out]:
+            raise AccessError(f"{group}={closed[0]} speaks to other programs: it is not open to this caller.")
+    if getattr(policy, "actions", None) is not None:
+        policy = dataclasses.replace(policy, actions=str(access.readable(policy.actions, "policy.actions")))
+    if getattr(policy, "repo", None) is not None:
+        policy = dataclasses.replace(policy, repo=gate.model(policy.repo, "policy.repo", access))
+    score: dict[str, Any] = dict(config.score)
+    for name, chosen in score.items():
+        if goal := _GOAL.fullmatch(getattr(chosen, "goal", None) or ""):
+            judged = _observation(goal[1], config, access, f"score.{name}.goal") + (goal[2] or "")
+            score[name] = dataclasses.replace(chosen, goal=judged)
     if domain.statistics is not None:
         domain = dataclasses.replace(domain, statistics=gate.word(domain.statistics, "domain.statistics", access))
     if config.resume is not None:
         raise AccessError("resume is not open to this caller.")
-    observation = None if config.observation is None else _observation(config, access)
-    return dataclasses.replace(config, model=model, condition=condition, domain=domain, observation=observation)
+    if (observation := config.observation) is not None:
+        observation = _observation(observation, config, access, "observation")
+    own = {"policy": policy, "score": score, "observation": observation}
+    return dataclasses.replace(config, model=model, condition=condition, domain=domain, **own)
 
 
-def _observation(config: RunConfig, access: Access) -> str:
+def _observation(given: str, config: RunConfig, access: Access, name: str) -> str:
     """The absolute address of an observation whose files may all be read."""
     from strands_diffusers.observations import resolve
     from strands_diffusers.observations.address import Address, split_address
-    from strands_diffusers.plugin.manager import plugins
 
-    address = resolve.absolute_address(str(config.observation), Path.cwd(), plugins().sources(config.source))
+    address = resolve.absolute_address(given, Path.cwd(), plugins().sources(config.source))
     scheme, colon, rest = ("", "", address) if Path(address).is_absolute() else address.partition(":")
     if scheme not in _SOURCES:
         raise AccessError(f"observations of {scheme}: are not open to this caller; give a file below a root.")
@@ -157,7 +176,7 @@ def _observation(config: RunConfig, access: Access) -> str:
     options = dict(parsed.options)
     if not scheme and "actions" in options:
         options["actions"] = str(access.readable(options["actions"], "@actions:"))
-    path = access.readable(parsed.path, "observation")
+    path = access.readable(parsed.path, name)
     return f"{scheme}{colon}{Address(str(path), options)}"
 
 
