@@ -179,11 +179,8 @@ def _paired_actions(parsed: Address, request: ObservationRequest, start: int, st
 
 def _rows(rows_TD: np.ndarray, start: int, request: ObservationRequest, name: str) -> np.ndarray:
     """The rows from `start` on, one fewer than the frames that the request can use."""
-    chosen = (
-        rows_TD[start:]
-        if request.num_frames is None or request.num_frames < 2
-        else rows_TD[start : start + request.num_frames - 1]
-    )
+    count = request.num_frames
+    chosen = rows_TD[start:] if count is None or count < 2 else rows_TD[start : start + count - 1]
     if len(chosen) == 0:
         raise ActionError(
             f"{name} has {len(rows_TD)} rows of actions, none from row {start} on. Type a smaller @start:N."

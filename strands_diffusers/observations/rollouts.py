@@ -90,9 +90,13 @@ def _rollout(
     )
 
 
+def of_type(files: Sequence[FileEntry], type_: str, *suffixes: str) -> list[FileEntry]:
+    """The files of a type whose names end so, in the order in which the job lists them."""
+    return [entry for entry in files if entry.type == type_ and entry.path.lower().endswith(suffixes)]
+
+
 def _video(record: Record, files: Sequence[FileEntry], type_: str) -> np.ndarray | None:
-    """Frames `[F, H, W, 3]` of a type's mp4, without the row or column that an odd size was padded by."""
-    entry = next((entry for entry in files if entry.type == type_ and entry.path.endswith(".mp4")), None)
+    entry = next(iter(of_type(files, type_, ".mp4")), None)
     return None if entry is None else unpadded(read_clip(checked_file(record, entry)).frames_FHWC, entry)
 
 
@@ -108,7 +112,7 @@ def unpadded(frames_FHWC: np.ndarray, entry: FileEntry) -> np.ndarray:
 
 
 def _action(record: Record, sample: SampleRecord, files: Sequence[FileEntry]) -> np.ndarray | None:
-    entry = next((entry for entry in files if Path(entry.path).name == "action.json"), None)
+    entry = next(iter(of_type(files, "action", "action.json")), None)
     if entry is None:
         return None
     shape = (sample.arrays.get("action") or entry.details).get("shape")
@@ -168,7 +172,7 @@ def read_episode(record: Record, sample: SampleRecord, video_FHWC: np.ndarray | 
 
 
 def _sound(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:
-    entry = next((entry for entry in files if entry.type == "sound" and entry.path.endswith(".wav")), None)
+    entry = next(iter(of_type(files, "sound", ".wav")), None)
     if entry is None:
         return None
     samples = checked_file(record, entry).read_bytes().partition(b"data")[2][4:]  # after the chunk's length
@@ -176,12 +180,12 @@ def _sound(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:
 
 
 def _images(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:
-    entries = [entry for entry in files if entry.type == "image" and entry.path.endswith(".png")]
-    return np.stack([read_image(checked_file(record, entry)) for entry in entries]) if entries else None
+    images = [read_image(checked_file(record, entry)) for entry in of_type(files, "image", ".png")]
+    return np.stack(images) if images else None
 
 
 def _mesh(record: Record, files: Sequence[FileEntry]) -> Mesh | None:
-    entry = next((entry for entry in files if entry.type == "mesh" and entry.path.endswith(".ply")), None)
+    entry = next(iter(of_type(files, "mesh", ".ply")), None)
     if entry is None:
         return None
     header, _, body = checked_file(record, entry).read_bytes().partition(b"end_header\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.address import Address, exists, split_address
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
-from strands_diffusers.observations.rollouts import checked_file, recorded_chunks, unpadded
+from strands_diffusers.observations.rollouts import checked_file, of_type, recorded_chunks, unpadded
 from strands_diffusers.observations.window import check_domain, usable_frames
 from strands_diffusers.plugin.base import Source
 from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.records import MANIFEST, FileEntry, Record, SampleRecord
+from strands_diffusers.records import MANIFEST, Record, SampleRecord
 from strands_diffusers.results import Observation, ObservationRequest
 
 OPTIONS = ("sample", "start")
@@ -72,20 +71,15 @@ def register_sources() -> list[type[Source]]:
 
 
 def _finished(directory: Path, shown: str) -> Record:
-    """The folder's record; `ObservationError` where the job did not finish, or there was none."""
-    if not exists(shown):
-        raise ObservationError(
-            f"run:{shown} does not exist. Type the folder of a finished job, the one with {MANIFEST}."
-        )
     if not directory.is_dir():
-        raise ObservationError(f"run:{shown} is a file. Type the folder of a finished job, the one with {MANIFEST}.")
+        what = "is a file" if exists(shown) else "does not exist"
+        raise ObservationError(f"run:{shown} {what}. Type the folder of a finished job, the one with {MANIFEST}.")
     record = records.read(directory)
     if record is not None and record.done:
         return record
-    if record is not None and record.status == "damaged":
-        raise ObservationError(f"run:{shown}: {record.error}")
     if record is not None:
-        raise ObservationError(f"run:{shown} failed and left no rollout: {record.error[:300]}")
+        failed = "" if record.status == "damaged" else " failed and left no rollout"
+        raise ObservationError(f"run:{shown}{failed}: {record.error[:300]}")
     inside = [found.name for found in records.jobs(directory)]
     if inside:
         listed = ", ".join(inside[:12])
@@ -108,18 +102,15 @@ def _sample(record: Record, parsed: Address) -> SampleRecord:
     return record.samples[index]
 
 
-def _of_type(record: Record, sample: SampleRecord, type_: str, suffixes: Sequence[str]) -> list[FileEntry]:
-    return [e for e in record.files_of(sample) if e.type == type_ and Path(e.path).suffix.lower() in suffixes]
-
-
 def _frames(
     record: Record, sample: SampleRecord, start: int, request: ObservationRequest
 ) -> tuple[np.ndarray | None, float | None, bool]:
     """Frames of the run's video, or its single image; with their rate and whether they are evenly spaced."""
-    if videos := _of_type(record, sample, "video", CLIP_SUFFIXES):
+    files = record.files_of(sample)
+    if videos := of_type(files, "video", *CLIP_SUFFIXES):
         clip = read_clip(checked_file(record, videos[0]), start, request.num_frames)
         return unpadded(clip.frames_FHWC, videos[0]), clip.fps, clip.even
-    if images := _of_type(record, sample, "image", IMAGE_SUFFIXES):
+    if images := of_type(files, "image", *IMAGE_SUFFIXES):
         if start or len(images) > 1:
             listed = ", ".join(str(record.directory / entry.path) for entry in images[:4])
             raise ObservationError(
@@ -131,8 +122,7 @@ def _frames(
 
 def _actions(record: Record, sample: SampleRecord, start: int, request: ObservationRequest) -> np.ndarray | None:
     """Return the actions behind the run's video: its own, or those that a forward-dynamics run was given."""
-    own = [entry for entry in _of_type(record, sample, "action", (".json",)) if Path(entry.path).name == "action.json"]
-    if own:
+    if own := of_type(record.files_of(sample), "action", "action.json"):
         rows_TD = read_actions(checked_file(record, own[0]))
     elif (given_KTD := recorded_chunks(record, sample.given_action)) is not None:
         rows_TD = np.concatenate(given_KTD)

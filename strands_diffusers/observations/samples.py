@@ -49,19 +49,13 @@ class SampleSource(Source):
             raise ObservationError(f"sample:{name} has no frame {start}: its last is {last}.")
         end = None if request.num_frames is None else start + request.num_frames
         frames_FHWC = _frames(read_image(ROOT / name / "frames.png"), facts)[start:end]
-        shown = f"sample:{parsed}"
-        usable, note = usable_frames(len(frames_FHWC), facts["fps"], request, shown)
+        usable, note = usable_frames(len(frames_FHWC), facts["fps"], request, f"sample:{parsed}")
         num_rows = len(frames_FHWC) - 1 if request.num_frames != 1 else None
-        actions_TD = None if note else np.array(facts["actions"], np.float32)[start:][:num_rows]
-        details = {
-            "kind": "sample",
-            "start": start,
-            **facts["simulator"],
-            "state": facts["states"][start],
-            **({"reference": note} if note else {}),
-        }
-        if actions_TD is not None and not len(actions_TD):
-            actions_TD = None
+        rows_TD = np.array(facts["actions"], np.float32)[start:][:num_rows]
+        details = {"kind": "sample", "start": start, **facts["simulator"], "state": facts["states"][start]}
+        if note:
+            details["reference"] = note
+        actions_TD = None if note or not len(rows_TD) else rows_TD
         return Observation(
             frames_FHWC[:usable], facts["fps"], actions_TD, facts["task"], facts["domain"], details=details
         )

@@ -43,7 +43,7 @@ def usable_frames(
     if num_frames < needed:
         smaller = "condition.condition_frames=[0]" if request.mode == "video" else "a smaller condition.chunk_size"
         raise ObservationError(
-            f"{name} has {_frames(num_frames)} to give; condition={request.mode} needs {needed}. "
+            f"{name} has {num_frames} frame{'' if num_frames == 1 else 's'} to give; condition={request.mode} needs {needed}. "
             f"Use a longer clip, or {smaller}."
         )
     if num_frames == 1:
@@ -70,7 +70,3 @@ def check_domain(domain: str | None, request: ObservationRequest, name: str) -> 
             f"{name} was seen in the domain {theirs}, and this run has domain={wanted}. "
             f"Type observation=FILE with one of {wanted}, or domain={theirs}."
         )
-
-
-def _frames(count: int) -> str:
-    return f"{count} frame{'' if count == 1 else 's'}"
