@@ -84,17 +84,8 @@ def info(sources: Sources, source: Class) -> PipelineInfo:
 def details(sources: Sources, source: Class) -> dict[str, Any]:
     """All that the sources say, JSON-ready: call parameters with defaults, components, output fields, documentation."""
     known = info(sources, source)
-    found: dict[str, Any] = {
-        "name": known.name,
-        "kind": "pipeline",
-        "modality": known.modality,
-        "module": known.module,
-        "family": known.family,
-        "inputs": list(known.inputs),
-        "outputs": list(known.outputs),
-        "modular": known.modular,
-        "doc": source.doc,
-    }
+    found = {"kind": "pipeline", "modality": known.modality, "doc": source.doc, **known._asdict()}
+    found |= {"inputs": list(known.inputs), "outputs": list(known.outputs)}
     if known.modular:
         blocks = _blocks(sources, source)
         doc = blocks.doc if blocks else ""

@@ -107,7 +107,8 @@ class Module:
         self.classes: dict[str, ast.ClassDef] = {}
         self.functions: dict[str, ast.FunctionDef] = {}
         self.imports: dict[str, tuple[int, str]] = {}
-        """Name -> dots of the import and module that it comes from; 0 dots: an absolute import from diffusers."""
+        """Name -> dots of the import and module that it comes from; 0 dots: an absolute import from diffusers. Without the
+        stand-ins (`dummy_...`) for classes whose packages are missing."""
         self.table: dict[str, list[str]] = {}
         """The literal part of `_import_structure`: submodule -> public names of all branches, whatever is installed."""
         self.tree = ast.parse(self.source)
@@ -116,10 +117,10 @@ class Module:
                 self.classes.setdefault(node.name, node)
             elif isinstance(node, ast.FunctionDef):
                 self.functions.setdefault(node.name, node)
-            elif isinstance(node, ast.ImportFrom):
-                module = node.module or ""
-                if node.level or module.partition(".")[0] == "diffusers":
-                    place = node.level, module if node.level else module.partition(".")[2]
+            elif isinstance(node, ast.ImportFrom) and "dummy_" not in (module := node.module or ""):
+                package, _, inside = module.partition(".")
+                place = node.level, module if node.level else inside
+                if node.level or package == "diffusers":
                     self.imports.update((name.name, place) for name in node.names)
             for key, names in _entries(node):
                 self.table.setdefault(key, []).extend(names)
@@ -139,7 +140,6 @@ class Sources:
         """Read the package at `root`; None: the diffusers that `import diffusers` would find."""
         self.root = installed() if root is None else Path(root)
         self.module = lru_cache(maxsize=48)(Module)
-        self._homes: dict[Path, Path | dict[str, str]] = {}
 
     @cached_property
     def version(self) -> str:
@@ -154,33 +154,17 @@ class Sources:
         return {name: group for group, names in table.items() for name in names if not name.startswith("_")}
 
     def locate(self, name: str) -> Class | None:
-        """Find a public class by following the import tables down to its file."""
-        group = self.public.get(name)
-        return self._descend(self.root, group, name) if group else None
+        """Find a public class by following the imports down to its file; diffusers exports a few that it never imports."""
+        home = self.public.get(name)
+        if home is None or (found := self.find(name, self.root / "__init__.py")):
+            return found if home else None
+        files = sorted((self.root / home).rglob("*.py"))
+        defining = (path for path in files if re.search(rf"^class {name}\b", path.read_text("utf-8"), re.MULTILINE))
+        return next((self.find(name, path) for path in defining), None)
 
     def dotted(self, path: Path) -> str:
         """`diffusers.pipelines.wan.pipeline_wan` for a file of the tree."""
         return ".".join(["diffusers", *path.relative_to(self.root).with_suffix("").parts])
-
-    def _descend(self, folder: Path, module: str, name: str, seen: frozenset[Path] = frozenset()) -> Class | None:
-        """The class `name` that the package or file `module` of `folder` exports."""
-        place = self._follow(folder, module, name)
-        if place.suffix:
-            return self.find(name, place, seen)
-        paths = (place / "__init__.py", *sorted(place.glob("*.py")))  # a package without a table imports names plainly
-        return next(filter(None, (self.find(name, path, seen) for path in paths)), None)
-
-    def _follow(self, folder: Path, module: str, name: str) -> Path:
-        """The file that exports `name`, or the package where the tables lose its track."""
-        place = folder.joinpath(*module.split("."))
-        if place not in self._homes:
-            table = self.module(place / "__init__.py").table.items() if place.is_dir() else ()
-            homes = {each: inner for inner, names in table for each in names}
-            self._homes[place] = homes if place.is_dir() else place.with_suffix(".py")
-        home = self._homes[place]
-        if isinstance(home, Path):
-            return home
-        return self._follow(place, home[name], name) if name in home else place
 
     def find(self, name: str, path: Path, seen: frozenset[Path] = frozenset()) -> Class | None:
         """The class `name` as the module at `path` defines or imports it; None where it does neither.
@@ -194,9 +178,8 @@ class Sources:
             return None
         dots, source = module.imports[name]
         place = (path.parents[dots - 1] if dots else self.root).joinpath(*filter(None, source.split(".")))
-        if place.is_dir():
-            return self._descend(place.parent, place.name, name, seen | {path})
-        return self.find(name, place.with_suffix(".py"), seen | {path})
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        return self.find(name, file, seen | {path})
 
     def parents(self, source: Class) -> Iterator[Class]:
         """The base classes that are in the tree."""
