@@ -239,3 +239,57 @@ def test_fp8_names_the_package_that_it_lacks():
 def test_a_threshold_that_is_none_is_refused(threshold):
     with pytest.raises(ConfigError, match=r"Use engine\.threshold=0\.25"):
         engines.CachedEngine.Config(threshold=threshold)
+
+
+def test_a_graph_is_recorded_inside_its_capture_and_replayed_after_it(monkeypatch):
+    """The one function that talks to CUDA's graphs, with the order of its calls watched."""
+    events = []
+
+    class Graph:
+        def replay(self):
+            events.append("replay")
+
+    class Capture:
+        def __init__(self, graph):
+            self.graph = graph
+
+        def __enter__(self):
+            events.append("begin")
+
+        def __exit__(self, *error):
+            events.append("end")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+    result, run_again = compiled.recorded(lambda: events.append("function") or "result")
+    run_again()
+    run_again()
+
+    assert result == "result"
+    assert events == ["begin", "function", "end", "replay", "replay"]
+
+
+def test_inputs_are_copied_before_a_replay_and_the_first_step_is_not_recorded(tiny, ask, monkeypatch):
+    """Step 1 of a prompt runs as it is, which warms up; step 2 is recorded; every later one copies its inputs, then replays."""
+    events, inputs = [], []
+
+    def recorded(function):
+        events.append("record")
+
+        def run_again():
+            events.append("replay")
+            inputs.append(float(function.__closure__[0].cell_contents[0].sum()))
+            for kept, new in zip(result, function(), strict=True):
+                if kept is not None:
+                    kept.copy_(new)
+
+        result = function()
+        return result, run_again
+
+    plain = compiled.Denoiser.velocity
+    monkeypatch.setattr(compiled, "recorded", recorded)
+    monkeypatch.setattr(compiled.Denoiser, "velocity", lambda *a: events.append("run") or plain(*a))
+    Engine().run(tiny("nano"), Call(ask("policy", num_inference_steps=4), frozenset({"action"})))
+
+    assert events == ["run", "record", "run", "replay", "run", "replay", "run", "replay", "run"]
+    assert len(set(inputs)) == 3  # each replay saw latents of its own

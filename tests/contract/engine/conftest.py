@@ -27,6 +27,21 @@ def tiny():
     return pipeline
 
 
+@functools.cache
+def pipeline_in_bfloat16(layout):
+    import torch
+
+    pipe = make_tiny_cosmos3(**LAYOUTS[layout]).to(torch.bfloat16)
+    pipe.transformer.time_embedder.float()
+    return pipe
+
+
+@pytest.fixture
+def tiny_bfloat16():
+    """The same as checkpoints are loaded on a card: bfloat16, the time embedder in float32."""
+    return pipeline_in_bfloat16
+
+
 @pytest.fixture
 def fresh():
     """A pipeline of one's own."""

@@ -1,5 +1,6 @@
 """What only a CUDA device reaches, as far as a CPU goes: the few calls to `torch.cuda` are stood in for and watched."""
 
+import contextlib
 import types
 
 import numpy as np
@@ -35,6 +36,31 @@ def test_each_stage_waits_for_its_device_once_at_its_end(monkeypatch) -> None:
         assert waited == []
     assert waited == [device]
     assert clock.seconds["denoise"] >= 0
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_the_host_waits_at_the_end_of_each_stage_and_nowhere_between(seeds, tiny, ask, monkeypatch) -> None:
+    """The order of all that a call does, where the device of its clock is said to be a card."""
+    events = []
+
+    class OnCuda(exact.Clock):
+        def __init__(self, device) -> None:
+            super().__init__(types.SimpleNamespace(type="cuda"))
+
+        @contextlib.contextmanager
+        def __call__(self, stage):
+            events.append(stage)
+            with super().__call__(stage):
+                yield
+
+    monkeypatch.setattr(exact, "Clock", OnCuda)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: events.append("wait"))
+    engine = exact.ExactEngine(samples_per_batch=2)
+    call = Call(ask("policy", num_inference_steps=3, guidance_scale=2.0), ALL, seeds)
+    engine.run(tiny("nano"), call, lambda done, total: events.append("step"))
+
+    steps = 3 * -(-len(seeds) // 2)
+    assert events == ["encode", "wait", "text", "wait", "denoise", *["step"] * steps, "wait", "decode", "wait"]
 
 
 def test_on_an_accelerator_one_row_of_timesteps_serves_all_tokens(fresh) -> None:

@@ -112,7 +112,9 @@ def test_mixed_fp8_precision_is_named(fresh, ask):
     }
     pipe.transformer.quantization_config = quantization
 
-    assert "mixed FP8 precision" in refusal(pipe, Call(ask("policy"), WANTED))
+    line = refusal(pipe, Call(ask("policy"), WANTED))
+    assert "mixed FP8 precision" in line
+    assert "the price is text, frames and video worked out in full" in line
     off = Call(ask("policy", mixed_precision_format="none"), WANTED)
     assert choose("exact", pipe, off)[1] is None
 

@@ -198,14 +198,34 @@ def test_with_any_number_of_threads(threads, tiny, ask, difference):
     assert difference(eager, exact) == 0.0
 
 
-@pytest.mark.parametrize("condition", ["policy", "inverse_dynamics", "text"])
-@pytest.mark.parametrize("layout", ["nano", "und_norm"])
-def test_bfloat16_on_a_cpu_gives_the_same_bits_too(layout, condition, fresh, ask, difference):
-    options = {"nano": {"sound": True}, "und_norm": {"qk_norm_for_text": False, "use_und_k_norm_for_gen": True}}
-    pipe = fresh(vae="wan22", **options[layout]).to(torch.bfloat16)
-    eager, exact = both(pipe, ask(condition, guidance_scale=2.0))
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("layout", ["nano", pytest.param("und_norm", marks=pytest.mark.slow)])
+def test_bfloat16_on_a_cpu_gives_the_same_bits_too(layout, condition, tiny_bfloat16, ask, difference):
+    for guidance in (1.0, 2.0):
+        eager, exact = both(tiny_bfloat16(layout), ask(condition, guidance_scale=guidance))
+        assert difference(eager, exact) == 0.0
 
-    assert difference(eager, exact) == 0.0
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk_size", [4, 12, 16])
+@pytest.mark.parametrize("layout", ["nemotron", "plain_text", "patch_one", "wan21"])
+def test_bfloat16_in_every_layout_and_chunk_size_gives_the_same_bits(
+    layout, chunk_size, tiny_bfloat16, ask, difference
+):
+    for condition, guidance in (("policy", 1.0), ("forward_dynamics", 3.0), ("inverse_dynamics", 1.0)):
+        eager, exact = both(tiny_bfloat16(layout), ask(condition, guidance_scale=guidance, chunk_size=chunk_size))
+        assert difference(eager, exact) == 0.0, condition
+
+
+@pytest.mark.slow
+def test_several_chunks_in_bfloat16_give_the_same_bits():
+    from strands_diffusers import rollout
+
+    words = ["condition.num_chunks=2", "sampler.num_inference_steps=2", "model.dtype=bfloat16", "model.device=cpu"]
+    eager, exact = (rollout(*words, f"engine={name}") for name in ("eager", "exact"))
+    assert exact.action.shape == (2, 16, 2)
+    np.testing.assert_array_equal(exact.action, eager.action)
+    np.testing.assert_array_equal(exact.video, eager.video)
 
 
 def test_what_is_kept_from_earlier_calls_changes_nothing(tiny, ask, difference):
