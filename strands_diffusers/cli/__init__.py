@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from strands_diffusers.errors import ConfigError, RequestError, StrandsDiffusersError, near_miss
+from strands_diffusers.errors import ConfigError, MissingPackageError, RequestError, StrandsDiffusersError, near_miss
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,6 +55,10 @@ def _dispatch(arguments: list[str]) -> int:
             gc.enable()
             return guard.command(index.owner(command), word, command.run, arguments[1:])
         if word:
+            from strands_diffusers.config import packages
+
+            if line := packages.missing(word):
+                raise MissingPackageError(line)
             known = [*verbs.VERBS, *index.commands]
             raise ConfigError(
                 f"{word!r} is neither a verb nor an override KEY=VALUE. Verbs: {', '.join(known)}.{near_miss(word, known)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra.core.config_store import ConfigStore
 
 from strands_diffusers import domains
-from strands_diffusers.config import store
+from strands_diffusers.config import packages, store
 from strands_diffusers.config.typed import GROUPS, key_types, shell_line
 from strands_diffusers.errors import ConfigError, near_miss, one_line
 
@@ -62,26 +62,6 @@ def _grammar(text: str, error: Exception, overrides: Sequence[str]) -> str:
     return f"Hydra cannot read {shown!r}. Quote the value for Hydra and for the shell: {shell_line(key, value.strip())}"
 
 
-_PACKAGES = {
-    "optuna": "pip install hydra-optuna-sweeper",
-    "ax": "pip install hydra-ax-sweeper",
-    "joblib": "pip install hydra-joblib-launcher",
-    "rq": "pip install hydra-rq-launcher",
-    "nevergrad": "pip install hydra-nevergrad-sweeper",
-    "pool": "pip install -e plugins/launchers",
-    "ray": "pip install -e 'plugins/launchers[ray]'",
-    "submitit_slurm": "pip install hydra-submitit-launcher",
-    "submitit_local": "pip install hydra-submitit-launcher",
-    "compiled": "pip install -e plugins/engines",
-    "fp8": "pip install -e 'plugins/engines[fp8]'",
-    "cached": "pip install -e plugins/engines",
-}
-"""Launchers, sweepers and engines outside the core, and what installs them."""
-
-_PLUGINS = {"pusht": "pip install -e plugins/pusht", "gymnasium": "pip install -e plugins/gymnasium"}
-"""Plugins of this repository by how the names of their policies, worlds and scores begin."""
-
-
 def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> str:
     match = re.search(r"Could not find '([^']*)/([^'/]*)'.*?Available options in '[^']*':\s*(.*)", text, re.DOTALL)
     if not match:
@@ -89,10 +69,8 @@ def _missing_choice(text: str, error: Exception, overrides: Sequence[str]) -> st
         if not match:
             return ""
     group, name = match[1], match[2]
-    if group in ("hydra/launcher", "hydra/sweeper", "engine") and name in _PACKAGES:
-        return f"{group}={name} is in a package that is not installed: {_PACKAGES[name]}"
-    if group in ("policy", "world", "score") and (install := _PLUGINS.get(name.split("_")[0])):
-        return f"{group}={name} is in a plugin that is not installed: {install}"
+    if line := packages.missing(f"{group}={name}"):
+        return line
     options = [o for o in match[3].split() if o] if match.lastindex == 3 else choices(group)
     hint = near_miss(name, options)
     if group == "domain" and (known := _domain(name)):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from strands_diffusers.config import packages
 from strands_diffusers.errors import MissingPackageError, ObservationError, near_miss
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.address import exists
@@ -23,9 +24,6 @@ FILE = "file"
 
 LEROBOT = "lerobot"
 """The scheme of LeRobot datasets, which a plugin serves."""
-
-IN_PACKAGES = (LEROBOT, "https", "pusht")
-"""Schemes of sources that packages of plugins/ bring, each called by its scheme."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9_+.-]*):")
@@ -118,10 +116,8 @@ def _choose(address: str, sources: Mapping[str, Source], cwd: Path | None = None
         return scheme, rest
     if scheme == "http":
         raise ObservationError(f"{address} is not encrypted. Type https://..., or download it yourself.")
-    if scheme in IN_PACKAGES:
-        raise MissingPackageError(
-            f"observation={scheme}: is read by a package that is not installed: pip install -e plugins/{scheme}"
-        )
+    if line := packages.missing(f"observation={scheme}:"):
+        raise MissingPackageError(line)
     known = ", ".join(f"{name}:" for name in sources)
     raise ObservationError(
         f"{address} is neither a file nor of a known scheme: there are {known}.{near_miss(scheme, sources)} "

@@ -31,10 +31,6 @@ LOOP = (*QUIET, "condition=closed_loop")
         (["policy=random", "policy.repo=/x"], r"policy.repo belongs to policy=model, not to the policy chosen here"),
         (["score.goal_image.goal=/x"], r"score.goal_image.goal needs score=\[goal_image\]"),
         (["policy=modle"], r"policy=modle is not a choice; there are .*\bmodel\b"),
-        (
-            ["world=gymnasium_x"],
-            r"world=gymnasium_x is in a plugin that is not installed: pip install -e plugins/gymnasium",
-        ),
         (["score=[goal_imag]"], r"score=goal_imag is not a choice"),
         (
             ["output=[sound]"],

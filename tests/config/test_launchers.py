@@ -1,10 +1,12 @@
 """Launchers outside the core: what installs them, and presets that do not name themselves."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from hydra.errors import HydraException
 
-from strands_diffusers.config import store
+from strands_diffusers.config import packages, store
 from strands_diffusers.config.explain import explain
 
 PRESETS = sorted((store.conf_dir() / "hydra" / "launcher").glob("*.yaml"))
@@ -20,6 +22,17 @@ def test_a_launcher_that_is_not_installed_names_its_package(name, line):
     )
 
     assert str(explain(error)) == f"hydra/launcher={name} is in a package that is not installed: {line}"
+
+
+def test_every_package_that_is_known_to_bring_something_is_there():
+    folders = {
+        line.removeprefix("-e ").strip("'").partition("[")[0] for line in packages.PACKAGES if line.startswith("-e")
+    }
+
+    assert all((Path(__file__).parents[2] / folder / "pyproject.toml").is_file() for folder in folders)
+    assert packages.missing("wandb-workspace").endswith("pip install -e plugins/workspace")
+    assert packages.missing("world=gymnasium").endswith("pip install -e plugins/gymnasium")
+    assert packages.missing("tracker=trackioo") is None
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
