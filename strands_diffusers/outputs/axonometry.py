@@ -97,29 +97,18 @@ class Box:
         )
         for axis, base, side, va in edges:
             ticks = self._ticks(axis)
-            every = max(1, math.ceil(1.4 * self.font / self._pitch(axis)))
+            unit = np.arange(3) == axis
+            pitch = float(np.linalg.norm(self.project(self.step * unit)) / self.scale)  # of a grid cell [px]
+            every = max(1, math.ceil(1.4 * self.font / pitch))
             shown = ticks[every if axis == 2 else 0 :: every]  # the corner's number is x's
             labels = [style.tick_text(tick, self.step) for tick in shown]
             dy = 0.0 if axis == 2 else -0.25
             for tick, label in zip(shown, labels, strict=True):
-                self._text(self._at(base, axis, tick), label, 0.4 * side, dy, va, style.MUTED)
+                self._text(np.where(unit, tick, base), label, 0.4 * side, dy, va, style.MUTED)
             widest = max((style.text_width(label, self.font) for label in labels), default=0.0)
             middle = shown[len(shown) // 2] if len(shown) else (low[axis] + high[axis]) / 2
             beyond = side * (1.3 + widest / self.font)
-            self._text(self._at(base, axis, middle), self.names[axis], beyond, dy, va, style.INK)
-
-    @staticmethod
-    def _at(base: np.ndarray, axis: int, value: float) -> np.ndarray:
-        """Return `base` with one coordinate replaced."""
-        point = base.copy()
-        point[axis] = value
-        return point
-
-    def _pitch(self, axis: int) -> float:
-        """Length of a grid cell along an axis, on the canvas [px]."""
-        unit = np.zeros(3)
-        unit[axis] = self.step
-        return float(np.linalg.norm(self.project(unit)) / self.scale)
+            self._text(np.where(unit, middle, base), self.names[axis], beyond, dy, va, style.INK)
 
     def _text(self, point: np.ndarray, text: str, dx: float, dy: float, va: str, colour: str) -> None:
         """Write beside a point of space, `dx` font sizes to its left (negative) or right and `dy` above it."""

@@ -188,6 +188,49 @@ def _curve(index: int, label: str, colour: str, shown: Sequence[Any], model: Seq
     return Curve(label, colour, values_S, reference_S, np.abs(model[0][:, index]) > 1, (low, high))
 
 
+def predicted_actions(rollouts: Sequence[Rollout]) -> np.ndarray | None:
+    """Return what two samples or more predicted, float32 `[N, K, T, D]` in model space.
+
+    None where there are fewer, or where nothing was predicted: given actions are the same in every sample.
+    Raises: `OutputError` where an array is wrong, or where the samples are not of one shape.
+    """
+    if len(rollouts) < 2 or all(rollout.action is None for rollout in rollouts):
+        return None
+    actions_KTD = [check_action(f"action of sample {i}", r.action, r.space) for i, r in enumerate(rollouts)]
+    shapes = sorted({action_KTD.shape for action_KTD in actions_KTD})
+    if len(shapes) > 1:
+        raise OutputError(f"the actions have shapes {shapes}: samples of one job have the same.")
+    return np.stack(actions_KTD)
+
+
+def spread_rows(rollouts: Sequence[Rollout]) -> list[list[Panel]]:
+    """Return the panels of `panel_rows`, each curve the mean of its samples with the samples themselves in it.
+
+    The values are decoded first and averaged then, so that mean and deviation have the panel's unit.
+    """
+    by_sample = [panel_rows(rollout) for rollout in rollouts]
+    return [
+        [
+            replace(panels[0], curves=tuple(_mean(curves) for curves in zip(*(p.curves for p in panels), strict=True)))
+            for panels in zip(*rows, strict=True)
+        ]
+        for rows in zip(*by_sample, strict=True)
+    ]
+
+
+def _mean(samples: Sequence[Curve]) -> Curve:
+    """Return the mean; what lies beyond model space is ringed on the sample that went there, never on the mean."""
+    values_NS = np.stack([curve.values_S for curve in samples]).astype(np.float64)
+    mean_S = values_NS.mean(axis=0)
+    return replace(
+        samples[0],
+        values_S=mean_S,
+        beyond_S=np.zeros(len(mean_S), bool),
+        deviation_S=values_NS.std(axis=0, ddof=1),
+        samples=tuple(samples),
+    )
+
+
 def _unit(column: Column, space: ActionSpace | None, *, physical: bool) -> str:
     """Say in which unit a panel is."""
     if not physical or space is None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.curves import Look, draw_curves, draw_keys, key_width, label_chunks
-from strands_diffusers.outputs.panels import Panel, panel_rows, shown_action
-from strands_diffusers.outputs.spread import predicted_actions, spread_facts, spread_rows
-from strands_diffusers.outputs.titles import draw_title, facts
+from strands_diffusers.outputs.panels import Panel, panel_rows, predicted_actions, shown_action, spread_rows
+from strands_diffusers.outputs.titles import draw_title, facts, spread_facts
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from strands_diffusers import domains
@@ -44,6 +45,15 @@ def facts(rollout: Rollout, action_KTD: np.ndarray | None = None) -> str:
         parts.append(beyond_words(action_KTD))
     if (note := rollout.details.get("reference")) and (rollout.episode is None or action_KTD is None):
         parts.append(str(note))
+    return "  ·  ".join(parts)
+
+
+def spread_facts(rollouts: Sequence[Rollout], action_NKTD: np.ndarray) -> str:
+    """Return `bridge · 4 samples, seeds 0 to 3 · 16 steps at 5 Hz (3.2 s) · no value beyond ±1`."""
+    first, seeds = rollouts[0], [rollout.seed for rollout in rollouts if rollout.seed is not None]
+    parts = [domains.short_name(first.domain)] if first.domain else []
+    parts.append(f"{len(rollouts)} samples" + (f", seeds {min(seeds)} to {max(seeds)}" if seeds else ""))
+    parts += [length_words(first, action_NKTD[0]), beyond_words(action_NKTD)]
     return "  ·  ".join(parts)
 
 

@@ -24,6 +24,8 @@ _EDGE, _TOP = 32, 112
 """Margins of the picture [px]: around it, and above the views for the title."""
 
 _FONT = 15.0
+_SIDE = 800
+"""Side of a flat view that stands alone [px]."""
 
 
 class TrajectoryVisualizer(Visualizer):
@@ -62,14 +64,23 @@ def trajectory_figure(rollout: Rollout, action_KTD: np.ndarray) -> tuple[Figure,
     pixels_S2 = actions.pixel_path(action_KTD, rollout.space)
     if pixels_S2 is not None:
         reference_S2 = None if reference_KTD is None else actions.pixel_path(reference_KTD, rollout.space)
-        return _draw_pixels(rollout, action_KTD, pixels_S2, reference_S2), "px"
+        return _draw_flat(
+            rollout, action_KTD, Path3D("target", pixels_S2, None, reference_S2, ("x", "y", ""), "px", "")
+        ), "px"
     width = action_KTD.shape[2]
     names = [column.name for column in action_columns(rollout, width)[:3]]
     rows_SD = action_KTD.reshape(-1, width)[:, :3]
     reference_SD = None if reference_KTD is None else reference_KTD.reshape(-1, width)[:, :3]
-    if len(names) < 3:
-        return _draw_plane(rollout, action_KTD, rows_SD, reference_SD, names), "model space"
-    return _draw_paths(rollout, action_KTD, [Path3D.of_values(names, rows_SD, reference_SD)]), "model space"
+    if len(names) == 3:
+        return _draw_paths(rollout, action_KTD, [Path3D.of_values(names, rows_SD, reference_SD)]), "model space"
+    if len(names) == 1:  # against time
+        steps = np.linspace(-1, 1, len(rows_SD))[:, None]
+        rows_SD = np.hstack([steps, rows_SD])
+        reference_SD = None if reference_SD is None else np.hstack([steps, reference_SD])
+        names = ["time", *names]
+    title = " and ".join(name.replace("_", " ") for name in names)
+    path = Path3D(title, rows_SD, None, reference_SD, (names[0], names[1], ""), "model space", "")
+    return _draw_flat(rollout, action_KTD, path), "model space"
 
 
 def _draw_paths(rollout: Rollout, action_KTD: np.ndarray, paths: list[Path3D]) -> Figure:
@@ -87,56 +98,28 @@ def _draw_paths(rollout: Rollout, action_KTD: np.ndarray, paths: list[Path3D]) -
     return figure
 
 
-def _draw_pixels(
-    rollout: Rollout, action_KTD: np.ndarray, pixels_S2: np.ndarray, reference_S2: np.ndarray | None
-) -> Figure:
-    """Draw the targets over the first frame that was seen (or made)."""
-    side = 800
-    width, height = side + 2 * _EDGE + 60, side + _TOP + 56
-    figure = style.new_figure(width, height)
-    inner = width - 2 * _EDGE
-    draw_title(figure, _EDGE, 28, inner, rollout, facts(rollout, action_KTD), 15)
-    axes = style.add_axes(figure, _EDGE + 46, _TOP, side, side, facecolor="none")
-    axes.set_xlim(0, PIXELS)
-    axes.set_ylim(PIXELS, 0)  # pixel rows grow downwards
-    frames = rollout.observation.frames if rollout.observation.frames is not None else rollout.video
-    if frames is not None:
-        first_HWC = check_frames("the observation's frames", frames)[0]
-        style.lay_picture(figure, style.scaled(first_HWC, side, side), _EDGE + 46, _TOP)
-    hundreds = style.even_ticks(0, PIXELS, 100)
-    style.draw_grid(axes, hundreds, hundreds, _FONT)
-    path = Path3D("target", pixels_S2, None, reference_S2, ("x", "y", ""), "px", "")
-    draw_flat_view(axes, path, 0, 1, _FONT, over_picture=frames is not None)
-    bar_y = _TOP + side + 38
-    draw_time_bar(figure, width - _EDGE, bar_y, len(pixels_S2), reference_S2 is not None, rollout.fps, _FONT)
-    style.write(figure, _EDGE + 46, bar_y, "target, px", _FONT, color=style.MUTED, va="center_baseline")
-    return figure
-
-
-def _draw_plane(
-    rollout: Rollout, action_KTD: np.ndarray, rows_SD: np.ndarray, reference_SD: np.ndarray | None, names: list[str]
-) -> Figure:
-    """Draw one or two columns, as they are, in model space."""
-    side = 760
-    width, height = side + 2 * _EDGE + 60, side + _TOP + 70
+def _draw_flat(rollout: Rollout, action_KTD: np.ndarray, path: Path3D) -> Figure:
+    """Draw two coordinates: targets over the first frame that was seen (or made), or columns as they are in model space."""
+    left, foot, pixels = _EDGE + 46, _TOP + _SIDE + 38, path.unit == "px"
+    width, height = _SIDE + 2 * _EDGE + 60, _SIDE + _TOP + 56
     figure = style.new_figure(width, height)
     draw_title(figure, _EDGE, 28, width - 2 * _EDGE, rollout, facts(rollout, action_KTD), 15)
-    axes = style.add_axes(figure, _EDGE + 46, _TOP, side, side)
-    if len(names) == 1:  # against time
-        steps = np.linspace(-1, 1, len(rows_SD))[:, None]
-        rows_SD = np.hstack([steps, rows_SD])
-        reference_SD = None if reference_SD is None else np.hstack([steps, reference_SD])
-        names = ["time", *names]
-    path = Path3D("values", rows_SD, None, reference_SD, (names[0], names[1], ""), "model space", "")
+    axes = style.add_axes(figure, left, _TOP, _SIDE, _SIDE, facecolor="none" if pixels else style.PANEL)
     reach = 1.06 * max(1.0, path.reach)
-    axes.set_xlim(-reach, reach)
-    axes.set_ylim(-reach, reach)
-    ticks = style.even_ticks(-reach, reach, style.nice_step(2 * reach, 8))
+    low, high = (0.0, PIXELS) if pixels else (-reach, reach)
+    axes.set_xlim(low, high)
+    axes.set_ylim(*((high, low) if pixels else (low, high)))  # pixel rows grow downwards
+    seen = rollout.observation.frames if rollout.observation.frames is not None else rollout.video
+    over_picture = pixels and seen is not None
+    if over_picture:
+        first_HWC = check_frames("the observation's frames", seen)[0]
+        style.lay_picture(figure, style.scaled(first_HWC, _SIDE, _SIDE), left, _TOP)
+    ticks = style.even_ticks(low, high, 100 if pixels else style.nice_step(2 * reach, 8))
     style.draw_grid(axes, ticks, ticks, _FONT)
-    draw_flat_view(axes, path, 0, 1, _FONT)
-    words = " and ".join(name.replace("_", " ") for name in names) + ", model space"
-    style.write(figure, _EDGE + 46, _TOP + side + 38, words, _FONT, color=style.MUTED, va="center_baseline")
-    draw_time_bar(figure, width - _EDGE, _TOP + side + 38, len(rows_SD), reference_SD is not None, rollout.fps, _FONT)
+    draw_flat_view(axes, path, 0, 1, _FONT, over_picture=over_picture)
+    words = f"{path.title}, {path.unit}"
+    style.write(figure, left, foot, words, _FONT, color=style.MUTED, va="center_baseline")
+    draw_time_bar(figure, width - _EDGE, foot, len(path.points), path.has_reference, rollout.fps, _FONT)
     return figure
 
 
