@@ -358,7 +358,8 @@ def check_checkpoint(config: RunConfig, mode: str) -> None:
     if mode in ACTION_MODES and name is not None:
         if name != COSMOS3:
             raise ModelError(
-                f"condition={mode} needs {COSMOS3}; {name} has no actions. Use condition=text, image or video."
+                f"condition={config.condition.mode.value} needs {COSMOS3}; {name} has no actions. "
+                "Use condition=text, image or video, or model=cosmos3_pusht."
             )
         domain = domains.get(config.domain.name)
         has, needed = facts.get("action_dim") if facts.get("action_gen") else 0, domain.width or 0

@@ -9,7 +9,8 @@ from strands_diffusers import actions, domains
 from strands_diffusers.config.schema import PolicyConfig
 from strands_diffusers.errors import ActionError
 from strands_diffusers.lazy import np
-from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
+from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting, World
+from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.plugin.spec import hookimpl
 
 
@@ -82,9 +83,11 @@ class StillPolicy(Policy):
     name = "still"
 
     def check(self, setting: Setting) -> None:
-        """Refuse a domain of which no motion is not known."""
+        """Refuse a domain of which no motion is not known, and an episode in which nobody can tell what to hold."""
         self._setting = setting
         actions.no_motion(np.zeros((1, domains.get(setting.space.domain).width or 0), np.float32), setting.space)
+        if plugins().find("world", setting.config.world.name).hold is World.hold:  # it never tells
+            self._held(None)
 
     def reset(self, setting: Setting, seed: int) -> None:
         """Nothing is kept."""
@@ -92,21 +95,23 @@ class StillPolicy(Policy):
 
     def act(self, look: Look) -> Proposal:
         """No motion, T times. Raises: `ActionError` where it is not known what to hold."""
-        space, known = self._setting.space, self._setting.observation.actions
-        if len(look.actions):
-            held_1D = look.actions[-1:]
-        elif look.hold is not None:
-            held_1D = look.hold[None]
-        elif known is not None and len(known):
-            held_1D = known[:1]
-        elif any(column.kind in ("gripper", "fingertip", "pixel") for column in domains.get(space.domain).columns):
-            raise ActionError(
-                f"domain {domains.short_name(space.domain)} holds absolute values (a target, a gripper), and neither "
-                "the world nor the observation tells them. Use an observation with actions, or policy=random."
-            )
-        else:
-            held_1D = np.zeros((1, domains.get(space.domain).width or 0), np.float32)
+        held_1D = look.actions[-1:] if len(look.actions) else self._held(look.hold)
+        space = self._setting.space
         return Proposal(actions.padded(actions.no_motion(held_1D, space)[None], self._setting.chunk_size, space))
+
+    def _held(self, told: np.ndarray | None) -> np.ndarray:
+        """What is held before the first action [1, D], `told` by the world or not. Raises: `ActionError`."""
+        space, known = self._setting.space, self._setting.observation.actions
+        if told is not None:
+            return told[None]
+        if known is not None and len(known):
+            return known[:1]
+        if any(column.kind in ("gripper", "fingertip", "pixel") for column in domains.get(space.domain).columns):
+            raise ActionError(
+                f"policy=still: domain {domains.short_name(space.domain)} holds absolute values (a target, a gripper), and "
+                "neither the world nor the observation tells them. Use an observation with actions, or policy=random."
+            )
+        return np.zeros((1, domains.get(space.domain).width or 0), np.float32)
 
 
 class RandomPolicy(Policy):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from strands_diffusers.config.fields import Dtype
 from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.config.schema import PolicyConfig, PolicySamplerConfig
-from strands_diffusers.errors import ConfigError
+from strands_diffusers.errors import ConfigError, ModelError
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
 from strands_diffusers.plugin.spec import hookimpl
 
@@ -47,7 +47,12 @@ class ModelPolicy(Policy):
             raise ConfigError(
                 "policy=model needs a task: add 'prompt=\"Put the pot to the left.\"'; the observation holds none."
             )
-        self._asked(setting).check()
+        try:
+            self._asked(setting).check()
+        except ModelError as error:
+            if self.config.repo is None:
+                raise
+            raise ModelError(str(error).replace("model.repo=", "policy.repo=")) from error
 
     def fingerprint(self, setting: Setting) -> str | None:
         """The content of the other checkpoint."""

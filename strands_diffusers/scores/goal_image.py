@@ -85,7 +85,10 @@ class GoalImageScore(Score):
             index + 1 if index >= 0 else None, setting.fps, setting.space.domain, "closed_loop"
         )
         address = resolve.absolute_address(address, Path.cwd(), sources)
-        frames = resolve.read_observation(address, request, sources).frames
+        try:
+            frames = resolve.read_observation(address, request, sources).frames
+        except ObservationError as error:
+            raise ObservationError(f"score.goal_image.goal: {error}") from error
         count = 0 if frames is None else len(frames)
         if frames is None or not -count <= index < count:
             raise ObservationError(

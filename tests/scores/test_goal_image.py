@@ -100,7 +100,7 @@ def test_a_missing_goal_one_of_another_size_and_one_that_is_not_there_are_refuse
     other = picture(tmp_path / "other.png", np.zeros((48, 48, 3), np.uint8))
     with pytest.raises(errors.ObservationError, match=r"has 48x48 pixels, and the observation has 64x48"):
         score(other).check(setting())
-    with pytest.raises(errors.ObservationError, match=r"nowhere\.png"):
+    with pytest.raises(errors.ObservationError, match=r"^score\.goal_image\.goal: .*nowhere\.png"):
         score(tmp_path / "nowhere.png").check(setting())
 
 

@@ -316,7 +316,7 @@ def test_the_model_s_episode_is_that_of_single_rollouts_with_the_same_seeds(tmp_
 
 
 def test_the_presets_compose_with_every_policy_on_twenty_tables():
-    for name in ("pusht_closed_loop", "pusht_imagined_loop"):
+    for name in ("pusht_closed_loop",):
         config = testing.compose(f"experiment={name}", "policy=pusht_expert", "observation=pusht:500000@task:goal")
         assert (config.condition.num_looks, config.condition.act_steps) == (12, 8)
         assert "pusht_coverage" in config.score
