@@ -1,6 +1,6 @@
 """Make the pictures of README, docs and plugins anew from the shipped model: python docs/make_pictures.py [NAME ...].
 
-Names: rollout, report, dataset, closed_loop, viewer, dashboard; all of them without one. The last four need their
+Names: rollout, report, episode, dataset, closed_loop, viewer, dashboard; all of them without one. The last five need their
 plugins; `report`, `viewer` and `dashboard` need Chromium, its driver and selenium (`pip install -e '.[dev]'`).
 """
 
@@ -96,6 +96,60 @@ def report(folder: Path) -> None:
         driver.find_element("css selector", "#controls [data-value=small]").click()
 
     screenshot(f"{(sweep / 'index.html').as_uri()}#t=0.8", IMAGES / "report.png", (1280, 1180), 4, small)
+
+
+def episode(folder: Path) -> None:
+    """`closed_loop.png`: an episode in the model, the simulator under the same actions, and where the two part."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from strands_diffusers import rollout
+    from strands_diffusers.metrics.horizon import psnr_per_look
+
+    looks, steps, least_db = 12, 8, 20.0
+    acting = ("condition=closed_loop", "world=model", "world.reference=pusht", "policy=model", "score=[pusht_coverage]")
+    sizes = (f"condition.num_looks={looks}", f"condition.act_steps={steps}", f"observation=pusht:{TABLE}@task:goal")
+    found = rollout(*acting, *sizes, "tracker=none", "visualizer=[]", "policy.video=false", output_dir=folder / "loop")
+    held, truth, video = found.episode, found.reference_video, found.video
+    assert held is not None
+    assert truth is not None
+    assert video is not None
+    psnr, name = psnr_per_look(found), "pusht_coverage"
+    assert psnr is not None
+    trusted = next((k for k, value in enumerate(psnr) if value < least_db), looks)
+    times = np.arange(len(video)) / 10
+    figure, shown = Figure(figsize=(12.4, 5.3), dpi=100), list(range(0, len(video), 2 * steps))
+    FigureCanvasAgg(figure)
+    with mpl.rc_context({"font.size": 9}):
+        for row, (label, frames) in enumerate((("simulator", truth), ("model", video))):
+            base = 0.705 - 0.315 * row
+            figure.text(0.012, base + 0.14, label, rotation=90, va="center", weight="bold", fontsize=11)
+            for place, frame in enumerate(shown):
+                axes = figure.add_axes((0.03 + 0.138 * place, base, 0.133, 0.262))
+                axes.imshow(frames[frame])
+                axes.set(xticks=[], yticks=[])
+                beyond = frame > trusted * steps and label == "model"
+                for spine in axes.spines.values():
+                    spine.set(color="#d1440c" if beyond else "#bbbbbb", linewidth=2 if beyond else 1)
+                if not row:
+                    axes.set_title(f"{frame / 10:.1f} s   look {min(frame // steps + 1, looks)}", fontsize=9)
+        curves = figure.add_axes((0.055, 0.085, 0.43, 0.26))
+        curves.plot(times, held.reference_scores[name].values, color="#444444", label="simulator")
+        curves.plot(times, held.scores[name].values, color="#0b63ad", label="model")
+        curves.set_title("coverage of the target", loc="left", fontsize=10)
+        curves.set(ylim=(0, 1), xlim=(0, times[-1]), xlabel="time [s]")
+        curves.legend(frameon=False, fontsize=9, loc="upper left")
+        apart = figure.add_axes((0.545, 0.085, 0.43, 0.26))
+        apart.plot((np.arange(looks) + 1) * steps / 10, psnr, color="#0b63ad", marker="o", markersize=4)
+        apart.axhline(least_db, color="#999999", linewidth=0.8)
+        apart.set_title("likeness of the two, PSNR at each look [dB]", loc="left", fontsize=10)
+        apart.set(xlim=(0, times[-1]), xlabel="time [s]")
+        for axes in (curves, apart):
+            axes.axvline(trusted * steps / 10, color="#d1440c", linestyle=":", linewidth=2)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(IMAGES / "closed_loop.png")
 
 
 def dataset(folder: Path) -> None:
@@ -212,7 +266,7 @@ def dashboard(folder: Path) -> None:
         screenshot(address, PLUGINS / "trackio" / "dashboard.png", (1265, 672), 8, media)
 
 
-PICTURES = (rollout, report, dataset, closed_loop, viewer, dashboard)
+PICTURES = (rollout, report, episode, dataset, closed_loop, viewer, dashboard)
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [picture.__name__ for picture in PICTURES]
