@@ -107,7 +107,7 @@ def episode(folder: Path) -> None:
     from strands_diffusers import rollout
     from strands_diffusers.metrics.horizon import psnr_per_look
 
-    looks, steps, least_db = 12, 8, 20.0
+    looks, steps, least_db = 12, 8, 25.0
     acting = ("condition=closed_loop", "world=model", "world.reference=pusht", "policy=model", "score=[pusht_coverage]")
     sizes = (f"condition.num_looks={looks}", f"condition.act_steps={steps}", f"observation=pusht:{TABLE}@task:goal")
     found = rollout(*acting, *sizes, "tracker=none", "visualizer=[]", "policy.video=false", output_dir=folder / "loop")
@@ -119,14 +119,14 @@ def episode(folder: Path) -> None:
     assert psnr is not None
     trusted = next((k for k, value in enumerate(psnr) if value < least_db), looks)
     times = np.arange(len(video)) / 10
-    figure, shown = Figure(figsize=(12.4, 5.3), dpi=100), list(range(0, len(video), 2 * steps))
+    figure, shown = Figure(figsize=(12.4, 5.9), dpi=100), list(range(0, len(video), 2 * steps))
     FigureCanvasAgg(figure)
     with mpl.rc_context({"font.size": 9}):
         for row, (label, frames) in enumerate((("simulator", truth), ("model", video))):
-            base = 0.705 - 0.315 * row
+            base = 0.675 - 0.292 * row
             figure.text(0.012, base + 0.14, label, rotation=90, va="center", weight="bold", fontsize=11)
             for place, frame in enumerate(shown):
-                axes = figure.add_axes((0.03 + 0.138 * place, base, 0.133, 0.262))
+                axes = figure.add_axes((0.03 + 0.138 * place, base, 0.133, 0.28))
                 axes.imshow(frames[frame])
                 axes.set(xticks=[], yticks=[])
                 beyond = frame > trusted * steps and label == "model"
@@ -134,13 +134,13 @@ def episode(folder: Path) -> None:
                     spine.set(color="#d1440c" if beyond else "#bbbbbb", linewidth=2 if beyond else 1)
                 if not row:
                     axes.set_title(f"{frame / 10:.1f} s   look {min(frame // steps + 1, looks)}", fontsize=9)
-        curves = figure.add_axes((0.055, 0.085, 0.43, 0.26))
+        curves = figure.add_axes((0.055, 0.085, 0.43, 0.22))
         curves.plot(times, held.reference_scores[name].values, color="#444444", label="simulator")
         curves.plot(times, held.scores[name].values, color="#0b63ad", label="model")
         curves.set_title("coverage of the target", loc="left", fontsize=10)
         curves.set(ylim=(0, 1), xlim=(0, times[-1]), xlabel="time [s]")
         curves.legend(frameon=False, fontsize=9, loc="upper left")
-        apart = figure.add_axes((0.545, 0.085, 0.43, 0.26))
+        apart = figure.add_axes((0.545, 0.085, 0.43, 0.22))
         apart.plot((np.arange(looks) + 1) * steps / 10, psnr, color="#0b63ad", marker="o", markersize=4)
         apart.axhline(least_db, color="#999999", linewidth=0.8)
         apart.set_title("likeness of the two, PSNR at each look [dB]", loc="left", fontsize=10)
