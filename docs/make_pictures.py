@@ -139,7 +139,7 @@ def episode(folder: Path) -> None:
         curves.plot(times, held.scores[name].values, color="#0b63ad", label="model")
         curves.set_title("coverage of the target", loc="left", fontsize=10)
         curves.set(ylim=(0, 1), xlim=(0, times[-1]), xlabel="time [s]")
-        curves.legend(frameon=False, fontsize=9, loc="upper left")
+        curves.legend(frameon=False, fontsize=9, loc="upper right")
         apart = figure.add_axes((0.545, 0.085, 0.43, 0.22))
         apart.plot((np.arange(looks) + 1) * steps / 10, psnr, color="#0b63ad", marker="o", markersize=4)
         apart.axhline(least_db, color="#999999", linewidth=0.8)

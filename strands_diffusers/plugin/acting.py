@@ -111,7 +111,8 @@ class Acting(Configured):
     """Whether it loads the chosen `model=`: whether that can be loaded here is then checked before anything runs."""
 
     reaches_out: ClassVar[bool] = False
-    """Whether it speaks to other programs or machines: callers of an MCP server may not choose it then."""
+    """Whether it speaks to other programs or machines, or runs code that its options name: callers of an MCP server may not
+    choose it then."""
 
     def check(self, setting: Setting) -> None:
         """Refuse what cannot work, before anything is loaded. Raises: a `RequestError`."""

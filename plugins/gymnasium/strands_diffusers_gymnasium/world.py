@@ -25,6 +25,7 @@ class GymnasiumWorld(World):
     """
 
     name = "gymnasium"
+    reaches_out = True  # its id and adapter name modules, which it imports
     Config = Options
     _adapter: Adapter | None = None
 

@@ -255,6 +255,23 @@ def test_an_episode_runs_from_the_observation_s_address_alone(tmp_path):
     assert loops[0].video.shape == (9, 96, 96, 3)
 
 
+@pytest.mark.parametrize(
+    "chosen", [{"world": "gymnasium", "world.id": "os:Any-v0"}, {"world.reference": "gymnasium"}], ids=str
+)
+def test_a_confined_caller_cannot_have_modules_imported_by_it(chosen, tmp_path):
+    from strands_diffusers.api.access import Access
+    from strands_diffusers.api.tool import perform
+
+    if "gymnasium" not in plugins().classes("world"):
+        pytest.skip("needs the plugin: pip install -e plugins/gymnasium")
+    reply = perform(
+        Access((tmp_path,)), "rollout", parameters={"condition": "closed_loop", "policy": "random", **chosen}
+    )
+
+    assert reply["data"]["error"] == "AccessError", reply
+    assert "world=gymnasium speaks to other programs" in reply["content"][0]["text"]
+
+
 def test_it_keeps_the_rules_of_a_plugin():
     testing.check_source(GymnasiumSource, "CartPole-v1@seed:3@task:Balance.")
     testing.check_plugin(strands_diffusers_gymnasium)

@@ -139,7 +139,8 @@ def confined(config: RunConfig, access: Access) -> RunConfig:
         path = str(access.readable(actions, "condition.actions"))
         condition = dataclasses.replace(condition, actions=path)  # type: ignore[call-arg]
     policy: Any = config.policy
-    for group, names in (("policy", [policy.name]), ("world", [config.world.name]), ("score", config.score)):
+    worlds = [name for name in (config.world.name, getattr(config.world, "reference", None)) if name]
+    for group, names in (("policy", [policy.name]), ("world", worlds), ("score", config.score)):
         if closed := [name for name in names if plugins().find(group, name).reaches_out]:
             raise AccessError(f"{group}={closed[0]} speaks to other programs: it is not open to this caller.")
     if getattr(policy, "actions", None) is not None:
