@@ -41,8 +41,8 @@ class WorldEnv(_Base):  # type: ignore[misc] # Any
     Spaces: `action_space` is Box(-1, 1) float32 `[n, D]`, or `[D]` where n is 1, in model space, whose values may go beyond
         (nothing is clipped); `observation_space` is Box(0, 255) uint8 `[H, W, 3]`: the last frame, at the model's own size.
     Reward: the score `reward` of the last frame, negated where lower is better; 0 without one.
-    End: `terminated` and `truncated` where the world tells a state that says so, and `truncated` after `max_steps` steps.
-    Info: `frames` uint8 `[n, H, W, 3]` of the step, `state` as the world tells it, `prompt`.
+    End: `terminated` and `truncated` where the world's state says so, and `truncated` after `max_steps` steps.
+    Info: `frames` uint8 `[n, H, W, 3]` of the step, `state` as the world gives it, `prompt`.
     Seeds: `reset(seed=...)` decides the model's noise and which observation is drawn; the same seed and actions give the same.
 
     Args:
@@ -112,13 +112,15 @@ class WorldEnv(_Base):  # type: ignore[misc] # Any
                 else "step takes finite actions, and these hold NaN or inf."
             )
         rows = rows.reshape(self._setting.act_steps, -1)
-        before, told = self._frame, self._state
+        before, state = self._frame, self._state
         frames, states = self._advance(rows)
         self._frame, self._state = frames[-1], states[-1] if states else None
         self._steps += 1
         reward = 0.0
         if self._score is not None:
-            track = Track(np.concatenate([before[None], frames]), rows, [told, *states] if states else None, self._seed)
+            track = Track(
+                np.concatenate([before[None], frames]), rows, [state, *states] if states else None, self._seed
+            )
             value = float(self._score.compute(track)[-1])
             if not np.isfinite(value):
                 raise RolloutError(

@@ -223,12 +223,12 @@ def check_world(cls: type[World], given: Setting | None = None, config: Any = No
             found = _run(guard.run, cls, partial(world.step, part, n))
             if wrong := _not_an_array(getattr(found, "frames", None), np.uint8, (n, *frame.shape)):
                 raise AssertionError(f"{cls.__name__}.step gave frames {wrong}.")
-            told = [None] * n if found.states is None else [*found.states]
-            if len(told) != n or any((each is None) != (state is None) for each in told):
+            given_states = [None] * n if found.states is None else [*found.states]
+            if len(given_states) != n or any((each is None) != (state is None) for each in given_states):
                 raise AssertionError(
-                    f"{cls.__name__}.step told {len(told)} states; tell one per frame, or none at all."
+                    f"{cls.__name__}.step gave {len(given_states)} states; give one per frame, or none at all."
                 )
-            frames, states = [*frames, found.frames], [*states, *told]
+            frames, states = [*frames, found.frames], [*states, *given_states]
         runs.append((np.concatenate(frames), states))
     _run(guard.run, cls, world.close)
     for what, other in (("reset", runs[1]), ("restore", runs[2])):

@@ -78,7 +78,7 @@ class ServerPolicy(Policy):
         """Entry of the world's state that is sent, as `pusher_px` of world=pusht; null: all its numbers."""
 
         state: list[float] | None = None
-        """The state that is sent where the world tells none, as `world=model`."""
+        """The state that is sent where the world gives none, as `world=model`."""
 
         action_key: str = "actions"
         """Name of the actions in the answer."""
@@ -193,16 +193,16 @@ class ServerPolicy(Policy):
         if config.prompt_key:
             sent[config.prompt_key] = look.prompt
         if config.state_key:
-            told, entry = look.state, config.state_entry
-            if told is not None and entry is not None:
-                if not isinstance(told, dict) or entry not in told:
-                    known = ", ".join(told) if isinstance(told, dict) else "one without names"
+            given, entry = look.state, config.state_entry
+            if given is not None and entry is not None:
+                if not isinstance(given, dict) or entry not in given:
+                    known = ", ".join(given) if isinstance(given, dict) else "one without names"
                     raise RolloutError(f"policy.state_entry={entry} is not in the world's state; there is {known}.")
-                told = told[entry]
-            state = config.state if told is None else [*_numbers(told)]
+                given = given[entry]
+            state = config.state if given is None else [*_numbers(given)]
             if not state:
                 raise RolloutError(
-                    f"policy.state_key={config.state_key}, but the world tells no state. Give one by policy.state=[...], or use "
+                    f"policy.state_key={config.state_key}, but the world gives no state. Give one by policy.state=[...], or use "
                     "policy.state_key=null."
                 )
             sent[config.state_key] = np.array(state, np.float32)

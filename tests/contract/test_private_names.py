@@ -42,7 +42,6 @@ PRIVATE = {
     },
     "gym_pusht": {
         "gym_pusht.envs.pusht:PushTEnv._block_shapes": ("plugins/pusht",),
-        "gym_pusht.envs.pusht:PushTEnv._get_coverage": ("plugins/pusht",),
         "gym_pusht.envs.pusht:PushTEnv._render": ("plugins/pusht",),
         "gym_pusht.envs.pusht:PushTEnv._setup": ("plugins/pusht",),
     },

@@ -210,18 +210,18 @@ def acting(kind, **members):
     return type("Odd", (kind,), {"__doc__": "Odd.", "name": "odd", **members})
 
 
-def frozen(noise=0, told=None):
-    """A world of one grey, with noise, that tells `told(n)` states."""
+def frozen(noise=0, states=None):
+    """A world of one grey, with noise, that gives `states(n)`."""
 
     def seen(self, n):
         return np.full((n, 8, 8, 3), 90 + (self.rng.integers(0, 9) if noise else 0), np.uint8)
 
     def reset(self, setting, seed):
         self.rng = getattr(self, "rng", np.random.default_rng(0))
-        return seen(self, 1)[0], 0 if told else None
+        return seen(self, 1)[0], 0 if states else None
 
     return acting(
-        World, reset=reset, step=lambda self, rows, n, progress=None: Stepped(seen(self, n), told and told(n))
+        World, reset=reset, step=lambda self, rows, n, progress=None: Stepped(seen(self, n), states and states(n))
     )
 
 
@@ -237,7 +237,7 @@ def test_built_in_policies_and_sound_worlds_and_scores_conform():
     for name in ("replay", "still", "random"):
         testing.check_policy(manager.plugins().find("policy", name))
     testing.check_world(frozen())
-    testing.check_world(frozen(told=lambda n: [0] * n))
+    testing.check_world(frozen(states=lambda n: [0] * n))
     testing.check_score(score(lambda track: track.frames.mean((1, 2, 3))))
 
 
@@ -252,8 +252,8 @@ def test_built_in_policies_and_sound_worlds_and_scores_conform():
         (testing.check_policy, policy(lambda look: np.full((16, 2), np.nan, np.float32)), r"that are not finite"),
         (testing.check_policy, policy(lambda look: RNG.uniform(size=(16, 2)).astype(np.float32)), r"same seed"),
         (testing.check_world, frozen(noise=1), r"after reset"),
-        (testing.check_world, frozen(told=lambda n: [0]), r"told 1 states"),
-        (testing.check_world, frozen(told=lambda n: [None] * n), r"told 8 states; tell one per frame"),
+        (testing.check_world, frozen(states=lambda n: [0]), r"gave 1 states"),
+        (testing.check_world, frozen(states=lambda n: [None] * n), r"gave 8 states; give one per frame"),
         (testing.check_score, score(lambda track: [1.0] * 17), r"values list; they must be float64 \[17\]"),
         (testing.check_score, score(lambda track: np.full(17, np.inf)), r"infinite"),
         (testing.check_score, score(lambda track: RNG.uniform(size=17)), r"other values the second time"),

@@ -245,11 +245,11 @@ def test_a_key_that_is_not_set_and_units_that_cannot_be_encoded_are_refused(monk
         server.check(setting())
 
 
-def test_a_state_that_nobody_tells_is_asked_for():
+def test_a_state_that_nothing_gives_is_asked_for():
     with serving(answer()) as address:
         with (
             policy(address, state_key="s") as server,
-            pytest.raises(errors.RolloutError, match=r"the world tells no state"),
+            pytest.raises(errors.RolloutError, match=r"the world gives no state"),
         ):
             server.act(look())
         with policy(address, state_key="s", state=[1.0]) as server:

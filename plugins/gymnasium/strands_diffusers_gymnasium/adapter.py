@@ -1,4 +1,4 @@
-"""Between an environment and a world: where its image is, what its actions are, what it tells. Subclass it for what differs.
+"""Between an environment and a world: where its image is, what its actions are, what state it gives. Subclass it for what differs.
 
 Letters: H height, W width, D width of the model's actions, d of the environment's.
 """
@@ -83,7 +83,7 @@ class Adapter:
         return np.clip(values, box.low, box.high) if self.options.clip else values
 
     def state(self, observation: Any, info: Mapping[str, Any]) -> Any:
-        """Return what the environment tells of itself, JSON-ready: an observation of a few numbers, else None."""
+        """Return the environment's state, JSON-ready: an observation of a few numbers, else None."""
         import numpy as np
 
         if isinstance(observation, Mapping):

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class GymnasiumReward(Score):
-    """The reward of the step that led to each frame, where the world tells it (`world=gymnasium`); nan elsewhere."""
+    """The reward of the step that led to each frame, where the world gives it (`world=gymnasium`); nan elsewhere."""
 
     name = "gymnasium_reward"
     measure = Measure("", "higher", "The environment's reward of each step, in its own unit.")
 
     def compute(self, track: Track) -> np.ndarray:
-        """Reward of each frame, float64 `[F]`; nan for the first, and where no state tells one."""
+        """Reward of each frame, float64 `[F]`; nan for the first, and where no state has one."""
         import numpy as np
 
         states = [None, *track.states[1:]] if track.states else [None] * len(track.frames)

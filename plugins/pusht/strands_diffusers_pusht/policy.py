@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class PushTExpert(Policy):
     """The scripted pusher of the simulator, which plans its next step after every step.
 
-    It has a simulator of its own and steps it through the actions that were executed; where the world tells a state
-    (`world=pusht`), that state holds. With `world=model`, which tells none, it therefore acts on what would truly have
+    It has a simulator of its own and steps it through the actions that were executed; where the world gives a state
+    (`world=pusht`), that state holds. With `world=model`, which gives none, it therefore acts on what would truly have
     happened, not on what was imagined.
     Task: the prompt, which must be one of the source's sentences; without one the observation's own task.
     Seed: the table's number plus the sample's seed.

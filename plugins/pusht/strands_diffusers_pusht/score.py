@@ -17,7 +17,7 @@ _OTHERS_RGB = ((144, 238, 144), (255, 255, 255))  # the target's light green, th
 class PushTCoverage(Score):
     """Share of PushT's target that the block covers.
 
-    Where the world tells its state (`world=pusht`), it is gym-pusht's own coverage. Else it is read off the frame: of the
+    Where the world gives its state (`world=pusht`), it is gym-pusht's own coverage. Else it is read off the frame: of the
     target's pixels that the pusher does not hide, the share that looks like the block, mostly within 0.03 of the simulator's.
     """
 
@@ -25,7 +25,7 @@ class PushTCoverage(Score):
     measure = Measure(
         "",
         "higher",
-        "Coverage of the target, 0 to 1: gym-pusht's where the world tells its state, else by the frame's colours.",
+        "Coverage of the target, 0 to 1: gym-pusht's where the world gives its state, else by the frame's colours.",
     )
 
     def check(self, setting: Setting) -> None:

@@ -92,7 +92,12 @@ class PushT:
     @property
     def coverage(self) -> float:
         """Share of the green target that the block covers, 0 to 1: gym-pusht's own measure of success (above 0.95)."""
-        return float(self._env._get_coverage())
+        from gym_pusht.envs.pusht import pymunk_to_shapely  # type: ignore[import-untyped]
+
+        env = self._env  # gym-pusht takes the shapes from a set, whose order changes the last digit
+        bodies = env.get_goal_pose_body(env.goal_pose), env.block
+        goal, block = (pymunk_to_shapely(body, env._block_shapes) for body in bodies)
+        return float(goal.intersection(block).area / goal.area)
 
     @property
     def state(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`world=pusht`: the simulator answers actions, and tells its state."""
+"""`world=pusht`: the simulator answers actions, and gives its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PushTWorld(World):
-    """The PushT simulator. It tells its state.
+    """The PushT simulator, with its state.
 
     An episode begins at the table of an observation of `pusht:`, with the block's motion where that observation begins later.
     Walls hold the block unless `source.pusht.solid_walls=false`.
@@ -33,7 +33,7 @@ class PushTWorld(World):
         """Set the table as the observation has it."""
         assert setting.observation.frames is not None  # checked
         self._simulator = start(setting, setting.observation.frames.shape[1])
-        return self._simulator.render(), told(self._simulator)
+        return self._simulator.render(), state_of(self._simulator)
 
     def step(self, actions: np.ndarray, num_steps: int, progress: Any = None) -> Stepped:
         """Draw the pusher towards each of the first `num_steps` targets, 0.1 s each."""
@@ -45,7 +45,7 @@ class PushTWorld(World):
         for target in to_pixels(actions[:num_steps]):
             self._simulator.step(target)
             frames.append(self._simulator.render())
-            states.append(told(self._simulator))
+            states.append(state_of(self._simulator))
         return Stepped(np.stack(frames), states)
 
     def hold(self) -> np.ndarray:
@@ -111,7 +111,7 @@ def start(setting: Setting, frame_px: int | None = None) -> PushT:
     return simulator
 
 
-def told(simulator: PushT) -> dict[str, Any]:
-    """What the world tells of the simulator's state."""
+def state_of(simulator: PushT) -> dict[str, Any]:
+    """What the world gives as the simulator's state."""
     *place, angle = simulator.state.tolist()
     return {"pusher_px": place[:2], "block_px": place[2:], "angle_rad": angle, "coverage": simulator.coverage}

@@ -48,7 +48,7 @@ def setting(address="500000@task:goal", prompt="", **changes):
     return dataclasses.replace(given, **changes)
 
 
-def episode(given, policy, world, looks=None, seed=0, tell=True):
+def episode(given, policy, world, looks=None, seed=0, give=True):
     """Frames [F, H, W, 3], actions [F - 1, 2] and states of a policy in a world, as the loop asks them."""
     policy.check(given)
     world.check(given)
@@ -56,7 +56,7 @@ def episode(given, policy, world, looks=None, seed=0, tell=True):
     frame, state = world.reset(given, seed)
     frames, acted, states = [frame], np.zeros((0, 2), np.float32), [state]
     for index in range(looks or given.num_looks):
-        look = Look(index, np.stack(frames), acted, given.prompt, seed + index, state=states[-1] if tell else None)
+        look = Look(index, np.stack(frames), acted, given.prompt, seed + index, state=states[-1] if give else None)
         if isinstance(policy, Still):
             look = types.SimpleNamespace(**vars(look) | {"hold": world.hold()})
         chunk = policy.act(look).actions
@@ -96,8 +96,8 @@ def test_episodes_are_those_of_the_former_closed_loop(name, seed):
         action = to_model_space(expert.act() if name == "expert" else held)
         np.testing.assert_array_equal(action, row)
         table.step(to_pixels(action))
-        told = [*state["pusher_px"], *state["block_px"], state["angle_rad"]]
-        np.testing.assert_array_equal(table.state, told)
+        given = [*state["pusher_px"], *state["block_px"], state["angle_rad"]]
+        np.testing.assert_array_equal(table.state, given)
     np.testing.assert_array_equal(table.render(), frames[-1])
     found = PushTCoverage().compute(Track(frames, acted, states))
     np.testing.assert_allclose((found[-1], found.max()), OLD[name, seed], rtol=1e-9)
@@ -117,9 +117,9 @@ def test_the_expert_acts_the_same_however_often_it_looks(act_steps):
 def test_the_expert_needs_no_state_where_its_own_simulator_knows_it():
     given = setting()
 
-    told, untold = (episode(given, PushTExpert(), PushTWorld(), looks=4, tell=tell)[1] for tell in (True, False))
+    seen, unseen = (episode(given, PushTExpert(), PushTWorld(), looks=4, give=give)[1] for give in (True, False))
 
-    np.testing.assert_array_equal(told, untold)
+    np.testing.assert_array_equal(seen, unseen)
 
 
 def test_the_rest_of_the_expert_s_chunk_is_nearly_what_it_would_do():
@@ -249,13 +249,24 @@ def test_coverage_read_off_a_frame_is_near_the_simulator_s():
     frames, none = np.stack(frames), np.zeros((39, 2), np.float32)
 
     seen = PushTCoverage().compute(Track(frames, none))
-    told = PushTCoverage().compute(Track(frames, none, [{"coverage": value} for value in true]))
+    given = PushTCoverage().compute(Track(frames, none, [{"coverage": value} for value in true]))
 
-    np.testing.assert_array_equal(told, true)
+    np.testing.assert_array_equal(given, true)
     assert np.abs(seen - true).mean() < 0.015
     assert np.abs(seen - true).max() < 0.07
     assert np.corrcoef(seen, true)[0, 1] > 0.99
     np.testing.assert_allclose(coverage(np.repeat(np.repeat(frames, 2, 1), 2, 2)), seen, atol=0.03)
+
+
+def test_coverage_is_the_same_to_the_last_digit_on_every_table_and_gym_pusht_s_own():
+    state = np.array([40.0, 40.0, 270.123, 281.456, 0.789])
+    tables = [PushT() for _ in range(4)]
+    for table in tables * 2:
+        table.start(3)
+        table.state = state
+
+    assert len({table.coverage for table in tables}) == 1
+    assert tables[0].coverage == pytest.approx(tables[0]._env._get_coverage(), abs=1e-12)
 
 
 def test_coverage_is_refused_where_there_is_no_block():
