@@ -57,17 +57,10 @@ def models(root: Path | None = None) -> tuple[str, ...]:
     """Names of all public model classes (transformers, autoencoders, controlnets, ...), sorted: whatever is a `ModelMixin`."""
 
     def find_all(sources: Sources) -> list[str]:
-        names = (
-            name
-            for name, home in sources.public.items()
-            if home in ("models", "pipelines")
-            and name[0].isupper()
-            and not name.endswith(("Pipeline", "Mixin", "Output"))
-        )
-        located = ((name, sources.locate(name)) for name in names)
-        return sorted(
-            name for name, each in located if name == "AutoModel" or (each and sources.descends(each, "ModelMixin"))
-        )
+        names = [name for name, home in sources.public.items() if home in ("models", "pipelines") and name[0].isupper()]
+        located = {n: sources.locate(n) for n in names if not n.endswith(("Pipeline", "Mixin", "Output"))}
+        found = {name for name, each in located.items() if each and sources.descends(each, "ModelMixin")}
+        return sorted(found | {"AutoModel"} & set(located))
 
     return tuple(_kept(root, "models", find_all))
 

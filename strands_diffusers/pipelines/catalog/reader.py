@@ -109,8 +109,6 @@ class Module:
         self.imports: dict[str, tuple[int, str]] = {}
         """Name -> dots of the import and module that it comes from; 0 dots: an absolute import from diffusers. Without the
         stand-ins (`dummy_...`) for classes whose packages are missing."""
-        self.table: dict[str, list[str]] = {}
-        """The literal part of `_import_structure`: submodule -> public names of all branches, whatever is installed."""
         self.tree = ast.parse(self.source)
         for node in _statements(self.tree.body):
             if isinstance(node, ast.ClassDef):
@@ -122,8 +120,6 @@ class Module:
                 place = node.level, module if node.level else inside
                 if node.level or package == "diffusers":
                     self.imports.update((name.name, place) for name in node.names)
-            for key, names in _entries(node):
-                self.table.setdefault(key, []).extend(names)
 
     def spelling(self, node: ast.expr) -> str:
         """The source of a node on one line, as its author spelt it where it stands on one."""
@@ -149,9 +145,13 @@ class Sources:
 
     @cached_property
     def public(self) -> dict[str, str]:
-        """Every public name of the package -> the submodule that exports it (`pipelines`, `models`, ...)."""
-        table = self.module(self.root / "__init__.py").table
-        return {name: group for group, names in table.items() for name in names if not name.startswith("_")}
+        """Every public name of the package -> the submodule that exports it (`pipelines`, `models`, ...).
+
+        By the literal part of `_import_structure`, in all branches, whatever is installed.
+        """
+        tree = self.module(self.root / "__init__.py").tree
+        entries = [entry for node in _statements(tree.body) for entry in _entries(node)]
+        return {name: group for group, names in entries for name in names if not name.startswith("_")}
 
     def locate(self, name: str) -> Class | None:
         """Find a public class by following the imports down to its file; diffusers exports a few that it never imports."""
