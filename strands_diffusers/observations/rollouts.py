@@ -34,7 +34,8 @@ def read_rollouts(record: Record, types: Collection[str] = OUTPUT_TYPES) -> list
     frames = [entry for entry in record.artifacts if entry.type == "observation"]
     first_1HWC = read_image(checked_file(record, frames[0]))[None] if frames else None
     try:
-        reference_FHWC = _video(record, record.artifacts, "reference") if "video" in types else None
+        shared = [entry for entry in record.artifacts if "/" not in entry.path]
+        reference_FHWC = _video(record, shared, "reference") if "video" in types else None
         return [_rollout(record, sample, set(types), first_1HWC, reference_FHWC) for sample in record.samples]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ObservationError(
@@ -67,6 +68,7 @@ def _rollout(
         details=sample.observation.get("details") or {},
     )
     video_FHWC = _video(record, files, "video") if types & {"video", "episode"} else None
+    own = reference_FHWC is None and "video" in types  # samples of episodes each have a reference
     return Rollout(
         mode=sample.mode,
         prompt=sample.prompt,
@@ -82,7 +84,7 @@ def _rollout(
         space=sample.space,
         observation=observation,
         given_action=recorded_chunks(record, sample.given_action),
-        reference_video=reference_FHWC,
+        reference_video=_video(record, files, "reference") if own else reference_FHWC,
         reference_action=recorded_chunks(record, sample.reference_action),
         sample=sample.index,
         seconds=sample.seconds,

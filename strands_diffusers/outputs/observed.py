@@ -31,11 +31,16 @@ def write_observed(rollout: Rollout, directory: Path) -> list[Artifact]:
     artifacts = []
     if rollout.observation.frames is not None and len(rollout.observation.frames):
         artifacts.append(_write_first_frame(rollout.observation.frames[:1], directory / "observation.png"))
-    if rollout.reference_video is not None:
-        path = directory / "reference.mp4"
-        facts = write_mp4(path, rollout.reference_video, check_rate("fps of the reference", rollout.fps), crf=CRF)
-        artifacts.append(Artifact(path, "reference", facts))
-    return artifacts
+    return [*artifacts, *write_reference(rollout, directory)]
+
+
+def write_reference(rollout: Rollout, directory: Path) -> list[Artifact]:
+    """Write `reference.mp4`, where there is a reference. Raises: as `write_observed`."""
+    if rollout.reference_video is None:
+        return []
+    path = directory / "reference.mp4"
+    facts = write_mp4(path, rollout.reference_video, check_rate("fps of the reference", rollout.fps), crf=CRF)
+    return [Artifact(path, "reference", facts)]
 
 
 def _write_first_frame(frames_1HWC: np.ndarray, path: Path) -> Artifact:

@@ -74,7 +74,8 @@ class Panel:
         share a scale unless they leave it.
         """
         drawn = [curve for c in self.curves for curve in (c, *c.samples)]
-        parts = [part for c in drawn for part in (c.values_S, c.reference_S, np.array(c.nominal)) if part is not None]
+        parts = [part for c in drawn for part in (c.values_S, c.reference_S) if part is not None]
+        parts += [np.array(c.nominal) for c in drawn if self.kind != "score"]
         parts += [c.values_S + s * c.deviation_S for c in self.curves if c.deviation_S is not None for s in (-1, 1)]
         values = np.concatenate(parts)
         values = values[np.isfinite(values)]
@@ -173,7 +174,7 @@ def _score_panels(rollout: Rollout, action_KTD: np.ndarray) -> Iterator[Panel]:
         if episode is None or len(values_S) != steps or not np.isfinite(values_S).any():
             continue
         truth = episode.reference_scores.get(name)
-        span = float(np.nanmin(scored.values)), float(np.nanmax(scored.values))
+        span = min(0.0, float(np.nanmin(scored.values))), max(1.0, float(np.nanmax(scored.values)))
         colour = style.CYCLE[(index + 3) % len(style.CYCLE)]
         curve = Curve(name, colour, values_S, None if truth is None else truth.values[1:], np.zeros(steps, bool), span)
         unit = f"{scored.unit}  ({scored.better} is better)".strip()

@@ -124,7 +124,10 @@ class Acting(Configured):
         return None
 
     def close(self) -> None:
-        """Let go of connections, windows and the like; called once a job has ended, whatever happened."""
+        """Let go of connections, windows and the like; called once a job has ended, whatever happened.
+
+        A job that is tried again begins with `reset`.
+        """
 
 
 class Policy(Acting):

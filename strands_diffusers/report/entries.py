@@ -75,7 +75,9 @@ def _sample(
     What was observed is every sample's, and stands in the job's own folder.
     """
     own = record.files_of(sample)
-    shared = [file for file in record.artifacts if file.type == "reference" and file not in own]
+    shared = [
+        file for file in record.artifacts if file.type == "reference" and "/" not in file.path and file not in own
+    ]
     return {
         "index": sample.index,
         "seed": sample.seed,

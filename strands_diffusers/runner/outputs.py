@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import OutputError, StrandsDiffusersError, one_line
-from strands_diffusers.outputs.observed import write_observed
+from strands_diffusers.outputs.observed import write_observed, write_reference
 from strands_diffusers.outputs.style import load_matplotlib
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Metric, Serializer, Visualizer
@@ -84,7 +84,12 @@ def produce(
             if s.reads(r)
         ]
         if observed:
-            written.append(("observation", pool.submit(partial(write_observed, rollouts[0], _place(files)))))
+            own = rollouts[1:] and rollouts[0].episode is not None  # in the reference world each sample acted otherwise
+            first = replace(rollouts[0], reference_video=None) if own else rollouts[0]
+            written.append(("observation", pool.submit(partial(write_observed, first, _place(files)))))
+            if own:
+                each = [pool.submit(partial(write_reference, r, _place(files, r))) for r in rollouts]
+                written += [("reference", future) for future in each]
         drawn = [
             submit("visualizer", v, guard.artifacts, v.draw, r, _place(pictures, r))
             for r in rollouts

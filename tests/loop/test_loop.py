@@ -306,3 +306,34 @@ def test_the_same_actions_are_acted_out_in_a_reference_world():
     np.testing.assert_array_equal(
         rollout.episode.reference_scores["total"].values, rollout.episode.scores["total"].values
     )
+
+
+def test_an_episode_that_leaves_what_the_model_was_trained_on_is_warned_about():
+    white = np.full((48, 48, 3), 255, np.uint8)
+    table = white.copy()
+    table[10:16, 10:20] = (80, 80, 200)  # something blue on a white table
+
+    class Leaving(Counting):
+        """White with something blue on it for two looks, then grey."""
+
+        uses_model = True
+
+        def reset(self, setting, seed):
+            self.count = 0
+            return table, None
+
+        def step(self, actions, num_steps, progress=None):
+            self.count += num_steps
+            return Stepped(np.stack([table if self.count <= 2 * N else table // 2] * num_steps))
+
+    [rollout] = loop.run(cast(None, Leaving()))
+    [line] = rollout.details["warnings"]
+    assert line.startswith("after look 3 of 4 the frames no longer look like what model=cosmos3_pusht was trained on")
+
+    class Staying(Leaving):
+        """Stay."""
+
+        def step(self, actions, num_steps, progress=None):
+            return Stepped(np.stack([table] * num_steps))
+
+    assert "warnings" not in loop.run(cast(None, Staying()))[0].details

@@ -128,3 +128,33 @@ def test_a_job_is_cancelled_within_a_denoising_step_and_says_where(tmp_path):
     assert "look 0/3" in seen
     assert "look 1/3: policy denoise 1/1" in seen
     assert seen[-1].startswith("look 1/3: world denoise")
+
+
+@pytest.mark.slow
+def test_each_sample_has_the_reference_of_its_own_actions_also_when_read_back(tmp_path, monkeypatch):
+    from strands_diffusers import Stepped, World
+    from strands_diffusers.plugin.manager import Registration, plugins
+
+    class Shade(World):
+        """A frame as bright as the action is large."""
+
+        name = "shade"
+
+        def reset(self, setting, seed):
+            return setting.observation.frames[0], None
+
+        def step(self, actions, num_steps, progress=None):
+            levels = 100 + 50 * actions[:num_steps, 0]
+            return Stepped(np.broadcast_to(levels[:, None, None, None], (num_steps, 96, 96, 3)).astype(np.uint8))
+
+    index = plugins()
+    mine = Registration("register_worlds", "world", "shade", "theirs", Shade)
+    monkeypatch.setattr(index, "registrations", [*index.registrations, mine])
+    words = [*IMAGINED, "policy=random", "world.reference=shade", "condition.num_looks=1", "sampler.num_samples=2"]
+    made = run_job(job.check(compose.compose(words)), tmp_path).rollouts
+
+    read = read_rollouts(records.read(tmp_path))
+
+    for one, other in zip(read, made, strict=True):
+        assert np.abs(one.reference_video.astype(float) - other.reference_video).mean() < 1
+    assert np.abs(made[0].reference_video.astype(float) - made[1].reference_video).mean() > 5

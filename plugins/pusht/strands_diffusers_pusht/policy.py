@@ -50,6 +50,10 @@ class PushTExpert(Policy):
         world.check(setting, "policy=pusht_expert")
         _task(setting)
 
+    def fingerprint(self, setting: Setting) -> str:
+        """As of `world=pusht`: it looks ahead in a simulator of its own."""
+        return world.physics(setting)
+
     def reset(self, setting: Setting, seed: int) -> None:
         """Stand at the observation's table."""
         from .simulator import PushT

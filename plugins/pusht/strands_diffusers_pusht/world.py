@@ -29,6 +29,10 @@ class PushTWorld(World):
         """Refuse other observations, actions and rates than the simulator's."""
         check(setting, "world=pusht")
 
+    def fingerprint(self, setting: Setting) -> str:
+        """The table with all that its picture does not show, and the simulator's physics."""
+        return physics(setting)
+
     def reset(self, setting: Setting, seed: int) -> tuple[np.ndarray, Any]:
         """Set the table as the observation has it."""
         assert setting.observation.frames is not None  # checked
@@ -74,6 +78,16 @@ def check(setting: Setting, who: str) -> None:
             f"{who} begins at a table of the simulator, and {setting.observation.source or 'the observation'} is none. "
             "Use observation=pusht:500000@task:goal, or another number."
         )
+
+
+def physics(setting: Setting) -> str:
+    """What decides how an episode goes on from the observation beside its frame and the actions."""
+    import importlib.metadata
+    import json
+
+    options: Any = setting.config.source["pusht"]
+    version = importlib.metadata.version("gym-pusht")
+    return json.dumps([table(setting), options.solid_walls, version], sort_keys=True)
 
 
 def table(setting: Setting) -> dict[str, Any] | None:
