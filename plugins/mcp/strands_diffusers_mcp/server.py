@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from strands_diffusers import plugins
 from strands_diffusers.api import tool
-from strands_diffusers.api.access import Access, artifacts_folder, max_uri_bytes, stay_on_this_machine
+from strands_diffusers.api.access import Access, artifacts_folder, max_uri_bytes
 from strands_diffusers.errors import AccessError, StrandsDiffusersError
 
 DEFAULT_PORT = 8020
@@ -69,6 +69,33 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     anyio.run(_serve, app, calls, options)
     calls.close()
+
+
+def stay_on_this_machine(keep: str = "none") -> None:
+    """For the rest of the process: no request to the Hub, no tokens of it, and no connection to another machine.
+
+    `keep`: a tracker that the operator allows; with one other than `none`, connections stay open for it.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"  # and for each call, `api.access.offline`
+    os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    secrets = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"]
+    for secret in [*secrets, *(["WANDB_API_KEY"] if keep == "none" else [])]:
+        os.environ.pop(secret, None)
+    if keep == "none":
+        sys.addaudithook(_refuse_connections)
+
+
+def _refuse_connections(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: refuse whatever would look up or reach another machine."""
+    if event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host not in (None, "", "localhost", "::1", "0.0.0.0") and not str(host).startswith("127."):
+        raise AccessError(f"connections to other machines are closed in this server ({str(host)[:200]!a}).")
 
 
 async def _serve(app: Any, calls: Calls, options: argparse.Namespace) -> None:
