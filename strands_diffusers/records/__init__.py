@@ -16,11 +16,13 @@ from strands_diffusers.records.record import (
     read,
     write,
 )
+from strands_diffusers.records.sweep import SWEEP, read_sweep
 
 __all__ = [
     "FAILURE",
     "MANIFEST",
     "SCHEMA_VERSION",
+    "SWEEP",
     "UNSET",
     "Axis",
     "FileEntry",
@@ -36,6 +38,7 @@ __all__ = [
     "plain",
     "publish",
     "read",
+    "read_sweep",
     "staging",
     "swept",
     "write",

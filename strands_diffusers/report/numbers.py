@@ -15,10 +15,11 @@ from strands_diffusers.evaluation.tables import SEED_KEYS, Row, against
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import UNDECLARED, Panel, Table
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.records import Axis, Metrics, Record, flat
+from strands_diffusers.records import SWEEP, Axis, Metrics, Record, flat
+from strands_diffusers.records.sweep import Entries
 from strands_diffusers.report.addresses import address
 from strands_diffusers.report.curves import rounded
-from strands_diffusers.report.sweeps import FOLDER, SWEEP
+from strands_diffusers.report.sweeps import FOLDER
 
 Json = dict[str, Any]
 
@@ -137,18 +138,17 @@ def _mean(values: Iterable[float]) -> float:
     return sum(found) / len(found)
 
 
-def verdicts(sweep: Mapping[str, Any], prose: Callable[[str], str], notes: list[str]) -> list[Json]:
-    """Return `sweep.json`'s `verdicts`: `[{name, verdict, holds, numbers: [[label, value]]}]`."""
-    found = []
-    for item in _list(sweep, "verdicts"):
-        try:
-            numbers = [[_words(key), prose(value)] for key, value in flat(item["numbers"]).items()]
-            holds = None if item.get("holds") is None else item["holds"] is True
-            text = {"name": str(item["name"]), "verdict": prose(str(item["verdict"]))}
-            found.append({**text, "holds": holds, "numbers": numbers})
-        except (KeyError, TypeError, AttributeError):
-            notes.append(f"{SWEEP} holds a verdict that is not {{name, verdict, numbers}}: left out.")
-    return found
+def verdicts(sweep: Entries, prose: Callable[[str], str]) -> list[Json]:
+    """Return the verdicts of a sweep, `[{name, verdict, holds, numbers: [[label, value]]}]`."""
+    return [
+        {
+            "name": each["name"],
+            "verdict": prose(each["verdict"]),
+            "holds": None if each.get("holds") is None else each["holds"] is True,
+            "numbers": [[_words(key), prose(value)] for key, value in flat(each["numbers"]).items()],
+        }
+        for each in sweep.get("verdicts", ())
+    ]
 
 
 def _words(key: str) -> str:
@@ -156,30 +156,21 @@ def _words(key: str) -> str:
     return re.sub(r"\.", ": ", key).replace("_", " ")
 
 
-def tables(sweep: Mapping[str, Any], notes: list[str]) -> list[Json]:
-    """Return `sweep.json`'s `tables`, `[{name, columns: [text], rows: [[value]], note}]`, `note` optional.
+def tables(sweep: Entries) -> list[Json]:
+    """Return the tables of a sweep, `[{name, columns: [text], rows: [[value]], note}]`.
 
     Those against one swept key are left out: the page computes and draws them itself.
     """
-    found = []
-    for item in _list(sweep, "tables"):
-        try:
-            if not str(item["name"]).startswith("by "):
-                found.append(_table(str(item["name"]), item["columns"], item["rows"], str(item.get("note") or "")))
-        except (KeyError, TypeError, AttributeError):
-            notes.append(f"{SWEEP} holds a table that is not {{name, columns, rows}}: left out.")
-    return found
+    return [
+        _table(each["name"], each["columns"], each["rows"], str(each.get("note") or ""))
+        for each in sweep.get("tables", ())
+        if not each["name"].startswith("by ")
+    ]
 
 
 def _table(name: str, columns: Sequence[Any], rows: Sequence[Sequence[Any]], note: str) -> Json:
-    if isinstance(columns, str) or any(isinstance(row, str) for row in rows):
-        raise TypeError("a row is a list of cells")
-    return {
-        "name": name,
-        "columns": [str(column) for column in columns],
-        "rows": [[_cell(value) for value in row] for row in rows],
-        "note": note,
-    }
+    cells = [[_cell(value) for value in row] for row in rows]
+    return {"name": name, "columns": [str(column) for column in columns], "rows": cells, "note": note}
 
 
 def _cell(value: Any) -> Any:
@@ -191,19 +182,19 @@ def _cell(value: Any) -> Any:
     return flat({"": value}).popitem()[1] if not isinstance(value, float) else str(value)
 
 
-def pictures(sweep: Mapping[str, Any], directory: Path, notes: list[str]) -> list[Json]:
-    """Return `sweep.json`'s `pictures` of the whole, `[{name, path}]` with paths inside `directory`, as `{name, href}`."""
+def pictures(sweep: Entries, directory: Path, notes: list[str]) -> list[Json]:
+    """Return the pictures of a sweep that lie inside `directory`, as `{name, href}`."""
     found = []
-    for item in _list(sweep, "pictures"):
+    for item in sweep.get("pictures", ()):
         try:
             path = directory / item["path"]
-            inside = path.resolve().is_relative_to(directory.resolve())
-            if inside and path.is_file():
-                found.append({"name": str(item["name"]), "href": address(path, directory)})
-            else:
-                notes.append(f"{item['path']}, a picture that {SWEEP} names, is not in its folder: left out.")
-        except (KeyError, TypeError, ValueError, OSError):
-            notes.append(f"{SWEEP} holds a picture that is not {{name, path}}: left out.")
+            inside = path.resolve().is_relative_to(directory.resolve()) and path.is_file()
+        except (ValueError, OSError):
+            inside = False
+        if inside:
+            found.append({"name": item["name"], "href": address(path, directory)})
+        else:
+            notes.append(f"{item['path']}, a picture that {SWEEP} names, is not in its folder: left out.")
     return found
 
 
@@ -231,8 +222,3 @@ def panels(directory: Path, records: Sequence[Record], notes: list[str]) -> list
 
 def _content(panel: type[Panel], directory: Path, records: Sequence[Record]) -> Any:
     return panel().content(directory, records)
-
-
-def _list(sweep: Mapping[str, Any], key: str) -> list[Any]:
-    value = sweep.get(key)
-    return value if isinstance(value, list) else []

@@ -5,17 +5,16 @@ A record that is damaged, or of another version, costs its own job and is named 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from strands_diffusers import jsonfile, records
+from strands_diffusers import records
 from strands_diffusers.errors import ReportError
-from strands_diffusers.records import FAILURE, MANIFEST, Record
+from strands_diffusers.records import FAILURE, MANIFEST, SWEEP, Record
 from strands_diffusers.records.record import by_number
+from strands_diffusers.records.sweep import Entries
 
-SWEEP = "sweep.json"
 FOLDER = "folder"
 """The key that tells the sweeps of one page apart: every job gets it as an override."""
 
@@ -47,8 +46,8 @@ class Jobs:
     single: bool
     """Whether it is one job's own folder."""
 
-    sweep: Mapping[str, Any]
-    """`sweep.json`; empty for a single job and for several sweeps."""
+    sweep: Entries
+    """What `sweep.json` lists; empty for a single job and for several sweeps."""
 
     notes: tuple[str, ...]
     """What could not be read, a sentence each."""
@@ -62,7 +61,7 @@ def read_jobs(directories: Sequence[Path], start: Path) -> Jobs:
     notes: list[str] = []
     names = _names(directories)
     found: list[Job] = []
-    sweep: Mapping[str, Any] = {}
+    sweep: Entries = {}
     for directory, name in zip(directories, names, strict=True):
         jobs, sweep = _read_folder(directory, notes)
         if len(directories) > 1:
@@ -82,12 +81,13 @@ def read_jobs(directories: Sequence[Path], start: Path) -> Jobs:
     return Jobs(start, " and ".join(names), tuple(found), single, {} if several else sweep, tuple(notes))
 
 
-def _read_folder(directory: Path, notes: list[str]) -> tuple[list[Job], Mapping[str, Any]]:
+def _read_folder(directory: Path, notes: list[str]) -> tuple[list[Job], Entries]:
     if not directory.is_dir():
         raise ReportError(
             f"{directory} is not a folder. Type strands-diffusers report DIR with a sweep's or a job's folder."
         )
-    sweep = _read_sweep(directory, notes)
+    sweep, left_out = records.read_sweep(directory)
+    notes += left_out
     found: dict[str, Job] = {}
     damaged = []
     for record in records.jobs(directory):
@@ -97,7 +97,7 @@ def _read_folder(directory: Path, notes: list[str]) -> tuple[list[Job], Mapping[
         else:
             found[record.name] = Job(record.name, _inside(record, notes))
     missing: dict[str, list[str]] = {}
-    for row in _rows(sweep, notes):
+    for row in sweep["jobs"]:
         name, status = row["name"], str(row.get("status"))
         if name in found or name in damaged:
             continue
@@ -132,36 +132,6 @@ def _inside(record: Record, notes: list[str]) -> Record:
         left = ", ".join(entry.path for entry in record.artifacts if entry not in kept)
         notes.append(f"Job {record.name} lists files outside of its folder: {left}. They are left out.")
     return replace(record, artifacts=kept)
-
-
-def _read_sweep(directory: Path, notes: list[str]) -> Mapping[str, Any]:
-    path = directory / SWEEP
-    if not path.exists():
-        return {}
-    try:
-        value = jsonfile.read_json(path, f"{directory.name}/{SWEEP}", ReportError)
-    except ReportError as error:
-        notes.append(f"{error} It is left out.")
-        return {}
-    version = value.get("schema_version") if isinstance(value, dict) else None
-    if version != records.SCHEMA_VERSION:
-        notes.append(
-            f"{directory.name}/{SWEEP} has schema version {version!r}, not {records.SCHEMA_VERSION}: left out."
-        )
-        return {}
-    return value  # type: ignore[no-any-return]
-
-
-def _rows(sweep: Mapping[str, Any], notes: list[str]) -> list[Mapping[str, Any]]:
-    """The jobs that `sweep.json` lists and that have a name."""
-    rows = sweep.get("jobs")
-    rows = rows if isinstance(rows, list) else []
-    good: list[Mapping[str, Any]] = [
-        row for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str) and row["name"]
-    ]
-    if len(good) < len(rows):
-        notes.append(f"{SWEEP} lists {len(rows) - len(good)} jobs without a name: left out.")
-    return good
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

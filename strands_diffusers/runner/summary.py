@@ -16,7 +16,6 @@ from strands_diffusers.records import Record
 from strands_diffusers.runner.progress import Row, row_of
 from strands_diffusers.runner.tracking import sweep_info
 
-SWEEP = "sweep.json"
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +53,7 @@ def conclude(
     except (StrandsDiffusersError, OSError) as error:
         notes.append(f"the tables could not be written: {one_line(error)}")
     whole = {"schema_version": records.SCHEMA_VERSION, "finished": records.now(), "jobs": [asdict(row) for row in rows]}
-    records.write_json(directory / SWEEP, whole | content | {"notes": notes})  # trackers and plugins read it
+    records.write_json(directory / records.SWEEP, whole | content | {"notes": notes})  # trackers and plugins read it
     told = len(notes)
     limits = [record.config["hook_timeout_s"] for record in found if "hook_timeout_s" in record.config]
     limit_s = limits[-1] if limits else guard.LIMIT_S
@@ -69,7 +68,7 @@ def conclude(
             notes.append(f"the sweep could not be summarized: {one_line(error)}")
     notes += [str(problem) for problem in problems]
     if len(notes) > told:
-        records.write_json(directory / SWEEP, whole | content | {"notes": notes})
+        records.write_json(directory / records.SWEEP, whole | content | {"notes": notes})
     try:
         notes.append(f"page: {write_report(directory)}")
     except (StrandsDiffusersError, OSError) as error:

@@ -125,3 +125,23 @@ def test_a_record_cannot_name_a_file_outside_of_its_folder(tmp_path):
     written(tmp_path, artifacts=(FileEntry("../../etc/passwd", "video"),))
 
     assert "outside" in records.read(tmp_path).error
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry"),
+    [
+        ("jobs", {"status": "done"}),
+        ("verdicts", {"name": "seed_spread", "verdict": "seeds matter", "numbers": [1]}),
+        ("tables", {"name": "evaluation", "columns": ["value", "mean"], "rows": [["psnr"]]}),
+        ("tables", {"name": "evaluation", "columns": ["value"], "rows": ["psnr"]}),
+        ("pictures", {"name": "horizon", "path": None}),
+    ],
+)
+def test_an_odd_entry_of_a_sweep_is_left_out_and_named_and_the_others_stay(tmp_path, kind, entry):
+    good = {"name": "a", "verdict": "fine", "numbers": {}, "columns": [], "rows": [], "path": "a.png"}
+    (tmp_path / "sweep.json").write_text(json.dumps({"schema_version": 2, kind: [entry, good]}))
+
+    found, [note] = records.read_sweep(tmp_path)
+
+    assert found[kind] == [good]
+    assert note.startswith(f"sweep.json lists 1 {kind} without ")

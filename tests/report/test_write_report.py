@@ -151,7 +151,7 @@ def test_two_jobs_of_one_rollout_are_two_jobs_that_show_it(sweep):
     assert (job["number"], job["status"], job["same_as"]) == ("3", "done", "1")
     assert job["samples"][0]["files"] == data["jobs"][1]["samples"][0]["files"]
     assert data["notes"] == [
-        "sweep.json lists 1 jobs without a name: left out.",
+        "sweep.json lists 1 jobs without name: left out.",
         "Not begun when this page was made: 4.",
         "sweep.json lists as done, but without a manifest.json now: 9.",
     ]

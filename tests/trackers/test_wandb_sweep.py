@@ -137,7 +137,7 @@ def test_verdicts_and_tables_of_the_sweep_stand_in_its_summary_run(info, records
     table = {"name": "evaluation: video", "columns": ["value", "mean"], "rows": [["psnr", 21.5]], "note": ""}
     Image.new("RGB", (40, 30), "teal").save(info.directory / "horizon.png")
     picture = {"name": "error along the horizon", "path": "horizon.png"}
-    whole = {"verdicts": [verdict], "tables": [table], "pictures": [picture]}
+    whole = {"schema_version": 2, "verdicts": [verdict], "tables": [table], "pictures": [picture]}
     (info.directory / "sweep.json").write_text(json.dumps(whole))
 
     WandbTracker().summarize(info, records)

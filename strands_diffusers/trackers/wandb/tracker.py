@@ -14,9 +14,9 @@ from typing import Any
 
 from strands_diffusers.config import schema
 from strands_diffusers.errors import ConfigError
-from strands_diffusers.jsonfile import read_json
 from strands_diffusers.plugin.base import Tracker
-from strands_diffusers.records import MANIFEST, Record
+from strands_diffusers.records import MANIFEST, SWEEP, Record, read_sweep
+from strands_diffusers.records.sweep import Entries
 from strands_diffusers.results import Rollout, RunInfo
 from strands_diffusers.trackers.wandb import tables
 from strands_diffusers.trackers.wandb.environment import PROJECT_REFUSES, environment, staging_inside
@@ -30,7 +30,6 @@ from strands_diffusers.trackers.wandb.server import (
 )
 
 DEFAULT_PROJECT = "strands-diffusers"
-SWEEP = "sweep.json"
 
 _NAME_LIMIT = 128  # characters of a run name, group or project that the server takes
 _TAG_LIMIT = 64
@@ -164,9 +163,10 @@ class WandbTracker(Tracker):
             log._log_table("sweep", tables.sweep_rows(records))
             counts = Counter(record.status for record in records)
             log._run.summary.update({f"jobs/{status}": count for status, count in counts.items()})
-            if (run.directory / SWEEP).is_file():
-                with log._noting(f"could not log what {SWEEP} says"):
-                    log._log_findings(run.directory, read_json(run.directory / SWEEP, SWEEP, ConfigError))
+            sweep, lost = read_sweep(run.directory)
+            log._notes += [f"W&B could not log what {SWEEP} says: {note}" for note in lost]
+            with log._noting(f"could not log what {SWEEP} says"):
+                log._log_findings(run.directory, sweep)
         failed = sum(not record.done for record in records)
         line = f"{failed} of {len(records)} jobs failed" if failed else ""
         log.finish(Record(run.directory, "failed" if failed else "done", error=line))
@@ -241,14 +241,14 @@ class WandbTracker(Tracker):
             ),
         )
 
-    def _log_findings(self, directory: Path, sweep: Mapping[str, Any]) -> None:
+    def _log_findings(self, directory: Path, sweep: Entries) -> None:
         """Log the tables, pictures and verdicts of a sweep."""
-        for table in sweep.get("tables") or ():
+        for table in sweep["tables"]:
             rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
             self._log_table(table["name"].replace(": ", "/"), rows)
-        pictures = [directory / each["path"] for each in sweep.get("pictures") or ()]
+        pictures = [directory / each["path"] for each in sweep["pictures"]]
         self._show({f"plots/{path.stem}": [path] for path in pictures})
-        for each in sweep.get("verdicts") or ():
+        for each in sweep["verdicts"]:
             key = f"verdict/{each['name']}"
             self._run.summary.update({key: each["verdict"]} | tables.leaves(each["numbers"], key))
 
