@@ -8,6 +8,7 @@ Letters: K looks, T steps proposed, n steps acted on, D action width, F = K*n + 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,14 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from strands_diffusers import domains
 from strands_diffusers.config.conditions import ClosedLoopConfig
 from strands_diffusers.config.schema import RunConfig
-from strands_diffusers.errors import CancelledError, ConfigError, PluginError, RolloutError, StrandsDiffusersError
+from strands_diffusers.errors import (
+    CancelledError,
+    ConfigError,
+    PluginError,
+    RolloutError,
+    StrandsDiffusersError,
+    one_line,
+)
 from strands_diffusers.lazy import np
 from strands_diffusers.observations import scenes
 from strands_diffusers.plugin import guard
@@ -39,6 +47,8 @@ from strands_diffusers.records import plain
 from strands_diffusers.results import ActionSpace, Episode, Observation, Rollout, Scored
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Kept(Protocol):
@@ -64,6 +74,9 @@ class Cast:
 
     limit_s: float | None = None
     """How long one call of a plugin may take [s]."""
+
+    workers: dict[int, guard.Worker] = field(default_factory=dict, repr=False)
+    """The thread of each plugin's object, by its id."""
 
     @property
     def everyone(self) -> dict[str, Acting]:
@@ -92,15 +105,25 @@ class Cast:
             self._guarded(name, each, partial(each.check, self.setting))
 
     def close(self) -> None:
-        """Have everyone let go of what it holds."""
+        """Have everyone let go of what it holds; one that cannot is of no consequence any more."""
         for name, each in self.everyone.items():
-            self._guarded(name, each, each.close)
+            try:
+                self.call(name, each, each.close)
+            except StrandsDiffusersError as error:
+                log.warning("%s could not be closed: %s", name, one_line(error))
+        for worker in self.workers.values():
+            worker.leave()
 
-    def _guarded(self, name: str, item: Acting, call: Callable[[], T]) -> T:
+    def call(self, name: str, item: Acting, call: Callable[[], T], poll: Callable[[], None] | None = None) -> T:
+        """What a call returns; a plugin's runs in its own thread, with a time limit. Raises: `guard.PluginFault` too."""
         if not (owner := plugins().owner(type(item))):
             return call()
+        worker = self.workers.setdefault(id(item), guard.Worker(name))
+        return guard.run(owner, name, call, self.limit_s, poll, worker)
+
+    def _guarded(self, name: str, item: Acting, call: Callable[[], T]) -> T:
         try:
-            return guard.run(owner, name, call, self.limit_s)
+            return self.call(name, item, call)
         except guard.PluginFault as fault:
             raise PluginError(f"{fault}.") from fault
 
@@ -356,11 +379,9 @@ class _Episode:
 
     def _call(self, kind: str, item: Acting, call: Callable[[], T]) -> T:
         """A call of whoever takes part; a plugin's with a time limit, and looked at twice a second. Raises: `RolloutError`."""
-        owner, name = plugins().owner(type(item)), f"{kind}={item.name}"
+        name = f"{kind}={item.name}"
         try:
-            if not owner:
-                return call()
-            return guard.run(owner, name, call, self.cast.limit_s, self._again)
+            return self.cast.call(name, item, call, self._again)
         except CancelledError:
             raise
         except guard.PluginFault as fault:

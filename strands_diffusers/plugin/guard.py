@@ -8,6 +8,7 @@ import functools
 import itertools
 import math
 import numbers
+import queue
 import reprlib
 import threading
 import time
@@ -45,16 +46,44 @@ class Wrong(ValueError):  # noqa: N818 - never leaves this room
     """A plugin returned what it must not; the text follows the name of what returned it."""
 
 
+class Worker:
+    """One thread for all calls of one object: a simulator's windows and contexts belong to the thread that made them."""
+
+    def __init__(self, name: str) -> None:
+        """`name`: of the thread."""
+        self._name = name
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] | None = None
+
+    def begin(self, call: Callable[[], None]) -> None:
+        """Run `call`, which must not raise, in the thread."""
+        if self._calls is None:
+            self._calls = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(self._calls,), name=self._name, daemon=True).start()
+        self._calls.put(call)
+
+    def leave(self) -> None:
+        """Let the thread end with the call that it is in; a later call has a new one."""
+        if self._calls is not None:
+            self._calls.put(None)
+            self._calls = None
+
+    @staticmethod
+    def _work(calls: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+        while (call := calls.get()) is not None:
+            call()
+
+
 def run(
     owner: str,
     what: str,
     call: Callable[[], T],
     limit_s: float | None = LIMIT_S,
     poll: Callable[[], None] | None = None,
+    worker: Worker | None = None,
 ) -> T:
     """Return what `call` returns, waiting at most `limit_s` seconds (None: as long as it takes).
 
-    `poll` is called twice a second meanwhile; what it raises ends the waiting.
+    `poll` is called twice a second meanwhile; what it raises ends the waiting. `worker`: the thread to run it in.
 
     It runs in a thread of its own: Ctrl-C reaches the waiting caller, and a `KeyboardInterrupt` or `SystemExit` out of
     the call is the plugin's own. A call that takes too long is left behind; it ends with the process at the latest.
@@ -70,13 +99,22 @@ def run(
         except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
             outcome.append((None, error))
 
-    thread = threading.Thread(target=work, name=what, daemon=True)
-    thread.start()
+        done.set()
+
+    done = threading.Event()
+    if worker is None:
+        threading.Thread(target=work, name=what, daemon=True).start()
+    else:
+        worker.begin(work)
     end = time.monotonic() + (math.inf if limit_s is None else limit_s)
-    while thread.is_alive() and (left := end - time.monotonic()) > 0:
-        thread.join(min(left, 0.5))  # a Ctrl-C just before a wait would only be seen at its end
-        if poll is not None:
-            poll()
+    try:
+        while not done.is_set() and (left := end - time.monotonic()) > 0:
+            done.wait(min(left, 0.5))  # a Ctrl-C just before a wait would only be seen at its end
+            if poll is not None and not done.is_set():
+                poll()
+    finally:
+        if worker is not None and not done.is_set():
+            worker.leave()
     if not outcome:
         raise PluginFault(owner, what, f"TimeoutError: no answer within {limit_s:g} s")
     value, error = outcome[0]

@@ -1,6 +1,7 @@
 """The loop by itself: a policy looks, a world steps, whatever is wrong is named with its look, what is finished is kept."""
 
 import functools
+import threading
 import time
 from dataclasses import replace
 
@@ -337,3 +338,28 @@ def test_an_episode_that_leaves_what_the_model_was_trained_on_is_warned_about():
             return Stepped(np.stack([table] * num_steps))
 
     assert "warnings" not in loop.run(cast(None, Staying()))[0].details
+
+
+def test_all_calls_of_a_plugins_object_run_in_one_thread(third_party):
+    threads = set()
+
+    class Bound(Counting):
+        """Its window belongs to the thread that made it."""
+
+        name = "bound"
+
+        def reset(self, setting, seed):
+            threads.add(threading.get_ident())
+            return super().reset(setting, seed)
+
+        def step(self, actions, num_steps, progress=None):
+            threads.add(threading.get_ident())
+            return super().step(actions, num_steps)
+
+        def close(self):
+            threads.add(threading.get_ident())
+
+    loop.run(cast(None, third_party("world", Bound), "sampler.num_samples=2"))
+
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
