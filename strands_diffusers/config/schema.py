@@ -186,7 +186,8 @@ class RunConfig:
     """Seed of the sampling noise, 0 to 2**63 - 1."""
 
     hook_timeout_s: float | None = 300.0
-    """Time limit of one metric, visualizer or tracker call [s]; one that takes longer costs its own result. null: none."""
+    """Time limit of one call of a metric, a visualizer or a tracker [s], which costs its own result, and of a plugin's policy,
+    world or score, which costs the job. null: none."""
 
     output_dir: str | None = None
     """Folder for the results; null: Hydra's own (`outputs/DATE/TIME`)."""

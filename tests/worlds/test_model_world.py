@@ -158,3 +158,27 @@ def test_each_sample_has_the_reference_of_its_own_actions_also_when_read_back(tm
     for one, other in zip(read, made, strict=True):
         assert np.abs(one.reference_video.astype(float) - other.reference_video).mean() < 1
     assert np.abs(made[0].reference_video.astype(float) - made[1].reference_video).mean() > 5
+
+
+@pytest.mark.slow
+def test_another_checkpoint_acts_and_stays_warm_beside_the_world(tmp_path, monkeypatch):
+    import shutil
+
+    from strands_diffusers.config.models import ModelConfig
+    from strands_diffusers.pipelines import checkpoint
+
+    folder = tmp_path / "other"
+    shutil.copytree(checkpoint.locate(ModelConfig("x", "asset:cosmos3_pusht")), folder)
+    words = [*LOOP, "condition.num_looks=2", "condition.act_steps=4"]
+    same = run_job(job.check(compose.compose(words)), tmp_path / "same")
+    loader.clear()
+    loaded, load = [], loader._load
+    monkeypatch.setattr(loader, "_load", lambda *a: loaded.append(a) or load(*a))
+    for name, seed in (("one", 0), ("two", 1)):
+        made = run_job(job.check(compose.compose([*words, f"policy.repo={folder}", f"seed={seed}"])), tmp_path / name)
+        if not seed:
+            np.testing.assert_array_equal(made.rollouts[0].action, same.rollouts[0].action)
+            assert made.record.hash != same.record.hash
+
+    assert len(loaded) == 2
+    assert len(loader.warm_models()) == 2
