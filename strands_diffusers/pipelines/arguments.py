@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from strands_diffusers.config.conditions import ActionConditionConfig
-from strands_diffusers.config.fields import TIERS
 from strands_diffusers.config.schema import RunConfig
-from strands_diffusers.errors import ObservationError
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.canvas import Canvas
 from strands_diffusers.pipelines.engine import Call
@@ -18,19 +15,6 @@ from strands_diffusers.pipelines.request import COSMOS3, Request, fit_arguments,
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.loader import WorldModel
-
-
-def canvas_of(config: RunConfig, request: Request, pipe: Any) -> Canvas:
-    """The canvas of an action rollout. Raises: `ObservationError` for frames smaller than one latent cell."""
-    condition = config.condition
-    assert isinstance(condition, ActionConditionConfig)
-    assert request.frames_FHWC is not None
-    height, width = request.frames_FHWC.shape[1:3]
-    factor = int(pipe.vae_scale_factor_spatial)
-    if min(height, width) < factor:
-        raise ObservationError(f"frames of {width}x{height} are smaller than one latent cell ({factor}x{factor}).")
-    tier = condition.resolution_tier or canvases.default_tier(height, width, factor, config.model.tiers or TIERS)
-    return canvases.canvas_for(height, width, tier, factor)
 
 
 def chunk_call(

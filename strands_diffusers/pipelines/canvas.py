@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from strands_diffusers.config.fields import TIERS
+from strands_diffusers.config.schema import RunConfig
+from strands_diffusers.errors import ObservationError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +42,20 @@ class Canvas:
     def facts(self) -> dict[str, int]:
         """What the manifest records of it."""
         return {"resolution_tier": self.tier, "height": self.output[0], "width": self.output[1]}
+
+
+def canvas_of(config: RunConfig, frames_FHWC: np.ndarray, pipe: Any, tier: int | None = None) -> Canvas:
+    """The canvas of these frames in an action run, at `tier`, else as the config says.
+
+    Raises: `ObservationError` for frames smaller than one latent cell.
+    """
+    condition: Any = config.condition
+    height, width = frames_FHWC.shape[1:3]
+    factor = int(pipe.vae_scale_factor_spatial)
+    if min(height, width) < factor:
+        raise ObservationError(f"frames of {width}x{height} are smaller than one latent cell ({factor}x{factor}).")
+    tier = tier or condition.resolution_tier or default_tier(height, width, factor, config.model.tiers or TIERS)
+    return canvas_for(height, width, tier, factor)
 
 
 def canvas_for(height: int, width: int, tier: int, factor: int) -> Canvas:

@@ -101,10 +101,6 @@ class Chunks:
 
     def _canvas_of(self, frames_FHWC: np.ndarray, pipe: Any) -> canvases.Canvas:
         """The canvas of these frames, at the resolution tier of the first ones of the episode."""
-        config: Any = self.config
-        if self._canvas is not None:
-            config = replace(config, condition=replace(config.condition, resolution_tier=self._canvas.tier))
-        request = Request(self.mode, "", self.setting.observation, frames_FHWC=frames_FHWC)
-        canvas = arguments.canvas_of(config, request, pipe)
+        canvas = canvases.canvas_of(self.config, frames_FHWC, pipe, self._canvas.tier if self._canvas else None)
         self._canvas = self._canvas or canvas
         return canvas

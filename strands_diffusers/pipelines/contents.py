@@ -9,7 +9,7 @@ Array suffixes: F frames, n images, H height, W width, C channels, N samples of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,15 +67,14 @@ def contents(pipe: Any, name: str, value: Any) -> list[Content]:
         kind = "mesh"
     elif kind == "image" and _are_clips(pipe, value):
         kind = "video"
-    if kind == "video":
-        return [Content("video", clip_FHWC) for clip_FHWC in clips(value, name)]
-    if kind == "image":
-        return [Content("image", stills(value, name))]
-    if kind == "sound":
-        return [Content("sound", samples_NC) for samples_NC in sounds(value, name)]
-    if kind == "mesh":
-        return [Content("mesh", mesh(item)) for item in (value if isinstance(value, list | tuple) else [value])]
-    return [Content("action", actions(value, name))]
+    readers: dict[str, Callable[[], list[Any]]] = {
+        "video": lambda: clips(value, name),
+        "image": lambda: [stills(value, name)],
+        "sound": lambda: sounds(value, name),
+        "action": lambda: [actions(value, name)],
+        "mesh": lambda: [mesh(item) for item in (value if isinstance(value, list | tuple) else [value])],
+    }
+    return [Content(kind, item) for item in readers[kind]()]
 
 
 def clips(value: Any, name: str = "frames") -> list[np.ndarray]:
