@@ -239,12 +239,16 @@ def warm_models() -> list[WorldModel]:
         return list(_warm.values())
 
 
-def release_memory() -> None:
-    """Give freed accelerator memory back."""
+def release_memory(error: BaseException | None = None) -> None:
+    """Give freed accelerator memory back; with that which the frames of a failed call still hold, where its error is given."""
     import gc
+    import traceback
 
     import torch
 
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -338,7 +342,18 @@ def _load(
     if config.scheduler:
         pipe.scheduler = getattr(diffusers, config.scheduler).from_config(pipe.scheduler.config)
     _load_lora(pipe, config)
-    _place(pipe, config.offload, device)
+    full = ""
+    try:
+        _place(pipe, config.offload, device)
+    except torch.OutOfMemoryError as error:
+        full = one_line(error, 200)
+    if full:  # the card is large enough, but others use it; past the except, whose traceback holds the weights
+        pipe = owner = None
+        release_memory()
+        raise ModelError(
+            f"no memory is left on {device} for {location}: {full} Use model.offload=model or sequential, or end what else "
+            "runs there (nvidia-smi shows it)."
+        )
     return pipe, guardrail
 
 

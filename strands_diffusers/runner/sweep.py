@@ -187,7 +187,7 @@ def attempt(
         except RequestError:
             raise
         except Exception as error:
-            loader.release_memory()
+            loader.release_memory(error)
             if number > retries:
                 raise
             log.warning("attempt %d of %d failed: %s", number, retries + 1, one_line(error))

@@ -4,6 +4,8 @@ import dataclasses
 import gc
 import json
 import shutil
+import sys
+import traceback
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tiny_cosmos3 import build_tiny_cosmos3
 
 from strands_diffusers.config.fields import Dtype, Offload, Scene
 from strands_diffusers.config.models import LoraConfig, ModelConfig, Recommended
-from strands_diffusers.errors import MissingPackageError
+from strands_diffusers.errors import MissingPackageError, ModelError
 from strands_diffusers.pipelines import checkpoint, guardrail, loader
 
 FIELDS = {
@@ -158,7 +160,7 @@ def test_a_guardrail_whose_package_is_missing_is_refused_before_the_load(pipelin
 
 def test_weights_in_8_bits_name_the_package_that_reads_them_before_a_weight_is_fetched(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(loader, "resolve_device", lambda name: "cuda:0")
-    monkeypatch.setattr(loader.importlib.util, "find_spec", lambda name: None if name == "modelopt" else name)
+    monkeypatch.setitem(sys.modules, "modelopt", None)  # as where it is not installed
     with pytest.raises(MissingPackageError, match="pip install nvidia-modelopt"):
         loader.check(ModelConfig("cosmos3_nano", "nvidia/Cosmos3-Nano", revision="fp8"))
     loader.check(ModelConfig("cosmos3_nano", "nvidia/Cosmos3-Nano"))
@@ -184,3 +186,49 @@ def test_the_garbage_collector_is_after_a_load_what_it_was_before(enabled, monke
         assert (seen, gc.isenabled()) == ([False], enabled)
     finally:
         gc.enable()
+
+
+def test_a_card_that_others_have_filled_is_one_line_and_holds_no_weights_after_it(tmp_path, monkeypatch) -> None:
+    import weakref
+
+    held = []
+
+    def full(pipe, offload, device):
+        held.append(weakref.ref(pipe))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 32.00 MiB.\nGPU 0 has 79 GiB in use.")
+
+    monkeypatch.setattr(loader, "_place", full)
+    config = ModelConfig("custom", str(build_tiny_cosmos3(tmp_path / "model")), device="cpu")
+    with pytest.raises(
+        ModelError, match=r"no memory is left on cpu for .*Use model\.offload=model or sequential"
+    ) as caught:
+        loader.load(config)
+    assert "\n" not in str(caught.value)
+    assert held[0]() is None  # the next job of the sweep has the room
+
+
+def test_what_a_failed_call_held_is_gone_while_its_error_is_still_being_told() -> None:
+    """A card's memory is free for the next attempt only if no frame of the traceback keeps a tensor of the last one."""
+    import weakref
+
+    held = []
+
+    def denoise() -> None:
+        latents = torch.zeros(8)
+        held.append(weakref.ref(latents))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    def job() -> None:
+        try:
+            denoise()
+        except torch.OutOfMemoryError as error:
+            raise ModelError("out of memory on cuda:0") from error
+
+    try:
+        job()
+    except ModelError as error:
+        assert held[0]() is not None
+        loader.release_memory(error)
+        assert held[0]() is None
+        told = "".join(traceback.format_exception(error))
+    assert "in denoise" in told

@@ -49,5 +49,7 @@ def _quantise(layer: Any) -> Any:
     def generates(module: Any, name: str) -> bool:
         return isinstance(module, torch.nn.Linear) and name.startswith(GENERATION)
 
-    quantize_(layer, Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()), filter_fn=generates)
+    # By default torchao changes settings of the whole process: the compiler's, and before 0.18 the precision of float32.
+    config = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
+    quantize_(layer, config, filter_fn=generates)
     return layer

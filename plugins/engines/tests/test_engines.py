@@ -1,13 +1,14 @@
 """The engines as far as a CPU goes: what they compute, where they refuse, and that they leave the pipeline as it was."""
 
 import importlib.util
+import sys
 import types
 
 import numpy as np
 import pytest
 import torch
 from strands_diffusers_engines import compiled, engines
-from strands_diffusers_engines.fp8 import mirror
+from strands_diffusers_engines.fp8 import mirror, quantised_layers
 
 from strands_diffusers.errors import ConfigError, EngineError
 from strands_diffusers.pipelines.engine import Call, choose, exact, get_engine, refuse_before_load
@@ -293,3 +294,29 @@ def test_inputs_are_copied_before_a_replay_and_the_first_step_is_not_recorded(ti
 
     assert events == ["run", "record", "run", "replay", "run", "replay", "run", "replay", "run"]
     assert len(set(inputs)) == 3  # each replay saw latents of its own
+
+
+@pytest.mark.parametrize(("hidden_act", "matrices"), [("silu", 7), ("relu2", 6)])
+def test_quantising_takes_the_generation_s_matrices_and_leaves_the_process_s_settings(
+    hidden_act, matrices, fresh, monkeypatch
+):
+    """torchao itself quantises on a card alone; what it is asked for is the same everywhere."""
+    asked = {}
+
+    def quantize_(layer, config, filter_fn):
+        asked["config"] = config
+        asked["names"] = [name for name, module in layer.named_modules() if filter_fn(module, name)]
+
+    torchao = types.SimpleNamespace(
+        quantize_=quantize_, PerRow=lambda: "rows", Float8DynamicActivationFloat8WeightConfig=lambda **options: options
+    )
+    monkeypatch.setitem(sys.modules, "torchao", types.SimpleNamespace(quantization=torchao))
+    monkeypatch.setitem(sys.modules, "torchao.quantization", torchao)
+    pipe = fresh(vae="wan22", hidden_act=hidden_act)
+    copies = quantised_layers(pipe.transformer)
+
+    assert asked["config"] == {"granularity": "rows", "set_inductor_config": False}
+    assert len(asked["names"]) == matrices
+    assert all(name.startswith(("self_attn.add_", "self_attn.to_add_out", "mlp_moe_gen.")) for name in asked["names"])
+    assert quantised_layers(pipe.transformer) is copies
+    assert copies[0] is not pipe.transformer.layers[0]
