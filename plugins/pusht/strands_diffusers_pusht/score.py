@@ -55,13 +55,14 @@ def coverage(frames: np.ndarray) -> np.ndarray:
     from .simulator import TABLE_PX
     from .tracking import BLOCK_RGB, pusher_mask
 
-    target = _target(*frames.shape[1:3])
+    target, edge = _target(*frames.shape[1:3]), max(1 - 2 * frames.shape[2] / TABLE_PX, 0)
+    here = tuple(slice(max(found.min() - 1, 0), found.max() + 2) for found in target.nonzero())
+    target, frames = target[here], frames[(slice(None), *here)]
     gaps = [np.square(frames.astype(np.int32) - colour).sum(-1) for colour in (BLOCK_RGB, *_OTHERS_RGB)]
     hidden = pusher_mask(frames)
     block = np.argmin(gaps, axis=0) == 0
     solid = np.pad(block | hidden, ((0, 0), (1, 1), (1, 1)))
     inside = solid[:, :-2, 1:-1] & solid[:, 2:, 1:-1] & solid[:, 1:-1, :-2] & solid[:, 1:-1, 2:]
-    edge = max(1 - 2 * frames.shape[2] / TABLE_PX, 0)
     covered = np.where(inside, 1, edge) * (block & ~hidden) * target
     return np.asarray(covered.sum((1, 2)) / np.maximum((~hidden * target).sum((1, 2)), 1e-9))
 
