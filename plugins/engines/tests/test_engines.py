@@ -310,9 +310,9 @@ def test_quantising_takes_the_generation_s_matrices_and_leaves_the_process_s_set
     torchao = types.SimpleNamespace(
         quantize_=quantize_, PerRow=lambda: "rows", Float8DynamicActivationFloat8WeightConfig=lambda **options: options
     )
+    pipe = fresh(vae="wan22", hidden_act=hidden_act)  # before: diffusers looks for the real one when it is imported
     monkeypatch.setitem(sys.modules, "torchao", types.SimpleNamespace(quantization=torchao))
     monkeypatch.setitem(sys.modules, "torchao.quantization", torchao)
-    pipe = fresh(vae="wan22", hidden_act=hidden_act)
     copies = quantised_layers(pipe.transformer)
 
     assert asked["config"] == {"granularity": "rows", "set_inductor_config": False}
