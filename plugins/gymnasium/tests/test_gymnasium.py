@@ -130,7 +130,19 @@ def test_bounds_are_where_minus_one_and_one_lead():
         np.testing.assert_allclose(taken, sent, rtol=1e-6)
 
 
-def test_statistics_decode_actions_to_the_environment_s_own_units():
+def test_statistics_decode_actions_to_physical_units():
+    given, made = (
+        setting("Pendulum-v1"),
+        world(id="Lamp-v0", image_key="camera", columns=[1], actions=Actions.statistics),
+    )
+    made.reset(dataclasses.replace(given, observation=Observation(np.zeros((1, 32, 48, 3), np.uint8), 10.0)), 0)
+
+    assert made._adapter.action(np.float32([0, 0.5])).tolist() == [384]  # PushT's pixels
+    with pytest.raises(errors.ConfigError, match=r"domain av has no statistics here"):
+        made.check(dataclasses.replace(given, space=actions.space_of("av")))
+
+
+def test_the_pusht_environment_itself_is_driven_by_pixels():
     pytest.importorskip("gym_pusht")
     details = {"obs_type": "state", "render_mode": "rgb_array", "visualization_width": 96, "visualization_height": 96}
     given = setting("Pendulum-v1")
