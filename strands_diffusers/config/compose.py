@@ -15,7 +15,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from strands_diffusers.config import checks, store, typed
@@ -186,7 +186,9 @@ class Composer:
         kept = []
         try:
             for key, value in self._parsed(own, overrides):
-                kept.append((key, OmegaConf.select(node, key)))
+                parent, _, leaf = key.rpartition(".")
+                missing = OmegaConf.is_missing(OmegaConf.select(node, parent) if parent else node, leaf)
+                kept.append((key, MISSING if missing else OmegaConf.select(node, key)))
                 OmegaConf.update(node, key, value, merge=False)
             return to_run_config(node, overrides)
         except COMPOSE_ERRORS as error:

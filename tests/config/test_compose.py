@@ -194,6 +194,14 @@ def a_composer():
         ["model=cosmos3_nano", "domain=bridge", 'prompt="Put, the pot: left."', "observation=a.png", "seed=2"],
         ["visualizer=[]", "output=[action]", "condition.chunk_size=null", "sampler={num_inference_steps:3}"],
         ["experiment=pusht_gallery_2", "seed=5", "output.video.crf=20"],
+        [
+            "model=custom",
+            "model.repo=mine/one",
+            "condition=policy",
+            "domain=bridge",
+            "observation=a.png",
+            "prompt=Move.",
+        ],
     ],
 )
 def test_a_sweeps_composer_gives_what_hydra_gives(overrides):
