@@ -38,6 +38,15 @@ class GymnasiumWorld(World):
         finally:
             adapter.env.close()
 
+    def fingerprint(self, setting: Setting) -> str:
+        """The environment and its start, as far as the observation decides them, and the version of gymnasium."""
+        import dataclasses
+        import json
+        from importlib.metadata import version
+
+        options = dataclasses.asdict(merged(self.config, setting.observation.details))
+        return json.dumps([options, self._seed(setting, 0), version("gymnasium")], sort_keys=True, default=str)
+
     def reset(self, setting: Setting, seed: int) -> tuple[np.ndarray, Any]:
         """Reset the environment with the seed of `_seed`."""
         if self._adapter is None:

@@ -235,6 +235,16 @@ def test_without_an_environment_one_is_asked_for():
         Options(size=[1])
 
 
+def test_another_environment_behind_the_same_first_frame_is_another_job():
+    found = set()
+    for kwargs in (None, {"g": 1.5}, {"g": 2.5}):
+        seen = GymnasiumSource(GymnasiumSource.Config(kwargs=kwargs)).read("Pendulum-v1@seed:5", ObservationRequest())
+        found.add(world(columns=[0]).fingerprint(dataclasses.replace(setting(), observation=seen)))
+    found.add(world(columns=[0], seed=6).fingerprint(dataclasses.replace(setting(), observation=seen)))
+
+    assert len(found) == 4
+
+
 def test_an_episode_runs_from_the_observation_s_address_alone(tmp_path):
     if "gymnasium" not in plugins().classes("world"):
         pytest.skip("needs the plugin: pip install -e plugins/gymnasium")

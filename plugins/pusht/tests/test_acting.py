@@ -296,6 +296,17 @@ def test_the_horizon_of_the_truth_is_nothing_and_a_shift_is_measured_in_pixels_o
     assert PushTHorizon().compute(dataclasses.replace(base, reference_video=None)) == {}
 
 
+def test_other_walls_or_another_state_behind_the_same_frame_are_another_job():
+    given, other = setting(), setting()
+    options = dataclasses.replace(CONFIG.source["pusht"], solid_walls=False)
+    walls = dataclasses.replace(given, config=dataclasses.replace(CONFIG, source={**CONFIG.source, "pusht": options}))
+    moved = {**given.observation.details, "state": [60.0, 70.0, 300.0, 310.0, 0.5]}
+    state = dataclasses.replace(given, observation=dataclasses.replace(given.observation, details=moved))
+    for made in (PushTWorld(), PushTExpert()):
+        assert made.fingerprint(given) == made.fingerprint(other)
+        assert len({made.fingerprint(each) for each in (given, walls, state)}) == 3
+
+
 @pytest.mark.slow
 def test_the_model_s_episode_is_that_of_single_rollouts_with_the_same_seeds(tmp_path):
     """As the former closed-loop program asked the model: one rollout a look, from the simulator's frame, with a seed of its own."""
