@@ -1,10 +1,12 @@
 """The verbs of the command line, in one table. Each takes its arguments and returns an exit status."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from strands_diffusers.cli import discovery, finished
 from strands_diffusers.cli.stats import stats
 from strands_diffusers.cli.terminal import columns, parser, write
+from strands_diffusers.domains import Column
 from strands_diffusers.errors import ConfigError
 
 
@@ -77,7 +79,7 @@ def domains(arguments: list[str]) -> int:
             f"{d.fps:g}" if d.fps else "-",
             str(d.chunk_size or "-"),
             d.view_point or "-",
-            _groups(d) + ("" if d.statistics else "  (model space only)"),
+            _groups(d.columns) + ("" if d.statistics else "  (model space only)"),
         )
         for d in facts.all_domains()
     ]
@@ -85,11 +87,9 @@ def domains(arguments: list[str]) -> int:
     return 0
 
 
-def _groups(domain: object) -> str:
-    groups: dict[str, int] = {}
-    for column in domain.columns:  # type: ignore[attr-defined]
-        groups[column.group] = groups.get(column.group, 0) + 1
-    return ", ".join(f"{name} {count}" if count > 1 else name for name, count in groups.items())
+def _groups(columns_of: Iterable[Column]) -> str:
+    counts = Counter(column.group for column in columns_of)
+    return ", ".join(f"{name} {count}" if count > 1 else name for name, count in counts.items())
 
 
 def doctor(arguments: list[str]) -> int:
