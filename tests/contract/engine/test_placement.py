@@ -56,11 +56,11 @@ def test_a_tensor_left_on_the_cpu_is_noticed():
     ("condition", "changes"),
     [
         ("policy", {"guidance_scale": 3.0}),
-        ("forward_dynamics", {}),
+        pytest.param("forward_dynamics", {}, marks=pytest.mark.slow),
         ("inverse_dynamics", {}),
-        ("text", {"enable_sound": True}),
+        pytest.param("text", {"enable_sound": True}, marks=pytest.mark.slow),
         ("image", {"enable_sound": True, "guidance_scale": 3.0}),
-        ("video", {"condition_frame_indexes_vision": (0, 2)}),
+        pytest.param("video", {"condition_frame_indexes_vision": (0, 2)}, marks=pytest.mark.slow),
     ],
 )
 def test_all_that_a_call_makes_lies_on_its_device(condition, changes, fresh, ask, monkeypatch):
