@@ -67,13 +67,17 @@ def ours(command: str) -> list[list[str]]:
     words = shlex.split(command, comments=True)
     calls: list[list[str]] = []
     current: list[str] | None = None
+    begins = True
     for word in words:
         if word in ("&&", "||", ";", "|"):
-            current = None
-        elif word == "strands-diffusers":
+            current, begins = None, True
+        elif begins and word == "strands-diffusers":
             calls.append(current := [])
+            begins = False
         elif current is not None:
             current.append(word)
+        elif not re.match(r"\w+=", word):  # variables may stand before a command
+            begins = False
     return calls
 
 
@@ -81,3 +85,31 @@ def only_ours(command: str) -> bool:
     """Whether a shell line calls nothing but `strands-diffusers`, without pipes or redirections."""
     words = shlex.split(command, comments=True)
     return bool(words) and words[0] == "strands-diffusers" and not {"&&", "||", ";", "|", ">", "<"} & set(words)
+
+
+def compose_first(words: list[str]) -> None:
+    """Compose the first job of what was typed."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob, IntervalSweep
+
+    from strands_diffusers.config import compose
+
+    if "--config-dir" in words:
+        return
+    flags = {word for word in words if word.startswith("-")}
+    assert flags <= {"-m", "--cfg", "--help"}
+    values = {words[words.index("--cfg") + 1]} if "--cfg" in words else set()
+    typed = [word for word in words if word not in flags | values and not word.startswith(("hydra", "resume="))]
+    first = []
+    for override in OverridesParser.create().parse_overrides(typed):
+        key, value = override.get_key_element(), override.value()
+        if not override.is_sweep_override():
+            first.append(override.input_line)
+        elif isinstance(value, Glob):
+            [pattern] = value.include
+            first.append(f"{key}={sorted((ROOT / 'conf' / key).glob(f'{pattern}.yaml'))[0].stem}")
+        elif isinstance(value, IntervalSweep):
+            first.append(f"{key}={value.start}")
+        else:
+            first.append(f"{key}={next(override.sweep_string_iterator())}")
+    compose.compose(first)

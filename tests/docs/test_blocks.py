@@ -13,12 +13,11 @@ import types
 
 import pytest
 import yaml
-from doc_blocks import LANGUAGES, MARKS, PAGES, ROOT, blocks, only_ours, ours
+from doc_blocks import LANGUAGES, MARKS, PAGES, ROOT, blocks, compose_first, only_ours, ours
 
 from strands_diffusers import testing
 from strands_diffusers.cli import main
 from strands_diffusers.cli.verbs import VERBS
-from strands_diffusers.config import compose
 
 ELSEWHERE = ("plugins.md", "python")
 """Whole plugins, which tests/plugin/test_docs.py loads."""
@@ -51,33 +50,7 @@ def test_a_command_is_understood(block, tmp_path, monkeypatch):
                 continue
             if block.language == "console":
                 continue  # what it is refused for is compared when it runs
-            composed(words)
-
-
-def composed(words):
-    """Compose the first job of what was typed."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Glob, IntervalSweep
-
-    if "--config-dir" in words:
-        return
-    flags = {word for word in words if word.startswith("-")}
-    assert flags <= {"-m", "--cfg", "--help"}
-    values = {words[words.index("--cfg") + 1]} if "--cfg" in words else set()
-    typed = [word for word in words if word not in flags | values and not word.startswith(("hydra", "resume="))]
-    first = []
-    for override in OverridesParser.create().parse_overrides(typed):
-        key, value = override.get_key_element(), override.value()
-        if not override.is_sweep_override():
-            first.append(override.input_line)
-        elif isinstance(value, Glob):
-            [pattern] = value.include
-            first.append(f"{key}={sorted((ROOT / 'conf' / key).glob(f'{pattern}.yaml'))[0].stem}")
-        elif isinstance(value, IntervalSweep):
-            first.append(f"{key}={value.start}")
-        else:
-            first.append(f"{key}={next(override.sweep_string_iterator())}")
-    compose.compose(first)
+            compose_first(words)
 
 
 @of(("python",), without=("slow", "fragment", "gpu", "network", "plugin", "yours"))
