@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+SLOW = Path(__file__).with_name("slow.txt")
+LONGEST_S, ALL_CASES_S = 0.5, 2.0
+"""Processor time of a test's longest case, and of all its cases, from which on it is slow."""
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A shell starts what it puts in the background with Ctrl-C ignored, and a command under test would inherit that.
@@ -38,3 +42,45 @@ def _configs():
     from strands_diffusers.runner import sweep
 
     sweep.prepare()
+
+
+def _name(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0].removeprefix("tests/")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--measure", action="store_true", help=f"note in {SLOW.name} which of the tests that ran are slow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--measure"):
+        config.pluginmanager.register(_Measured())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that were measured to be slow; those that start many processes or models say so themselves."""
+    slow = set(SLOW.read_text(encoding="utf-8").split())
+    for item in items:
+        if _name(item) in slow:
+            item.add_marker(pytest.mark.slow)
+
+
+class _Measured:
+    """The processor time of every test, its child processes' too: the same on a busy machine as on a quiet one."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item):
+        before = sum(os.times()[:4])
+        try:
+            return (yield)
+        finally:
+            self.seconds.setdefault(_name(item), []).append(sum(os.times()[:4]) - before)
+
+    def pytest_sessionfinish(self) -> None:
+        kept = set(SLOW.read_text(encoding="utf-8").split()) - set(self.seconds)
+        slow = {n for n, each in self.seconds.items() if max(each) > LONGEST_S or sum(each) > ALL_CASES_S}
+        SLOW.write_text("\n".join(sorted(kept | slow)) + "\n", encoding="utf-8")

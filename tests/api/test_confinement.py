@@ -175,7 +175,7 @@ def check_refused(world: World, door: str, request, caplog) -> None:
 
 
 quick = settings(derandomize=True, max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-thorough = settings(quick, max_examples=400)
+thorough = settings(quick, max_examples=150)
 
 
 def try_reading(world, caplog, data) -> None:
@@ -387,7 +387,7 @@ async def attack(client, requests) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["stdio", "http"])
 def test_over_both_transports_nothing_leaks_into_replies_files_or_the_servers_log(world: World, transport: str) -> None:
-    requests = drawn_requests(world, 150)
+    requests = drawn_requests(world, 60)
     log = world.folder / f"{transport}.log"
     with log.open("w+") as stderr:
         if transport == "stdio":

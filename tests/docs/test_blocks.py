@@ -103,11 +103,22 @@ def test_a_page_can_be_followed_from_top_to_bottom(page, tmp_path, monkeypatch, 
             continue
         for command in block.commands():
             [words] = ours(command)
-            status, text = call(words, capfd)
+            status, text = call(quick(words) if block.language == "bash" else words, capfd)
             if block.language == "bash":
                 assert status == 0, f"{block.name}: {command}\n{text[-2000:]}"
             else:
                 assert_shown(block, command, text)
+
+
+def quick(words):
+    """A rollout of one denoising step; everything else as it is typed."""
+    if (words and words[0] in VERBS) or {"--cfg", "--help"} & set(words):
+        return words
+    typed = {word.partition("=")[0] for word in words}
+    return [
+        *words,
+        *(o for o in ("sampler.num_inference_steps=1", "sampler.guidance_scale=1") if o.partition("=")[0] not in typed),
+    ]
 
 
 def call(words, capfd):
