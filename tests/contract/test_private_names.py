@@ -36,6 +36,7 @@ PRIVATE = {
         "diffusers.modular_pipelines:ModularPipeline._component_specs": ("strands_diffusers/pipelines/modular.py",),
         f"{COSMOS3}:_ACTION_VIEWPOINT_TEMPLATES": ("experiments/train_pusht",),
         f"{COSMOS3}:Cosmos3OmniPipeline._build_action_json_prompt": ("experiments/train_pusht",),
+        f"{COSMOS3}:Cosmos3OmniPipeline._get_execution_device": ("plugins/engines",),
         "diffusers:AutoencoderKLWan._encode": ("experiments/train_pusht",),
         "diffusers:AutoencoderKLWan._conv_idx": ("experiments/train_pusht",),
         "diffusers:AutoencoderKLWan._feat_map": ("experiments/train_pusht",),
@@ -85,7 +86,11 @@ def used(path):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith("strands_diffusers"):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and not node.module.startswith(("strands_diffusers", "experiments"))
+        ):
             private = any(part.startswith("_") and part != "__future__" for part in node.module.split("."))
             yield from (a.name for a in node.names if not node.level and (private or a.name.startswith("_")))
         elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
