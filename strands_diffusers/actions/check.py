@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from strands_diffusers import domains
 from strands_diffusers.actions.poses import Array, matrix_to_rot6d, project
-from strands_diffusers.actions.statistics import Statistics, load_statistics
+from strands_diffusers.actions.statistics import load_statistics
 from strands_diffusers.domains import Domain
 from strands_diffusers.errors import ActionError, DomainError
 from strands_diffusers.lazy import np
@@ -185,9 +185,10 @@ def _gaps(rows_TD: Array, known: Domain, space: ActionSpace | None) -> tuple[flo
 
     None where the domain has no poses or no statistics to decode by.
     """
-    statistics = _yardstick(known, space)
-    if statistics is None or not known.poses:
+    name = (space.statistics if space else None) or known.statistics
+    if name is None or not known.poses:
         return None
+    statistics = load_statistics(name, known.name)
     scale, offset = statistics.scale_and_offset(space.normalization if space and space.statistics else "quantile")
     as_physical = as_model = 0.0
     for pose in known.poses:
@@ -199,8 +200,3 @@ def _gaps(rows_TD: Array, known: Domain, space: ActionSpace | None) -> tuple[flo
         as_physical = max(as_physical, float(np.abs(matrix_to_rot6d(project(raw)) - raw).max()))
         as_model = max(as_model, float(np.abs(encoded - raw)[:, spread > 0].max(initial=0.0)))
     return as_physical, as_model
-
-
-def _yardstick(known: Domain, space: ActionSpace | None) -> Statistics | None:
-    name = (space.statistics if space else None) or known.statistics
-    return load_statistics(name, known.name) if name else None

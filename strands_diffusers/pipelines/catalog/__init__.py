@@ -88,7 +88,10 @@ def tasks(root: Path | None = None) -> dict[str, dict[str, str]]:
             table = re.fullmatch(r"AUTO_(\w+)_PIPELINES_MAPPING(?:\['([^']+)'\])?", target)
             if table:
                 pairs = [(table[2], value)] if table[2] else re.findall(r"\('([^']+)', (\w+)\)", value)
-                found.setdefault(_task(table[1]), {}).update(pairs)
+                task = (
+                    "inpainting" if table[1] == "INPAINT" else table[1].lower().replace("2", "-to-").replace("_", "-")
+                )
+                found.setdefault(task, {}).update(pairs)  # the names that upstream uses
         return found
 
     return dict(_kept(root, "tasks", read))
@@ -205,8 +208,3 @@ def _pipeline(sources: Sources, name: str) -> Class:
             f"{near_miss(name, names)} List them with action='pipelines' (command line: strands-diffusers pipelines)."
         )
     return source
-
-
-def _task(table: str) -> str:
-    """`TEXT2IMAGE` -> `text-to-image`, `INPAINT` -> `inpainting` (the names that upstream uses)."""
-    return {"INPAINT": "inpainting"}.get(table, table.lower().replace("2", "-to-").replace("_", "-"))

@@ -83,9 +83,9 @@ def _refuse_transformer(transformer: Any) -> str | None:
         return "the transformer is sharded over devices (context parallelism)."
     if transformer.is_cache_enabled:
         return "a step cache is enabled on the transformer: disable_cache() switches it off."
-    for owner, attn in _attention(transformer):
+    for index, attn in enumerate(layer.self_attn for layer in transformer.layers):
         if type(attn.processor).__name__ != "Cosmos3AttnProcessor" or "__call__" in vars(attn.processor):
-            return f"the attention processor of {owner} is {type(attn.processor).__name__}."
+            return f"the attention processor of layer {index} is {type(attn.processor).__name__}."
         if attn.processor._parallel_config is not None:
             return "the attention is sharded over devices (context parallelism)."
     for name, module in transformer.named_modules():
@@ -93,10 +93,6 @@ def _refuse_transformer(transformer: Any) -> str | None:
         if reason:
             return reason
     return None
-
-
-def _attention(transformer: Any) -> list[tuple[str, Any]]:
-    return [(f"layer {index}", layer.self_attn) for index, layer in enumerate(transformer.layers)]
 
 
 def _refuse_module(name: str, module: Any) -> str | None:
