@@ -70,10 +70,12 @@ class Chunks:
         wanted: frozenset[str],
         actions_BTD: np.ndarray | None = None,
         progress: Progress | None = None,
+        num_frames: int | None = None,
     ) -> list[Sample]:
         """The chunk that follows the frame, one sample per seed; with `actions_BTD`, one per action chunk and its seed.
 
-        `frames_FHWC`: one frame; in inverse dynamics all T + 1. What several chunks share is worked out once.
+        `frames_FHWC`: one frame; in inverse dynamics all T + 1. `num_frames`: how many frames of each video are needed;
+        there may be more. What several chunks share is worked out once.
         """
         model = self.load(progress)
         canvas = self._canvas_of(frames_FHWC, model.pipe)
@@ -92,7 +94,7 @@ class Chunks:
         for rows_TD, seed in zip(actions_BTD, seeds, strict=True):
             given = replace(request, given_action_KTD=rows_TD[None])
             call = arguments.chunk_call(self.config, given, canvas, 0, None, wanted, (seed,))
-            samples += generate.draw(model, self.config, call, progress)
+            samples += generate.draw(model, self.config, replace(call, num_frames=num_frames), progress)
         return samples
 
     def forget(self) -> None:

@@ -34,6 +34,9 @@ class Call:
     seeds: tuple[int, ...] = (0,)
     """One sample is generated per seed."""
 
+    num_frames: int | None = None
+    """How many frames of the video are needed, from its first; an engine may leave the others out. None: all."""
+
 
 @dataclass(eq=False)
 class Sample:

@@ -55,23 +55,29 @@ class ModelWorld(World):
 
     def step(self, actions_TD: np.ndarray, num_steps: int, progress: Progress | None = None) -> Stepped:
         """Imagine the chunk and keep its first `num_steps` frames."""
-        (sample,) = self.imagine(actions_TD[None], progress)
+        (sample,) = self.imagine(actions_TD[None], progress, num_steps)
         assert sample.video is not None
         frames_FHWC = sample.video[1 : num_steps + 1]
         self._last_1HWC, self._chunk = frames_FHWC[-1:], self._chunk + 1
         return Stepped(frames_FHWC, seconds=sample.seconds)
 
-    def imagine(self, actions_BTD: np.ndarray, progress: Progress | None = None) -> list[Any]:
-        """What each of B action chunks would lead to from here, as engine samples with video; the world stays here."""
+    def imagine(
+        self, actions_BTD: np.ndarray, progress: Progress | None = None, num_steps: int | None = None
+    ) -> list[Any]:
+        """What each of B action chunks would lead to from here, as engine samples with video; the world stays here.
+
+        `num_steps`: how many steps are to be seen; None: all.
+        """
         assert self._chunks is not None
         setting = self._chunks.setting
         if actions_BTD.shape[1] > setting.chunk_size:
             raise RolloutError(
                 f"world=model was given {actions_BTD.shape[1]} actions at once; its chunk has {setting.chunk_size}."
             )
+        shown = None if num_steps is None else num_steps + 1
         whole = [actions.padded(rows_TD, setting.chunk_size, setting.space) for rows_TD in actions_BTD]
         seeds = [self._seed + SEED_STEP * self._chunk] * len(whole)
-        return self._chunks.ask(self._last_1HWC, seeds, frozenset({"video"}), whole, progress)  # type: ignore[arg-type]
+        return self._chunks.ask(self._last_1HWC, seeds, frozenset({"video"}), whole, progress, shown)  # type: ignore[arg-type]
 
     def restore(self, frames: np.ndarray, actions: np.ndarray, act_steps: int) -> None:
         """Continue from the last frame."""

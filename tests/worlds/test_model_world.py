@@ -182,3 +182,18 @@ def test_another_checkpoint_acts_and_stays_warm_beside_the_world(tmp_path, monke
 
     assert len(loaded) == 2
     assert len(loader.warm_models()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_steps", [1, 4, 7])
+def test_fewer_steps_are_the_beginning_of_more_bit_for_bit(num_steps):
+    cast = job.check(compose.compose([*IMAGINED, "policy=replay", "condition.num_looks=1"])).cast
+    world, rows = cast.world, cast.setting.observation.actions[:16]
+    shown = []
+    for steps in (num_steps, 16):
+        world.reset(cast.setting, 0)
+        shown.append(world.step(rows, steps).frames)
+    cast.close()
+
+    assert len(shown[0]) == num_steps
+    np.testing.assert_array_equal(shown[0], shown[1][:num_steps])

@@ -90,7 +90,7 @@ class ExactEngine(Engine):
         samples: list[Sample] = []
         with clock("decode"):
             for state in states:
-                samples += _samples(pipe, conditioning, state, call.wanted, device if guarded else None)
+                samples += _samples(pipe, conditioning, state, call, device if guarded else None)
         for sample in samples:
             sample.seconds = {stage: seconds / len(samples) for stage, seconds in clock.seconds.items()}
         return samples
@@ -141,9 +141,7 @@ class ExactEngine(Engine):
         return Denoiser(pipe.transformer, c.layout, c.domain, c.action_width, c.device)
 
 
-def _samples(
-    pipe: Any, conditioning: Conditioning, state: State, wanted: frozenset[str], guarded_on: Any
-) -> Iterator[Sample]:
+def _samples(pipe: Any, conditioning: Conditioning, state: State, call: Call, guarded_on: Any) -> Iterator[Sample]:
     """Turn the last latents of a batch into what is wanted, sample by sample; past the guardrail on a device, or None."""
     from strands_diffusers.pipelines.engine import output
 
@@ -151,10 +149,10 @@ def _samples(
         sample = Sample()
         if state.action is not None and not conditioning.layout.actions_given:
             sample.action = state.action[index, :, : conditioning.action_width].cpu().numpy()
-        if state.sound is not None and "sound" in wanted:
+        if state.sound is not None and "sound" in call.wanted:
             sample.sound = output.sound(pipe, state.sound[index])
-        if wanted & {"video", "image"}:
-            sample.video = output.video(pipe, state.vision[index : index + 1])
+        if call.wanted & {"video", "image"}:
+            sample.video = output.video(pipe, state.vision[index : index + 1], call.num_frames)
             if guarded_on is not None:
                 sample.video = output.check_video(pipe, sample.video, guarded_on)
         yield sample

@@ -1,5 +1,6 @@
 """From the last latents to pixels, sound and actions, and past the guardrail, as diffusers' call does at its end."""
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,18 @@ from strands_diffusers.pipelines.engine import wan
 from strands_diffusers.pipelines.engine.hooks import awake
 
 
-def video(pipe: Any, latents_1CThw: Tensor) -> np.ndarray:
+def video(pipe: Any, latents_1CThw: Tensor, num_frames: int | None = None) -> np.ndarray:
     """Decode one sample to uint8 [F, H, W, 3], each latent frame leaving the device as soon as it is decoded.
 
-    Rounds as diffusers' `pil` output does: half to even, from float32.
+    Rounds as diffusers' `pil` output does: half to even, from float32. Ends once there are `num_frames`.
     """
-    parts = []
-    for frames in wan.decode(pipe, latents_1CThw):
-        pixels = (frames * 0.5 + 0.5).clamp(0, 1) * 255
-        parts.append(pixels.round().to(torch.uint8)[0].permute(1, 2, 3, 0).cpu())
+    parts: list[Tensor] = []
+    with closing(wan.decode(pipe, latents_1CThw)) as decoded:
+        for frames in decoded:
+            pixels = (frames * 0.5 + 0.5).clamp(0, 1) * 255
+            parts.append(pixels.round().to(torch.uint8)[0].permute(1, 2, 3, 0).cpu())
+            if num_frames is not None and sum(map(len, parts)) >= num_frames:
+                break
     frames_FHWC: np.ndarray = torch.cat(parts).numpy()
     return frames_FHWC
 

@@ -8,7 +8,7 @@ here they are local, so two threads may decode at once.
 Shapes: F frames, T latent frames (1 + (F - 1) // 4), H and W pixels, C latent channels, h and w latent cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -67,7 +67,7 @@ def _moments(vae: Any, x: Tensor, all_latent_frames: int) -> Tensor:
     return vae.quant_conv(torch.cat(parts, dim=2))[:, :, :kept]
 
 
-def decode(pipe: Any, latents: Tensor) -> Iterator[Tensor]:
+def decode(pipe: Any, latents: Tensor) -> Generator[Tensor]:
     """Decode latents [1, C, T, h, w] and yield frames [1, 3, F, H, W] in [-1, 1], float32: 1 frame, then 4 at a time."""
     from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 
