@@ -44,11 +44,11 @@ class HorizonMetric(Metric):
     class Config(schema.MetricConfig):
         """What counts as different."""
 
-        psnr: float = 20.0
-        """A look whose last frame has a lower PSNR than this is no longer trusted [dB]."""
+        psnr: float = 25.0
+        """A look whose last frame has a lower PSNR than this is not trusted [dB]; above what the first frame repeated has."""
 
         def __post_init__(self) -> None:
-            positive("metric.horizon.psnr", self.psnr, "dB", 20)
+            positive("metric.horizon.psnr", self.psnr, "dB", 25)
 
     config: Config
 

@@ -13,10 +13,11 @@ from strands_diffusers.config import compose
 from strands_diffusers.errors import ConfigError, OutputError
 from strands_diffusers.metrics.horizon import HorizonMetric
 from strands_diffusers.metrics.scores import ScoresMetric
+from strands_diffusers.observations.samples import SampleSource
 from strands_diffusers.outputs.panels import panel_rows
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.manager import Registration, plugins
-from strands_diffusers.results import Scored
+from strands_diffusers.results import ObservationRequest, Scored
 from strands_diffusers.runner import job
 from strands_diffusers.trackers.wandb import tables
 
@@ -82,6 +83,17 @@ def test_a_score_whose_plugin_is_gone_is_a_problem_not_a_silence():
     rollout = replace(EPISODE, episode=replace(EPISODE.episode, scores={"gone": Scored(np.ones(17), "px", "lower")}))
     with pytest.raises(OutputError, match="the score 'gone' is of a plugin that is not installed here"):
         ScoresMetric().compute(rollout)
+
+
+@pytest.mark.parametrize("name", ["push_left", "push_right", "push_up", "push_down", "to_goal", "free_motion"])
+def test_by_default_the_first_frame_repeated_is_not_trusted_to_its_end(name):
+    request = ObservationRequest(17, 10.0, "pusht", "closed_loop")
+    truth = SampleSource().read(name, request).frames
+    video = np.repeat(truth[:1], len(truth), axis=0)
+
+    found = HorizonMetric().compute(replace(EPISODE, video=video, reference_video=truth))
+
+    assert found["trusted_looks"] < 2
 
 
 def test_a_look_is_trusted_until_the_first_whose_end_differs_too_much():
