@@ -77,6 +77,12 @@ def needs(config: RunConfig, request: Request) -> Needs:
     if isinstance(location, Path):
         parts = checkpoint.parameters(location, config.model.variant).values()
         weights, largest = sum(parts), max(parts, default=0)
+    repo = getattr(config.policy, "repo", None) if request.mode == "closed_loop" else None
+    if (
+        repo is not None and config.world.name == "model"
+    ):  # two checkpoints of a kind: the policy's stays beside the world's
+        other = checkpoint.locate(replace(config.model, repo=repo, revision=None))
+        weights += sum(checkpoint.parameters(other).values()) if isinstance(other, Path) else weights
     share = value_bytes * (FP8_SHARE if checkpoint.in_8_bits(config.model, location) else 1)
     frames, pixels = _video(config, request)
     samples, copies = config.sampler.num_samples, 2 if request.num_chunks > 1 else 1

@@ -47,6 +47,13 @@ def test_weights_on_the_hub_count_as_the_preset_says_and_double_in_float32() -> 
     assert estimate.needs(*asked(*words, "model.dtype=float32")).weights_gb == 66
 
 
+def test_a_policys_own_checkpoint_counts_beside_the_worlds() -> None:
+    loop = ("condition=closed_loop", "observation=a.mp4")
+    alone = estimate.needs(*asked(*loop)).weights_gb
+    beside = ("policy.repo=asset:cosmos3_pusht",)
+    assert estimate.needs(*asked(*loop, *beside)).weights_gb == pytest.approx(2 * alone)
+
+
 @pytest.fixture
 def card(monkeypatch):
     """A machine with one card of so many GB and 128 GB beside it."""
