@@ -151,3 +151,16 @@ def test_scores_are_rows_of_a_table_frame_by_frame():
     assert rows[0] == {"line": "model", "frame": 0}
     assert rows[1] == {"line": "model", "frame": 1, "goal_image": 0.0}
     assert rows[-1] == {"line": "true", "frame": 16, "goal_image": 2.0}
+
+
+def test_scores_are_charts_of_wandb_over_one_table():
+    from strands_diffusers.trackers.wandb import media
+
+    tracks = {"goal_image": Scored(np.linspace(0, 1, 17), "", "higher"), "agreement": Scored(np.ones(17), "", "lower")}
+    charts = media.charts([replace(EPISODE, episode=replace(EPISODE.episode, scores=tracks))])
+
+    assert {"score/goal_image", "score/agreement", "action/target_x"} <= set(charts)
+    scores, action = charts["score/goal_image"], charts["action/target_x"]
+    assert scores.table is charts["score/agreement"].table
+    assert scores.table.columns == ["line", "frame", "goal_image", "agreement"]
+    assert (scores.spec.table_key, action.spec.table_key) == ("score/table", "action/table")
