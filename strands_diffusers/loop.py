@@ -23,6 +23,7 @@ from strands_diffusers.errors import (
     CancelledError,
     ConfigError,
     PluginError,
+    RequestError,
     RolloutError,
     StrandsDiffusersError,
     one_line,
@@ -102,7 +103,12 @@ class Cast:
     def check(self) -> None:
         """Have everyone refuse what cannot work. Raises: a `RequestError`."""
         for name, each in self.everyone.items():
-            self._guarded(name, each, partial(each.check, self.setting))
+            try:
+                self._guarded(name, each, partial(each.check, self.setting))
+            except RequestError as error:
+                if each is not self.reference:
+                    raise
+                raise type(error)(str(error).replace(f"world={each.name}", name, 1)) from error  # as it was typed
 
     def close(self) -> None:
         """Have everyone let go of what it holds; one that cannot is of no consequence any more."""

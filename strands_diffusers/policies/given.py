@@ -86,7 +86,8 @@ class StillPolicy(Policy):
         """Refuse a domain of which no motion is not known, and an episode in which nobody can tell what to hold."""
         self._setting = setting
         actions.no_motion(np.zeros((1, domains.get(setting.space.domain).width or 0), np.float32), setting.space)
-        if plugins().find("world", setting.config.world.name).hold is World.hold:  # it never tells
+        told = setting.observation.actions is not None
+        if not told and plugins().find("world", setting.config.world.name).hold is World.hold:  # it never tells
             self._held(None)
 
     def reset(self, setting: Setting, seed: int) -> None:

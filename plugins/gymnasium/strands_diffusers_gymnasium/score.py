@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strands_diffusers import Measure, Score, Track
+from strands_diffusers import Measure, Score, Setting, Track, errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,15 @@ class GymnasiumReward(Score):
 
     name = "gymnasium_reward"
     measure = Measure("", "higher", "The environment's reward of each step, in its own unit.")
+
+    def check(self, setting: Setting) -> None:
+        """Refuse an episode in the world model alone. Raises: `ConfigError`."""
+        world = setting.config.world
+        if {world.name, getattr(world, "reference", None)} <= {"model", None}:
+            raise errors.ConfigError(
+                "score=[gymnasium_reward] is the reward that an environment gives, and world=model gives none. "
+                "Use world=gymnasium, or world.reference=gymnasium."
+            )
 
     def compute(self, track: Track) -> np.ndarray:
         """Reward of each frame, float64 `[F]`; nan for the first, and where no state has one."""

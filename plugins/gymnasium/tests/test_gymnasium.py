@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -294,8 +295,17 @@ def test_a_confined_caller_cannot_have_modules_imported_by_it(chosen, tmp_path):
     assert "world=gymnasium speaks to other programs" in reply["content"][0]["text"]
 
 
+def test_a_reward_that_nothing_gives_is_refused_before_anything_loads():
+    alone = setting().config
+    reference = dataclasses.replace(alone, world=types.SimpleNamespace(name="model", reference="gymnasium"))
+    with pytest.raises(errors.ConfigError, match=r"world=model gives none\. Use world=gymnasium"):
+        GymnasiumReward().check(setting(config=dataclasses.replace(alone, world=types.SimpleNamespace(name="model"))))
+    GymnasiumReward().check(setting(config=reference))
+
+
 def test_it_keeps_the_rules_of_a_plugin():
     testing.check_source(GymnasiumSource, "CartPole-v1@seed:3@task:Balance.")
     testing.check_plugin(strands_diffusers_gymnasium)
     testing.check_world(GymnasiumWorld, testing.setting(observation=setting().observation), Options(columns=[0]))
-    testing.check_score(GymnasiumReward)
+    there = dataclasses.replace(setting().config, world=types.SimpleNamespace(name="gymnasium"))
+    testing.check_score(GymnasiumReward, setting(config=there))

@@ -337,6 +337,13 @@ def test_the_model_s_episode_is_that_of_single_rollouts_with_the_same_seeds(tmp_
     np.testing.assert_array_equal(episode.episode.scores["pusht_coverage"].values, coverages)
 
 
+def test_a_reference_world_that_does_not_fit_is_named_as_it_was_typed():
+    chosen = ("condition=closed_loop", "policy=random", "world.reference=pusht", "observation=sample:push_left")
+
+    with pytest.raises(errors.ObservationError, match=r"^world\.reference=pusht begins at a table of the simulator"):
+        rollout(*chosen, "tracker=none")
+
+
 @pytest.mark.parametrize(("world", "acts_in"), [("pusht", "pusht"), ("model_beside_pusht", "model")])
 def test_the_preset_composes_in_the_simulator_and_in_the_model_beside_it(world, acts_in):
     sizes = ("policy=pusht_expert", "observation=pusht:500000@task:goal", f"world={world}")
@@ -346,3 +353,35 @@ def test_the_preset_composes_in_the_simulator_and_in_the_model_beside_it(world, 
     assert [*config.score] == ["pusht_coverage"]
     assert config.world.name == acts_in
     assert getattr(config.world, "reference", None) == ("pusht" if acts_in == "model" else None)
+
+
+def test_the_simulator_is_an_environment_of_gymnasium_an_action_a_step():
+    from gymnasium.utils.env_checker import check_env
+
+    env = WorldEnv(
+        *("world=pusht", "condition.act_steps=1"),
+        observation="pusht:500001@task:goal",
+        reward="pusht_coverage",
+        max_steps=4,
+    )
+    check_env(env)
+    frame, info = env.reset(seed=0)
+    table = PushT()
+    table.start(500_001)
+    np.testing.assert_array_equal(frame, table.render())
+    assert info["state"]["coverage"] == table.coverage
+    for step in range(1, 5):
+        action = np.float32([0.1 * step, -0.2])
+        frame, reward, terminated, truncated, _ = env.step(action)
+        table.step(to_pixels(action))
+        np.testing.assert_array_equal(frame, table.render())
+        assert (reward, terminated, truncated) == (table.coverage, False, step == 4)
+    env.close()
+
+
+def test_world_expert_and_score_keep_the_rules_of_the_loop():
+    given = testing.setting(observation=setting("500003@task:down@start:5").observation)
+
+    testing.check_world(PushTWorld, given)
+    testing.check_policy(PushTExpert, given)
+    testing.check_score(PushTCoverage, given)
