@@ -1,6 +1,7 @@
 """The policies that look at nothing: their actions are of the domain, finite, and the same for the same step."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from strands_diffusers.policies.given import RandomPolicy, ReplayPolicy, StillPo
 DOMAINS = [domain.short for domain in domains.all_domains() if domain.width]
 FRAME = np.zeros((1, 8, 8, 3), np.uint8)
 T, N, K = 16, 8, 3
+CONFIG = SimpleNamespace(world=SimpleNamespace(name="model"))
 
 
 def setting(domain="pusht", seen=None, **fields):
     space = actions.space_of(domain, pixel_map=domain == "pusht")
     observation = Observation(FRAME, 10.0, seen, "Do it.", space.domain, "testing:one")
     return Setting(
-        None, observation, space, "Do it.", 10.0, **{"chunk_size": T, "act_steps": N, "num_looks": K} | fields
+        CONFIG, observation, space, "Do it.", 10.0, **{"chunk_size": T, "act_steps": N, "num_looks": K} | fields
     )
 
 
