@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SLOW = Path(__file__).with_name("slow.txt")
-LONGEST_S, ALL_CASES_S = 0.5, 2.0
+LONGEST_S, ALL_CASES_S = 0.3, 1.0
 """Processor time of a test's longest case, and of all its cases, from which on it is slow."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
