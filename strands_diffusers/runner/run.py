@@ -145,12 +145,11 @@ class _Run:
             notes=(*self.record.notes, *warnings),
         )
         notes = [f"engine: {reason}"] if (reason := engine.get("reason")) else []
-        if reference := first.get("reference"):
-            notes.append(reference)
+        notes += dict.fromkeys(r.details["reference"] for r in rollouts if r.details.get("reference"))
         if before := first.get("chunks_kept"):
             notes.append(f"{before} of {request.num_chunks} chunks were finished before")
-        if before := first.get("looks_kept"):
-            notes.append(f"{before} of {request.num_chunks} looks were finished before")
+        if before := sum(r.details.get("looks_kept", 0) for r in rollouts):
+            notes.append(f"{before} of {request.num_chunks * len(rollouts)} looks were finished before")
         notes += [f"warning: {line}" for line in warnings]
         return rollouts, notes
 

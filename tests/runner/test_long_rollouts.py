@@ -58,6 +58,25 @@ def test_an_interrupted_rollout_goes_on_and_ends_as_an_uninterrupted_one(tmp_pat
     assert not (tmp_path / "cut" / "failure.json").exists()
 
 
+def test_an_interrupted_closed_loop_of_two_samples_says_how_many_looks_it_had(tmp_path):
+    sweep.prepare()
+    acting = ("condition=closed_loop", "policy=random", "condition.num_looks=2", "condition.act_steps=4")
+    checked = job.check(compose.compose([*acting, *LONG[3:], "visualizer=[]", "sampler.num_samples=2"]))
+
+    def progress(what, done, total):
+        if "look 2/2" in what and len(list((tmp_path / "cut").glob(".chunks-*/look_001_000*"))):
+            raise KeyboardInterrupt
+
+    whole = run_job(checked, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run_job(checked, tmp_path / "cut", control=Control(progress))
+    rest = run_job(checked, tmp_path / "cut")
+
+    assert "3 of 4 looks were finished before" in rest.notes
+    for one, other in zip(rest.rollouts, whole.rollouts, strict=True):
+        np.testing.assert_array_equal(one.video, other.video)
+
+
 def test_chunks_of_another_job_are_not_taken(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run((*LONG, "visualizer=[]"), tmp_path, stop_before=3)
