@@ -88,7 +88,7 @@ class Sweep:
     out: str = ""
     err: str = ""
 
-    def wait(self, timeout: float = 100) -> int:
+    def wait(self, timeout: float = 300) -> int:
         self.out, self.err = self.process.communicate(timeout=timeout)
         return self.process.returncode
 
