@@ -246,7 +246,9 @@ def release_memory(error: BaseException | None = None) -> None:
 
     import torch
 
-    while error is not None:
+    seen: set[BaseException] = set()
+    while error is not None and error not in seen:  # an error raised `from` a later one ends where it began
+        seen.add(error)
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
     gc.collect()

@@ -232,3 +232,11 @@ def test_what_a_failed_call_held_is_gone_while_its_error_is_still_being_told() -
         assert held[0]() is None
         told = "".join(traceback.format_exception(error))
     assert "in denoise" in told
+
+
+@pytest.mark.timeout(20)
+def test_an_error_whose_causes_go_round_is_let_go_of_all_the_same() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__context__ = second, first
+
+    loader.release_memory(first)

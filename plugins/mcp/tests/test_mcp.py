@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from mcp_server import SERVER, ask, serving, stdio, talk
 from PIL import Image
+from strands_diffusers_mcp import server
+
+from strands_diffusers.errors import AccessError
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -134,3 +137,17 @@ def test_the_server_does_not_load_torch_before_it_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_connections_to_other_machines_are_refused_by_the_server() -> None:
+    for event, arguments in (
+        ("socket.connect", (None, ("93.184.215.14", 443))),
+        ("socket.sendto", (None, ("1.1.1.1", 53))),
+        ("socket.getaddrinfo", ("huggingface.co", 443, 0, 0, 0)),
+        ("socket.gethostbyname", (b"huggingface.co",)),
+    ):
+        with pytest.raises(AccessError, match="other machines"):
+            server._refuse_connections(event, arguments)
+    server._refuse_connections("socket.connect", (None, ("127.0.0.1", 80)))
+    server._refuse_connections("socket.connect", (None, "/run/socket"))
+    server._refuse_connections("open", ("/etc/hostname",))
