@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -112,7 +113,7 @@ def sweep_table(
     words = {status: f"{n} {status}" for status, n in counts.items() if n or status == "done"}
     words["done"] += f" ({len(problems)} with problems)" if problems else ""
     head = ", ".join(words.values())
-    own = [[o for o in row.overrides if not o.startswith(("output_dir=", "resume="))] for row in rows]
+    own = [[_typed(o) for o in row.overrides if not o.startswith(("output_dir=", "resume="))] for row in rows]
     common = [o for o in own[0] if all(o in others for others in own)] if len(rows) > 1 else []
     cells = [" ".join(o for o in mine if o not in common) for mine in own]
     states = [f"failed at {row.stage}" if row.status == "failed" and row.stage else row.status for row in rows]
@@ -127,6 +128,11 @@ def sweep_table(
     if counts["failed"] or counts["not begun"]:
         lines.append(f"  to run only what is missing: the same command with resume={shown(directory)}")
     return "\n".join(lines)
+
+
+def _typed(override: str) -> str:
+    """An override without the backslashes that Hydra puts into the values of a preset."""
+    return re.sub(r"\\([:=,\[\](){} ])", r"\1", override)
 
 
 def shown(path: Path) -> str:

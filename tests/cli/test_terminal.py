@@ -6,6 +6,7 @@ from strands_diffusers.cli import terminal
 from strands_diffusers.metrics.action import ActionMetric
 from strands_diffusers.metrics.video import VideoMetric
 from strands_diffusers.records import Record
+from strands_diffusers.runner.progress import Row
 
 
 def test_every_declared_value_is_a_line_or_a_baseline_behind_its_own():
@@ -46,3 +47,11 @@ def test_a_baseline_without_its_value_is_not_lost():
     lines = terminal.metric_lines(Record(Path("job"), metrics={"video": {"psnr_repeat_first_frame": 24.5}}))
 
     assert [line.split()[:2] for line in lines] == [["video.psnr_repeat_first_frame", "24.5"]]
+
+
+def test_what_a_preset_sweeps_is_shown_as_one_would_type_it():
+    rows = [Row(str(i), "done", (rf"observation=pusht\:{i}@task\:goal",)) for i in range(2)]
+
+    lines = terminal.sweep_table(Path("sweep"), rows).splitlines()
+
+    assert lines[1:] == ["     0  done  observation=pusht:0@task:goal", "     1  done  observation=pusht:1@task:goal"]
