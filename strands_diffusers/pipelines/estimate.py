@@ -1,8 +1,8 @@
 """The memory that a request needs, roughly, worked out from its sizes and the checkpoint's own config files.
 
 Nothing is loaded. The numbers are meant to be right within a factor of two: good enough to refuse what cannot fit before
-minutes are spent on it, with the largest value that would. How long it takes is not estimated: before a step was timed,
-nothing honest is known of the machine's speed.
+minutes are spent on it, with the largest value that would. How long it takes is not estimated here: before steps were
+timed nothing is known of the machine's speed. `runner.control` says it once they were.
 """
 
 from __future__ import annotations

@@ -12,6 +12,10 @@ Progress = Callable[[str, int, int], None]
 """Called with a stage, how many of its steps are done, and of how many."""
 
 
+PACE_AFTER_S, LONG_S = 15.0, 600.0
+"""Denoising is timed for so long before its pace is believed, and so much of it must be ahead for a line about it [s]."""
+
+
 class Control:
     """A `Progress` that looks at cancellation and time limits on each call, before it passes the call on.
 
@@ -32,10 +36,16 @@ class Control:
         """Where the job is, for a failure that could leave no record."""
         self._job_limit_s: float | None = None
         self._job_deadline: float | None = None
+        self._say: Callable[[str], None] | None = None
+        self._first: tuple[float, int] | None = None
 
-    def begin(self, limit_s: float | None) -> None:
-        """A job begins, with its own limit [s]; loading the model is not counted: whichever job comes first would pay."""
+    def begin(self, limit_s: float | None, say: Callable[[str], None] | None = None) -> None:
+        """A job begins, with its own limit [s]; loading the model is not counted: whichever job comes first would pay.
+
+        `say` gets a line, once, where its first steps show that more than ten minutes are ahead.
+        """
         self._job_limit_s, self._job_deadline = limit_s, None
+        self._say, self._first = say, None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Raises: `CancelledError`; `RolloutError` past a time limit."""
@@ -51,8 +61,20 @@ class Control:
             self._job_deadline = now + self._job_limit_s
         elif self._job_deadline is not None and now > self._job_deadline:
             raise RolloutError(f"the job exceeded sweep.timeout_s={self._job_limit_s:g} at {at}.")
+        if what == "denoise" and self._say is not None:
+            self._tell_pace(now, done, total)
         if self._progress is not None:
             self._progress(what, done, total)
+
+    def _tell_pace(self, now: float, done: int, total: int) -> None:
+        begun, before = self._first = self._first or (now, done)
+        if self._say is None or now - begun < PACE_AFTER_S or done <= before:
+            return
+        if (left := (now - begun) / (done - before) * (total - done)) > LONG_S:
+            self._say(
+                f"at this pace some {left / 60:.0f} minutes of denoising are ahead ({done} of {total} steps are done)"
+            )
+        self._say = None
 
 
 class Clock:

@@ -55,7 +55,7 @@ def run_job(
     Raises: a `RequestError` where the folder is not free, `CancelledError`, another `StrandsDiffusersError`.
     """
     control = control or Control()
-    control.begin(job.config.sweep.timeout_s)
+    control.begin(job.config.sweep.timeout_s, say or log.warning)
     folders.check_free(directory, job.hash)
     for note in job.request.notes:
         (say or log.warning)(f"warning: {note}")
