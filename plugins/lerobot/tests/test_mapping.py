@@ -34,7 +34,7 @@ def path_of(steps: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     physical = actions.to_physical(model, actions.space_of("bridge"))
     start = np.eye(4)
     start[:3, :3], start[:3, 3] = turn(2, 40) @ turn(1, -70) @ turn(0, 160), (0.3, -0.1, 0.2)
-    path = actions.integrate(physical[:, :9], start)
+    path = start @ actions.integrate(physical[:, :9])
     exact = np.concatenate([actions.deltas(path), physical[:, 9:]], axis=1)  # rotations are rotations now
     return path, exact
 
