@@ -61,19 +61,18 @@ class Control:
             self._job_deadline = now + self._job_limit_s
         elif self._job_deadline is not None and now > self._job_deadline:
             raise RolloutError(f"the job exceeded sweep.timeout_s={self._job_limit_s:g} at {at}.")
-        if what == "denoise" and self._say is not None:
-            self._tell_pace(now, done, total)
+        if what in ("denoise", "look") and self._say is not None:
+            self._tell_pace(now, what, done, total)
         if self._progress is not None:
             self._progress(what, done, total)
 
-    def _tell_pace(self, now: float, done: int, total: int) -> None:
+    def _tell_pace(self, now: float, what: str, done: int, total: int) -> None:
         begun, before = self._first = self._first or (now, done)
         if self._say is None or now - begun < PACE_AFTER_S or done <= before:
             return
         if (left := (now - begun) / (done - before) * (total - done)) > LONG_S:
-            self._say(
-                f"at this pace some {left / 60:.0f} minutes of denoising are ahead ({done} of {total} steps are done)"
-            )
+            unit = "looks" if what == "look" else "denoising steps"
+            self._say(f"at this pace some {left / 60:.0f} minutes are ahead ({done} of {total} {unit} are done)")
         self._say = None
 
 

@@ -7,7 +7,7 @@ import pytest
 from strands_diffusers.runner.control import Control
 
 
-def lines(monkeypatch, seconds_a_step, total, steps=40):
+def lines(monkeypatch, seconds_a_step, total, steps=40, what="denoise"):
     """What a job says whose steps take so long."""
     said, now = [], [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -16,13 +16,19 @@ def lines(monkeypatch, seconds_a_step, total, steps=40):
     control("load", 0, 1)
     for done in range(1, steps):
         now[0] += seconds_a_step
-        control("denoise", done, total)
+        control(what, done, total)
     return said
 
 
 def test_a_job_of_hours_says_so_once_its_pace_is_known(monkeypatch):
     assert lines(monkeypatch, 1.0, 32768) == [
-        "at this pace some 546 minutes of denoising are ahead (16 of 32768 steps are done)"
+        "at this pace some 546 minutes are ahead (16 of 32768 denoising steps are done)"
+    ]
+
+
+def test_a_closed_loop_of_hours_says_so_by_its_looks(monkeypatch):
+    assert lines(monkeypatch, 20.0, 100, what="look") == [
+        "at this pace some 33 minutes are ahead (2 of 100 looks are done)"
     ]
 
 
