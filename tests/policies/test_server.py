@@ -5,6 +5,7 @@ import dataclasses
 import socket
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def test_physical_actions_are_encoded_with_the_domain_s_statistics():
         (msgpack.packb({"actions": [["a", "b"]] * 16}), r"type <U1"),
         (msgpack.packb({"actions": {**encoded(np.zeros((2, 2))), b"shape": [99, 9]}}), r"32 bytes for an array"),
         (msgpack.packb({"actions": {**encoded(np.zeros((2, 2))), b"dtype": "|O"}}), r"an array of type object"),
-        (b"\x00" * 3_000_000, r"sent more than policy\.max_message_mb=2"),
+        (b"\x00" * 3_000_000, r"sent more than policy\.max_message_mb=2\."),
         (None, r"sent no answer within 0\.4 s"),
         (ConnectionError, r"closed the connection .* \(2 tries\)"),
     ],
@@ -186,6 +187,29 @@ def test_a_wrong_answer_is_one_line_and_nothing_hangs(reply, message):
         assert "\n" not in str(caught.value)
         assert server._socket is None or reply not in (None, ConnectionError)
     assert time.monotonic() - begin < 20
+
+
+@pytest.mark.parametrize("pieces", [1, 100])
+def test_a_hundred_megabytes_are_refused_by_default_and_kept_in_no_memory(pieces):
+    whole = [b"\x00" * (100_000_000 // pieces)] * pieces
+    with serving(whole[0] if pieces == 1 else whole) as address, policy(address, answer_s=20.0) as server:
+        server._connect()
+        tracemalloc.start()
+        try:
+            with pytest.raises(errors.RolloutError, match=r"sent more than policy\.max_message_mb=16\.$") as caught:
+                server.act(look())
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert "\n" not in str(caught.value)
+    assert most < (130e6 if pieces == 1 else 30e6)  # in one piece, the server of this process holds it once more
+
+
+def test_a_message_over_the_default_limit_is_taken_where_a_larger_one_allows_it():
+    large = answer(padding=b"\x00" * 17_000_000)
+    with serving(large) as address, policy(address, answer_s=20.0, max_message_mb=18) as server:
+        assert server.act(look()).actions.shape == (16, 2)
 
 
 def test_a_lost_connection_is_made_again_and_the_same_look_is_asked_again():
