@@ -1,6 +1,7 @@
-"""`wfm`, `pipelines`, `info` and `visualize`: what diffusers has, and what an action chunk looks like."""
+"""What there is: `wfm`, `pipelines`, `info` of diffusers, `samples`, `experiments`; and `visualize`, an action chunk drawn."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from strands_diffusers import errors
@@ -55,6 +56,54 @@ def info(arguments: list[str]) -> int:
             write(f"\n{title}")
             write(columns((f"  {name}", kind or "") for name, kind in found[key].items()))
     return 0
+
+
+def samples(arguments: list[str]) -> int:
+    """Observations that need no file of yours: `observation=sample:NAME`, and what plugins' sources read."""
+    from strands_diffusers.observations import samples as shipped
+    from strands_diffusers.plugin.manager import plugins
+
+    parser("samples", samples.__doc__).parse_args(arguments)
+    index = plugins()
+    rows = [(f"sample:{name}", shipped.task(name)) for name in shipped.names()]
+    for name, cls in index.classes("source").items():
+        if plugin := index.owner(cls):
+            summary = next(r.summary for r in index.registrations if r.value is cls)
+            rows.append((f"{name}:...", f"{summary} (plugin {plugin})"))
+    write(columns(rows))
+    return 0
+
+
+def experiments(arguments: list[str]) -> int:
+    """Experiments that can be run by name, `experiment=NAME` or `-m experiment=NAME`: the question that each one asks."""
+    parser("experiments", experiments.__doc__).parse_args(arguments)
+    rows = {path.stem: _question(path) for path in _experiment_files()}
+    write(columns(sorted(rows.items())))
+    return 0
+
+
+def _experiment_files() -> Iterator[Path]:
+    """Our own, then those in the config folders of plugins."""
+    import importlib.resources
+
+    from strands_diffusers.config.store import conf_dir
+    from strands_diffusers.plugin.manager import plugins
+
+    folders = [conf_dir()]
+    for each in plugins().registrations:
+        if each.hook == "register_configs":
+            module, _, rest = each.value.removeprefix("pkg://").partition("/")
+            folders.append(Path(str(importlib.resources.files(module))) / rest)
+    for folder in folders:
+        yield from sorted((folder / "experiment").glob("*.yaml"))
+
+
+def _question(path: Path) -> str:
+    """The first sentence of a file's comment, directives aside: what the experiment asks."""
+    lines = (line.strip() for line in path.read_text("utf-8").splitlines())
+    comment = " ".join(line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line)
+    sentence = re.match(r".*?[.?!](?=\s|$)", comment)
+    return sentence[0] if sentence else comment
 
 
 def visualize(arguments: list[str]) -> int:

@@ -144,6 +144,7 @@ def _context(hydra: Any, config: Any) -> HydraContext:
 
 def _single(hydra: Any, overrides: list[str]) -> int:
     from strands_diffusers.runner import folders, job, sweep
+    from strands_diffusers.runner.summary import page_note
 
     node = hydra.compose_config(CONFIG_NAME, overrides, RunMode.RUN, with_log_configuration=True)
     config = compose.to_run_config(node, overrides)
@@ -160,6 +161,7 @@ def _single(hydra: Any, overrides: list[str]) -> int:
         outcome = sweep.in_hydra(context, node, attempt, "hydra.run")
     finally:
         live.clear()
+    outcome.notes.append(page_note(directory))
     say(terminal.table(outcome))
     return 1 if outcome.record.problems else 0
 

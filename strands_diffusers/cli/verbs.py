@@ -123,6 +123,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "wfm": discovery.wfm,
     "pipelines": discovery.pipelines,
     "info": discovery.info,
+    "samples": discovery.samples,
+    "experiments": discovery.experiments,
     "visualize": discovery.visualize,
     "stats": stats,
     "report": finished.report,

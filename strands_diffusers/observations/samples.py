@@ -72,6 +72,11 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("*/sample.json"))
 
 
+def task(name: str) -> str:
+    """What is to be done in a sample, as a prompt."""
+    return str(json.loads((ROOT / name / "sample.json").read_text("utf-8"))["task"])
+
+
 def _frames(strip: np.ndarray, facts: dict[str, int]) -> np.ndarray:
     """Cut the strip, `columns` frames a row, into uint8 `[F, H, W, 3]`."""
     height, width, columns = facts["height"], facts["width"], facts["columns"]

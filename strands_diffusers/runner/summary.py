@@ -32,8 +32,6 @@ def conclude(
     `ended`: how this command's jobs ended, for those whose folder holds no record (a full disk). The folder's other jobs
     are another sweep's (`earlier`), unless this one goes on with it (`resumed`).
     """
-    from strands_diffusers.report import write_report  # draws with numpy, which no other command needs
-
     found = records.jobs(directory)
     now = {row.name: row for row in ended}
     other = "skipped" if resumed else "earlier"
@@ -69,11 +67,17 @@ def conclude(
     notes += [str(problem) for problem in problems]
     if len(notes) > told:
         records.write_json(directory / records.SWEEP, whole | content | {"notes": notes})
+    return rows, [*notes, page_note(directory)]
+
+
+def page_note(directory: Path) -> str:
+    """Write the page of a sweep or a job, and return the line that says where it is, or why it could not be written."""
+    from strands_diffusers.report import write_report  # draws with numpy, which no other command needs
+
     try:
-        notes.append(f"page: {write_report(directory)}")
+        return f"page: {write_report(directory)}"
     except (StrandsDiffusersError, OSError) as error:
-        notes.append(f"the page could not be written: {one_line(error)}")
-    return rows, notes
+        return f"the page could not be written: {one_line(error)}"
 
 
 def _references(found: Sequence[Record]) -> list[str]:

@@ -13,6 +13,7 @@ from bare import bare
 from plugin_site import install
 
 from strands_diffusers.cli import main
+from strands_diffusers.config.store import conf_dir
 from strands_diffusers.pipelines import loader
 
 
@@ -37,6 +38,8 @@ def test_a_rollout_ends_with_a_table_of_what_was_written(command, tmp_path):
     assert "action.json" in err
     assert "float32 1x16x2" in err
     assert json.loads((tmp_path / "here" / "manifest.json").read_text())["status"] == "done"
+    assert f"page: {tmp_path / 'here' / 'index.html'}\n" in err
+    assert '<script type="application/json" id="data">' in (tmp_path / "here" / "index.html").read_text()
 
 
 def test_without_output_dir_results_go_to_the_dated_folder(command, tmp_path):
@@ -158,6 +161,37 @@ def test_the_verbs_answer(command):
     status, _, err = command("plugins", "--hook", "register_serialisers")
     assert status == 2
     assert "Did you mean 'register_serializers'?" in err
+
+
+def test_samples_and_experiments_are_listed_with_a_sentence_each_those_of_plugins_too(command):
+    status, samples, _ = command("samples")
+    listed = dict(line.split(maxsplit=1) for line in samples.splitlines())
+
+    assert status == 0
+    assert listed["sample:push_left"] == "Push the T block to the left."
+    assert listed["https:..."].endswith("(plugin https)")  # a plugin's source
+
+    status, experiments, _ = command("experiments")
+    listed = dict(line.split(maxsplit=1) for line in experiments.splitlines())
+
+    assert status == 0
+    assert set(listed) >= {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")}
+    assert listed["seed_spread"] == "How much do videos differ that differ in nothing but the seed?"
+    assert listed["lerobot_droid"].endswith(".")  # a plugin's, whose sentence goes over several lines
+
+
+def test_samples_and_experiments_are_listed_with_a_sentence_each(command):
+    status, samples, _ = command("samples")
+
+    assert status == 0
+    assert "sample:push_left    Push the T block to the left.\n" in samples
+
+    status, experiments, _ = command("experiments")
+    listed = dict(line.split(maxsplit=1) for line in experiments.splitlines())
+
+    assert status == 0
+    assert set(listed) >= {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")}
+    assert listed["seed_spread"] == "How much do videos differ that differ in nothing but the seed?"
 
 
 def test_importing_loading_plugins_composing_and_listing_leave_torch_out():

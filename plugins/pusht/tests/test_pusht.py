@@ -13,6 +13,7 @@ from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
 from strands_diffusers_pusht.source import WORDS, PushTSource
 
 from strands_diffusers import ObservationRequest, errors, testing
+from strands_diffusers.cli import main
 from strands_diffusers.config.fields import Scene
 from strands_diffusers.observations import scenes
 
@@ -197,6 +198,17 @@ def test_a_wrong_address_says_what_to_type(address, message):
 
 def test_every_task_and_motion_of_the_expert_has_its_words():
     assert {*WORDS} == {*TASKS, *MOTIONS}
+
+
+def test_the_command_lists_its_tables_and_its_experiment_with_a_sentence_each(capsys):
+    for verb in ("samples", "experiments"):
+        with pytest.raises(SystemExit, match="0"):
+            main([verb])
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+
+    assert listed["pusht:..."].startswith("The PushT simulator: table number SEED")
+    assert listed["pusht_closed_loop"].startswith("How far do policies get with the block over 20 tables")
+    assert listed["pusht_closed_loop"].endswith("?")  # over two lines of its file
 
 
 def test_it_keeps_the_rules_of_a_plugin():
