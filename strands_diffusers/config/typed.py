@@ -11,7 +11,7 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -50,24 +50,25 @@ _QUOTED = re.compile(r"\s*(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\s*", re.DOT
 @functools.cache
 def key_types() -> dict[str, Any]:
     """The type of every config key of the core by its dotted name; keys of choices (`condition.*`) from all of them."""
-    found = dict(_leaves(schema.RunConfig, ""))
+    found = dict(leaves(schema.RunConfig, ""))
     for cls in (*CONDITIONS.values(), *ENGINES.values()):
-        found |= dict(_leaves(cls, "engine." if issubclass(cls, EngineConfig) else "condition."))
+        found |= dict(leaves(cls, "engine." if issubclass(cls, EngineConfig) else "condition."))
     for group in (*store.MULTI_SELECT, *store.NAMED, "tracker", "source"):
         for file, choice in ConfigStore.instance().repo.get(group, {}).items():
             prefix = f"{group}." if group in (*store.NAMED, "tracker") else f"{group}.{file.removesuffix('.yaml')}."
             if dataclasses.is_dataclass(content := getattr(choice, "content", None)):
-                found |= dict(_leaves(content, prefix))
+                found |= dict(leaves(content, prefix))
     return found
 
 
-def _leaves(cls: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def leaves(cls: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Every key of a config dataclass, dotted, with its type."""
     for name, kind in typing.get_type_hints(cls).items():
         if name.startswith("_"):
             continue
         inner = _inner(kind)
         if dataclasses.is_dataclass(inner):
-            yield from _leaves(inner, f"{prefix}{name}.")
+            yield from leaves(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", inner
 
@@ -92,10 +93,11 @@ def shell_line(key: str, *values: str) -> str:
     return f"'{line}'"
 
 
-def as_typed(overrides: Sequence[str], *, multirun: bool = False) -> list[str]:
+def as_typed(overrides: Sequence[str], *, multirun: bool = False, types: Mapping[str, Any] | None = None) -> list[str]:
     """The overrides, with text for keys that hold text. Raises: `ConfigError` with the corrected line.
 
-    `multirun`: whether a list of values is a sweep. Overrides of Hydra's own and of config groups pass as they are.
+    `multirun`: whether a list of values is a sweep. `types`: of the keys; None: those of a run.
+    Overrides of Hydra's own and of config groups pass as they are.
     """
     found: list[str] = []
     previous, seen = "", dict[str, str]()
@@ -116,7 +118,7 @@ def as_typed(overrides: Sequence[str], *, multirun: bool = False) -> list[str]:
             wrong := re.search(r"[\[,]\s*(\d[\w.]*|null|nan|inf|true|false)\s*[\],]", value, re.I)
         ):
             raise ConfigError(f"{override}: {wrong[1]} is no choice of {key}. See strands-diffusers plugins.")
-        kind = key_types().get(key)
+        kind = (key_types() if types is None else types).get(key)
         if kind is str:
             found.append(f"{key}={_text(key, value, multirun)}")
         else:
