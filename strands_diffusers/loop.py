@@ -149,7 +149,7 @@ def cast(
     if name := getattr(config.world, "reference", None):
         if name == config.world.name:
             raise ConfigError(f"world.reference={name} is the world itself: there is nothing to compare. Name another.")
-        reference = index.make(cls := index.find("world", name), cls.Config(name=name))
+        reference = index.make(cls := index.find("world", name, "world.reference"), cls.Config(name=name))
     found = Cast(
         setting,
         index.make(index.find("policy", config.policy.name), config.policy),
@@ -414,9 +414,12 @@ class _Episode:
         return lambda what, done, total: self._report(what if what == "load" else f"{who} {what}", done, total)
 
     def _report(self, what: str, done: int, total: int) -> None:
-        sample = f"sample {self.sample}, " if self.cast.setting.config.sampler.num_samples > 1 else ""
-        at = "" if what == "look" else f"{self.where}: "
-        self.last = (what if what in ("load", "wait") else f"{sample}{at}{what}", done, total)
+        count = self.cast.setting.config.sampler.num_samples
+        if what == "look":  # of all samples, so that who watches knows how far the job is
+            done, total = self.sample * total + done, count * total
+        elif what not in ("load", "wait"):
+            what = f"sample {self.sample}, {self.where}: {what}" if count > 1 else f"{self.where}: {what}"
+        self.last = (what, done, total)
         self._again()
 
     def _again(self) -> None:

@@ -55,6 +55,9 @@ class Observation:
     details: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else the source knows (episode, start frame, simulator state): recorded, never interpreted."""
 
+    view_point: str | None = None
+    """Camera label of the frames (`concat_view`), where the source knows it; a rollout that says another is refused."""
+
 
 @dataclass(frozen=True)
 class ObservationRequest:
@@ -74,6 +77,9 @@ class ObservationRequest:
 
     space: ActionSpace | None = None
     """The domain's model space, for sources that hold physical actions: `actions.to_model(rows, request.space)`."""
+
+    view_point: str | None = None
+    """Camera label that the model will be told, or None where no action is involved."""
 
 
 @dataclass(frozen=True, eq=False)

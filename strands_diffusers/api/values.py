@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strands_diffusers.api import names
@@ -42,6 +42,15 @@ def check(value: Any, name: str) -> None:
             return
         level = inside
     raise ConfigError(f"{name} is nested more than {MAX_DEPTH} levels deep.")
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in a value, at any depth; keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in [*value, *value.values()] if isinstance(value, Mapping) else value:
+            yield from texts_in(item)
 
 
 def resolve(value: Any, name: str = "parameters") -> Any:

@@ -150,12 +150,18 @@ def _check_width(config: RunConfig) -> domains.Domain:
 
 
 def check_trained(config: RunConfig) -> None:
-    """Refuse a domain and a chunk size that the model was not trained on. Raises: `ConfigError`."""
+    """Refuse a domain, a view and a chunk size that the model was not trained on. Raises: `ConfigError`."""
     model, domain, known = config.model, config.domain, _check_width(config)
     if model.domains is not None and known.short not in model.domains:
         raise ConfigError(
             f"model={model.name} was trained on domain {', '.join(model.domains)} only, not on {known.short}. "
             f"Use domain={model.domains[0]}, or another model: model=cosmos3_nano domain={known.short}."
+        )
+    view = domain.view_point.value
+    if model.domains is not None and known.view_point not in (None, view):
+        raise ConfigError(
+            f"model={model.name} was trained on domain {known.short} as {known.view_point}, not as {view}. "
+            f"Use domain.view_point={known.view_point}, or a checkpoint of your own: model=custom model.repo=DIR."
         )
     chunk = chunk_size(config)
     if model.chunk_sizes is not None and chunk not in model.chunk_sizes:

@@ -72,8 +72,8 @@ def application() -> Iterator[Any]:
                 state.initialize(outer)
 
 
-COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
-"""What Hydra and OmegaConf raise for a wrong override or config file."""
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
+"""What Hydra and OmegaConf raise for a wrong override or config file (an assertion: for a key below a list)."""
 
 
 def compose(
@@ -115,7 +115,9 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             raise ConfigError(f"{name!r} is not a config key such as sampler.num_inference_steps.")
         if isinstance(value, list | tuple | Mapping) and typed.key_types().get(key) is str:
             raise ConfigError(f"{key} must be text, got a {type(value).__name__}.")
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and typed.key_types().get(key) is Any:  # a key that holds a mapping as it is
+            yield key, value
+        elif isinstance(value, Mapping):
             inner = dict(value)
             if key in typed.GROUPS and isinstance(inner.get("name"), str):
                 yield key, inner.pop("name")
@@ -146,7 +148,9 @@ _DOLLAR = "\ufdd0{"
 def _hidden(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("${", _DOLLAR)
-    return [_hidden(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, Mapping):
+        return {key: _hidden(item) for key, item in value.items()}
+    return [_hidden(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _shown(value: Any) -> Any:

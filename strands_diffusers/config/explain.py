@@ -2,7 +2,9 @@
 
 import dataclasses
 import re
+import typing
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
@@ -26,6 +28,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> ConfigError:
         _interpolation,
         _grammar,
         _missing_choice,
+        _below_a_value,
         _unknown_key,
         _missing_value,
         _bad_value,
@@ -93,6 +96,24 @@ def _domain(name: str) -> domains.Domain | None:
     return next((d for d in domains.all_domains() if name in (d.name, d.short)), None)
 
 
+def _below_a_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
+    """A key typed below one that is a list or a mapping of its own: `policy.state.0`, `world.kwargs.g`."""
+    if "is not in struct" not in text and not isinstance(error, AssertionError):
+        return ""
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        for name, kind in key_types().items():
+            if key.startswith(f"{name}.") and _whole(kind):
+                shape = f"{{{key.removeprefix(name)[1:]}:{value}}}" if kind is Any else "[...]"
+                return f"{key} is not a key of its own: {name} is given as a whole. Type '{name}={shape}'."
+    return ""
+
+
+def _whole(kind: Any) -> bool:
+    """Whether a key of this type is given as a whole: a mapping as it is, or a list."""
+    return kind is Any or typing.get_origin(kind) is list
+
+
 def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
     match = re.search(r"Could not override '([^']*)'", text) or re.search(r"Key '([^']*)' (?:not|is not) in", text)
     if not match:
@@ -107,6 +128,7 @@ def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full and full[1].endswith(key.split(".")[-1]) else key
     known = sorted({*key_types(), *GROUPS})
+    key = next((k for k, kind in key_types().items() if _whole(kind) and key.startswith(f"{k}.")), key)
     leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
     hint = f" Did you mean {leaf[0]!r}?" if leaf and key not in leaf else near_miss(key, known)
     group, _, rest = key.partition(".")

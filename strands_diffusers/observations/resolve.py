@@ -12,7 +12,7 @@ from strands_diffusers.config import packages
 from strands_diffusers.errors import MissingPackageError, ObservationError, near_miss
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.address import exists
-from strands_diffusers.observations.window import check_domain
+from strands_diffusers.observations.window import check_domain, check_view
 from strands_diffusers.paths import expanded
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import ActionRows, Source
@@ -33,7 +33,7 @@ def read_observation(address: str, request: ObservationRequest, sources: Mapping
     """Read `PATH` or `SCHEME:PATH`, each with `[@key:value]...`.
 
     An existing file or folder as written wins over a scheme. `sources` are the configured sources by scheme.
-    Raises: `ObservationError` for an unknown scheme, whatever the source finds wrong, and another domain than the
+    Raises: `ObservationError` for an unknown scheme, whatever the source finds wrong, and another domain or view than the
         request's; `ActionError` for values of an action file; `PluginError` where a source returns what it must not.
     """
     scheme, rest = _choose(address, sources)
@@ -44,6 +44,7 @@ def read_observation(address: str, request: ObservationRequest, sources: Mapping
             f"the task of {address} holds the control character U+{ord(found[0]):04X}. Say @task:TEXT."
         )
     check_domain(observation.domain, request, address)
+    check_view(observation.view_point, request, address)
     return observation if observation.source else dataclasses.replace(observation, source=address)
 
 

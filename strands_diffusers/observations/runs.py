@@ -57,7 +57,9 @@ class RunSource(Source):
             raise ObservationError(
                 f"run:{parsed.path} wrote neither a video nor an image nor actions that could be observed."
             )
-        return Observation(frames_FHWC, fps, actions_TD, sample.prompt or None, sample.domain, details=details)
+        view = (record.config.get("domain") or {}).get("view_point") if sample.domain else None
+        task = sample.prompt or None
+        return Observation(frames_FHWC, fps, actions_TD, task, sample.domain, details=details, view_point=view)
 
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the folder absolute."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from strands_diffusers import domains
 from strands_diffusers.errors import ObservationError, near_miss
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.address import split_address
@@ -56,8 +57,9 @@ class SampleSource(Source):
         if note:
             details["reference"] = note
         actions_TD = None if note or not len(rows_TD) else rows_TD
+        domain, view = facts["domain"], domains.get(facts["domain"]).view_point
         return Observation(
-            frames_FHWC[:usable], facts["fps"], actions_TD, facts["task"], facts["domain"], details=details
+            frames_FHWC[:usable], facts["fps"], actions_TD, facts["task"], domain, details=details, view_point=view
         )
 
 

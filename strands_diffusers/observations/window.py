@@ -70,3 +70,12 @@ def check_domain(domain: str | None, request: ObservationRequest, name: str) -> 
             f"{name} was seen in the domain {theirs}, and this run has domain={wanted}. "
             f"Type observation=FILE with one of {wanted}, or domain={theirs}."
         )
+
+
+def check_view(view_point: str | None, request: ObservationRequest, name: str) -> None:
+    """Raise `ObservationError` where an observation is known to be seen from elsewhere than the request says."""
+    if view_point and request.view_point and view_point != request.view_point:
+        raise ObservationError(
+            f"{name} is a {view_point}, and this run has domain.view_point={request.view_point}. "
+            f"Type domain.view_point={view_point}, or an observation that is a {request.view_point}."
+        )

@@ -68,7 +68,10 @@ def observation_request(config: RunConfig) -> ObservationRequest:
     condition, mode = config.condition, config.condition.mode.value
     if isinstance(condition, ActionConditionConfig):
         frames = _steps(condition) + 1  # a closed loop may replay the actions, and judge by the last frame
-        return ObservationRequest(frames, config.domain.fps, config.domain.name, mode, action_space(config))
+        domain = config.domain
+        return ObservationRequest(
+            frames, domain.fps, domain.name, mode, action_space(config), view_point=domain.view_point.value
+        )
     if isinstance(condition, VideoConfig):
         needed = _frames_needed(condition) if condition.keep.value == "first" else None
         return ObservationRequest(needed, condition.fps, None, mode)

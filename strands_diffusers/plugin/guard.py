@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from strands_diffusers.config.fields import ViewPoint
 from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import ActionRows, Table
@@ -251,6 +252,9 @@ def _observation(seen: Any) -> Observation:
         value = getattr(seen, name)
         if not (isinstance(value, str) or (value is None and name != "source")):
             raise Wrong(f"returned {name}={shown(value)}; it must be text")
+    views = [None, *(view.value for view in ViewPoint)]
+    if seen.view_point not in views:
+        raise Wrong(f"returned view_point={shown(seen.view_point)}; it must be one of {', '.join(map(str, views))}")
     if not isinstance(seen.details, Mapping):
         raise Wrong(f"returned details={shown(seen.details)}; they must be a mapping")
     plain(seen.details)  # a record must be able to hold them

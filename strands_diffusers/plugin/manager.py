@@ -182,11 +182,13 @@ class PluginIndex:
         """`(plugin, pkg:// path)` of every config folder."""
         return [(r.plugin, r.value) for r in self.registrations if r.hook == "register_configs"]
 
-    def find(self, group: str, name: str) -> type[Any]:
-        """The class `name` of `group`; `PluginError` listing what there is."""
+    def find(self, group: str, name: str, key: str = "") -> type[Any]:
+        """The class `name` of `group`; `PluginError` listing what there is. `key`: where it was typed, if not as the group."""
         known = self.classes(group)
         if name not in known:
-            raise PluginError(f"no {group} is called {name!r}; there are {', '.join(known)}.{near_miss(name, known)}")
+            where = f"{key}={name}: " if key else ""
+            listed = f"there are {', '.join(known)}.{near_miss(name, known)}"
+            raise PluginError(f"{where}no {group} is called {name!r}; {listed}")
         return known[name]
 
     def owner(self, value: Any) -> str:

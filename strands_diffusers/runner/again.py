@@ -12,6 +12,7 @@ from typing import Any
 from strands_diffusers import records
 from strands_diffusers.config import compose
 from strands_diffusers.errors import ReportError, StrandsDiffusersError, one_line
+from strands_diffusers.metrics.horizon import HorizonMetric
 from strands_diffusers.observations.rollouts import read_rollouts
 from strands_diffusers.outputs.style import load_matplotlib
 from strands_diffusers.plugin import guard
@@ -101,9 +102,14 @@ def complete(
         drawn = {str(a.path.relative_to(record.directory)) for a in made.artifacts}
         entries = [entry for entry in record.artifacts if entry.path not in drawn]
         entries += [records.file_entry(a, record.directory) for a in made.artifacts]
+        trust = next((metric for metric in metrics if isinstance(metric, HorizonMetric)), None)
         samples = [
-            replace(s, metrics={**{k: v for k, v in s.metrics.items() if k not in options.get("metric", {})}, **values})
-            for s, values in zip(record.samples, made.metrics, strict=True)
+            replace(
+                s,
+                metrics={**{k: v for k, v in s.metrics.items() if k not in options.get("metric", {})}, **values},
+                details={**s.details, **(trust.facts(rollout) if trust else {})},
+            )
+            for s, rollout, values in zip(record.samples, rollouts, made.metrics, strict=True)
         ]
         again = {f"{kind} {name}" for kind in ("metric", "visualizer") for name in options.get(kind, {})}
         problems = [problem for problem in record.problems if problem.what not in again]

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from strands_diffusers import Observation, loop
 from strands_diffusers.config import compose
 from strands_diffusers.errors import ConfigError, RequestError
+from strands_diffusers.pipelines.request import action_space, make_request
 from strands_diffusers.runner import job
 
 QUIET = ("tracker=none",)
@@ -30,6 +32,15 @@ LOOP = (*QUIET, "condition=closed_loop")
         (["world.sampler.flow_shift=0"], r"world.sampler.flow_shift must be > 0"),
         (["policy=random", "policy.repo=/x"], r"policy.repo belongs to policy=model, not to the policy chosen here"),
         (["score.goal_image.goal=/x"], r"score.goal_image.goal needs score=\[goal_image\]"),
+        (
+            ["policy=server", "policy.views.left=[0,0,1,1]"],
+            r"policy.views is given as a whole\. Type 'policy\.views=\{left:\[0,0,1,1\]\}'\.$",
+        ),
+        (
+            ["policy=server", "policy.state.0=1"],
+            r"policy.state is given as a whole\. Type 'policy\.state=\[\.\.\.\]'\.$",
+        ),
+        (["policy.views.left=[0,0,1,1]"], r"^policy.views belongs to policy=server, not to the policy chosen here"),
         (["policy=modle"], r"policy=modle is not a choice; there are .*\bmodel\b"),
         (["score=[goal_imag]"], r"score=goal_imag is not a choice"),
         (
@@ -49,10 +60,15 @@ def test_what_cannot_work_is_refused_in_one_line(overrides, message):
     [
         (["condition.chunk_size=12"], r"trained on chunks of 16 steps, not 12"),
         (["domain=bridge"], r"sample:push_left was seen in the domain pusht, and this run has domain=bridge"),
+        (["domain.view_point=wrist_view"], r"sample:push_left is a third_person_view, .* domain.view_point=wrist_view"),
+        (
+            ["domain.view_point=wrist_view", "policy=random"],
+            r"is a third_person_view, .* Type domain.view_point=third_person_view",
+        ),
         (["policy=replay", "condition.num_looks=9"], r"has 32 steps; policy=replay needs 144"),
         (["score=[goal_image]"], r"score=\[goal_image\] needs a goal"),
         (["world.reference=model"], r"world.reference=model is the world itself"),
-        (["world.reference=pushed"], r"no world is called 'pushed'; there are "),
+        (["world.reference=pushed"], r"^world.reference=pushed: no world is called 'pushed'; there are "),
         (["policy.repo=/no/such/folder"], r"/no/such/folder"),
         (["observation=sample:push_left", "policy=replay", "policy.actions=/no/rows.json"], r"/no/rows.json"),
     ],
@@ -75,6 +91,25 @@ def test_what_does_not_fit_is_refused_before_anything_loads(overrides, message):
 def test_what_acts_is_refused_where_nothing_is_acted_in(overrides, message):
     with pytest.raises(ConfigError, match=message):
         compose.compose([*QUIET, *overrides])
+
+
+def test_a_view_that_the_model_was_not_trained_on_is_refused(tmp_path):
+    config = compose.compose([*LOOP, "domain.view_point=ego_view"])
+    seen = Observation(np.zeros((1, 96, 96, 3), np.uint8), task="Push the T block.")  # a file says nothing of its view
+
+    with pytest.raises(
+        ConfigError, match=r"domain pusht as third_person_view, not as ego_view\. Use domain.view_point="
+    ):
+        make_request(compose.compose([*QUIET, "domain.view_point=ego_view"]), seen)
+    with pytest.raises(ConfigError, match=r"as third_person_view, not as ego_view"):
+        loop.cast(config, seen, action_space(config), "Push the T block.")
+
+
+def test_a_callers_mapping_reaches_the_key_that_holds_one():
+    views = {"left": [0, 0, 0.5, 1]}
+    found = compose.compose(values={"condition": "closed_loop", "policy": {"name": "server", "views": views}})
+
+    assert found.policy.views == views
 
 
 def test_each_of_policy_and_world_gets_what_its_model_recommends():

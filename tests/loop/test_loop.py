@@ -145,6 +145,14 @@ def test_samples_are_episodes_with_seeds_of_their_own():
     assert not np.array_equal(rollouts[0].action, rollouts[1].action)
 
 
+def test_looks_are_counted_over_all_samples_so_that_a_long_job_can_say_its_pace():
+    seen = []
+
+    loop.run(cast(None, None, "sampler.num_samples=2"), lambda *at: seen.append(at))
+
+    assert [at for at in seen if at[0] == "look"] == [("look", k, 2 * K) for k in range(2 * K)]
+
+
 ROWS = np.zeros((T, 2), np.float32)
 WRONG = st.one_of(
     arrays(np.float32, st.tuples(st.integers(0, 20), st.integers(1, 4)).filter(lambda shape: shape != (T, 2))),

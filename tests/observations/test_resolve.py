@@ -93,6 +93,23 @@ def test_another_domain_is_refused_whoever_read_it(sources):
     assert read_observation("rogue:x", request(domain=None), both).domain == "umi"
 
 
+def test_another_view_is_refused_where_the_source_knows_it(sources):
+    rogue = Rogue()
+    rogue.value = Observation(striped(3), view_point="concat_view")
+    both = {**sources, "rogue": rogue}
+
+    with pytest.raises(ObservationError, match=r"^rogue:x is a concat_view, .* Type domain.view_point=concat_view"):
+        read_observation("rogue:x", dataclasses.replace(request(), view_point="ego_view"), both)
+    for asked in ("concat_view", None):
+        assert (
+            read_observation("rogue:x", dataclasses.replace(request(), view_point=asked), both).view_point
+            == "concat_view"
+        )
+    rogue.value = Observation(striped(3), view_point="from above")
+    with pytest.raises(PluginError, match="returned view_point='from above'; it must be one of None, ego_view"):
+        read_observation("rogue:x", request(), both)
+
+
 @pytest.mark.parametrize("letter", ["\x1b", "\0", "\x9b"])
 def test_a_task_that_would_steer_a_terminal_is_refused(letter, sources):
     rogue = Rogue()

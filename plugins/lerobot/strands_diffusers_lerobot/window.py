@@ -70,6 +70,7 @@ def read_window(parsed: Address, config: Any, request: ObservationRequest) -> Ob
         task=parsed.options.get("task") or dataset.task(episode, rows, start),
         domain=dataset.marker.get("domain"),
         details=details,
+        view_point=None if len(views) == 1 else "concat_view",
     )
 
 

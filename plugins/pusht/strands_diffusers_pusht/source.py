@@ -60,6 +60,7 @@ class PushTSource(Source):
             actions=to_model_space(actions[start:]) if num_frames > 1 else None,
             task=WORDS[task],
             domain="pusht",
+            view_point="third_person_view",
             details={"kind": "pusht", "seed": seed, "task": task, "start": start, "state": states[start].tolist()},
         )
 

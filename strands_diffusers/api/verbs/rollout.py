@@ -12,6 +12,7 @@ from strands_diffusers.api import files, gate
 from strands_diffusers.api.access import Access, artifacts_folder
 from strands_diffusers.api.request import Reply, Request, ok, preview
 from strands_diffusers.api.serialize import Writer
+from strands_diffusers.api.values import texts_in
 from strands_diffusers.config import compose
 from strands_diffusers.config.explain import choices
 from strands_diffusers.config.schema import RunConfig
@@ -118,9 +119,8 @@ def _check_keys(values: Mapping[str, Any], access: Access) -> None:
                 if choice is not None and not re.fullmatch(r"[\w-]+", str(choice), re.ASCII):
                     raise AccessError(f"{key}={choice!r} is not the name of a choice.")
         elif key not in paths | texts:
-            for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, str):
-                    gate.word(item, key, access)
+            for text in texts_in(value):
+                gate.word(text, key, access)
 
 
 def confined(config: RunConfig, access: Access) -> RunConfig:
