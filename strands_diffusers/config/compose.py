@@ -191,7 +191,9 @@ class Composer:
         try:
             for key, value in self._parsed(own, overrides):
                 parent, _, leaf = key.rpartition(".")
-                missing = OmegaConf.is_missing(OmegaConf.select(node, parent) if parent else node, leaf)
+                if (holder := OmegaConf.select(node, parent) if parent else node) is None:
+                    raise HydraException(f"Could not override '{key}'.")  # the choice has no such node
+                missing = OmegaConf.is_missing(holder, leaf)
                 kept.append((key, MISSING if missing else OmegaConf.select(node, key)))
                 OmegaConf.update(node, key, value, merge=False)
             return to_run_config(node, overrides)

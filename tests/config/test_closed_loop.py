@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from strands_diffusers import Observation, loop
+from strands_diffusers.cli import main
 from strands_diffusers.config import compose
 from strands_diffusers.errors import ConfigError, RequestError
 from strands_diffusers.pipelines.request import action_space, make_request
@@ -148,3 +149,14 @@ def test_the_same_actions_from_elsewhere_are_the_same_job(tmp_path):
         for name in ("a.npy", "b.npy")
     )
     assert one == other
+
+
+def test_a_sweep_over_policies_says_which_of_them_has_no_such_option(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["-m", *LOOP, "policy=model,random", "policy.sampler.num_inference_steps=2"])
+
+    assert caught.value.code == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("ConfigError: job 1 of 2 (")
+    assert "policy.sampler.num_inference_steps belongs to policy=model, not to the policy chosen here." in line
