@@ -49,19 +49,22 @@ CONTROLS: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {
 }
 
 
+def spoil(pipeline: Path, folder: Path, control: str) -> None:
+    """Write one of the copies of a pipeline to a new folder."""
+    shutil.copytree(pipeline, folder, ignore=shutil.ignore_patterns("samples"))
+    weights = load_file(folder / WEIGHTS)
+    CONTROLS[control](weights)
+    save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS, metadata={"format": "pt"})
+
+
 def main() -> None:
     """Write `DIR/random`, `DIR/deaf` and `DIR/confused`."""
     parser = argparse.ArgumentParser(prog="python -m experiments.pusht_quality.controls", description=__doc__)
     parser.add_argument("pipeline", type=Path, help="a save_pretrained folder")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    for name, spoil in CONTROLS.items():
-        shutil.copytree(options.pipeline, options.out / name, ignore=shutil.ignore_patterns("samples"))
-        weights = load_file(options.out / name / WEIGHTS)
-        spoil(weights)
-        save_file(
-            {k: v.contiguous() for k, v in weights.items()}, options.out / name / WEIGHTS, metadata={"format": "pt"}
-        )
+    for name in CONTROLS:
+        spoil(options.pipeline, options.out / name, name)
         print(options.out / name)
 
 

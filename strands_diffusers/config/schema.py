@@ -75,8 +75,12 @@ class SweepConfig:
 
     verdict: str | None = None
     """Judge the finished sweep: action_sensitivity (sweep condition.perturb), cycle_consistency (inverse dynamics of
-    run:DIR), seed_spread (seed), prompt_sensitivity (prompt), or a plugin's. null: no judgement. A single run has
-    none."""
+    run:DIR), seed_spread (seed), prompt_sensitivity (prompt), policy_ranking (policy, world and observation), or a
+    plugin's. null: no judgement. A single run has none."""
+
+    true_scores: str | None = None
+    """CSV file of what policies truly reach, for policy_ranking without a true world: columns policy, score and, if known,
+    observation; a row for each trial."""
 
     def __post_init__(self) -> None:
         in_range("sweep.retries", self.retries, 0, 100)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,11 @@ def judge(directory: Path, records: Sequence[Record]) -> list[Judgement]:
 
     A verdict that cannot be reached says why in its line; no verdict raises.
     """
-    done = [record for record in records if record.done]
+    sections = _sections(directory, records)
+    latest = {key: value for section in sections for key, value in section.items() if value is not None}
+    done = [replace(record, config={**record.config, "sweep": latest}) for record in records if record.done]
     found: list[Judgement] = []
-    for name in _asked(directory, records):
+    for name in dict.fromkeys(str(each["verdict"]) for each in sections if each.get("verdict")):
         try:
             found += _call(name, lambda verdict: guard.listed(verdict.judge(done), Judgement), None)
         except (StrandsDiffusersError, OSError) as error:
@@ -52,9 +56,11 @@ def judge(directory: Path, records: Sequence[Record]) -> list[Judgement]:
 
 
 def write_tables(
-    directory: Path, records: Sequence[Record], total: int
+    directory: Path, records: Sequence[Record], total: int, judged: Sequence[Judgement] = ()
 ) -> tuple[list[dict[str, Any]], list[Path], list[dict[str, str]]]:
     """Write what a sweep of `total` jobs measured into `evaluation.csv`, `evaluation.md` and, of actions, `horizon.png`.
+
+    The tables of judgements stand behind them, their pictures are `NAME.png`.
 
     Returns:
         The tables (`{name, columns, rows, note}`), the files, and the pictures (`{name, path}`) as `sweep.json` holds
@@ -66,9 +72,23 @@ def write_tables(
     from strands_diffusers.evaluation import horizon, tables
 
     made, rows = tables.tables(records, total)
+    files: list[Path] = []
+    pictures: list[dict[str, str]] = []
+    for each in judged:
+        try:
+            shown = _call(each.name.partition(".")[0], lambda _, each=each: _shown(directory, each))  # type: ignore[misc]
+        except (StrandsDiffusersError, OSError) as error:
+            log.warning("verdict %s is not shown: %s", each.name, one_line(error))
+            continue
+        made += shown[0]
+        rows += [
+            {"table": t["name"], **dict(zip(t["columns"], row, strict=True))} for t in shown[0] for row in t["rows"]
+        ]
+        files += shown[1]
+        pictures += [{"name": each.name.replace("_", " "), "path": path.name} for path in shown[1]]
     if not made:
-        return [], [], []
-    files, pictures = tables.write(directory, made, rows), []
+        return [], files, pictures
+    files += tables.write(directory, made, rows)
     if tables.over_observations(records):
         try:
             curves = horizon.curves([record for record in records if record.done])
@@ -90,13 +110,32 @@ def _call(name: str, method: Callable[[Verdict], Any], limit_s: float | None = g
     return guard.run(chosen[name].plugin, f"verdict {name}", lambda: method(verdict()), limit_s)
 
 
-def _asked(directory: Path, records: Sequence[Record]) -> list[str]:
-    """The verdicts that the jobs' configs name, then those of the latest command: a resumed sweep may ask anew."""
+def _shown(directory: Path, each: Judgement) -> tuple[list[dict[str, Any]], list[Path]]:
+    """The tables of a judgement as `sweep.json` holds them, and the picture that it draws."""
+    made = [
+        {
+            "name": f"{each.name}: {title}",
+            "columns": [*table.columns],
+            "rows": [[*row] for row in table.rows],
+            "note": table.note,
+        }
+        for title, table in each.tables.items()
+    ]
+    if any(len(row) != len(table["columns"]) for table in made for row in table["rows"]):
+        raise ValueError("a table has rows of another length than its columns")
+    if each.draw is None:
+        return made, []
+    path = directory / f"{re.sub(r'[^A-Za-z0-9._=-]+', '_', each.name)}.png"
+    each.draw(path)
+    return made, [path] if path.is_file() else []
+
+
+def _sections(directory: Path, records: Sequence[Record]) -> list[Mapping[str, Any]]:
+    """`sweep` of the jobs' configs, then of the latest command: a resumed sweep may ask anew."""
     import yaml
 
     sections = [record.config.get("sweep") for record in records]
     # other sweepers leave no such file, and one that somebody changed names nothing
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
         sections.append(yaml.safe_load((directory / "multirun.yaml").read_text(encoding="utf-8"))["sweep"])
-    names = [section.get("verdict") for section in sections if isinstance(section, dict)]
-    return [str(name) for name in dict.fromkeys(names) if name]
+    return [section for section in sections if isinstance(section, dict)]

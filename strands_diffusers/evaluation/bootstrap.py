@@ -15,9 +15,9 @@ _BLOCK = 500
 """Resamples drawn at once, so that thousands of observations need little memory."""
 
 
-def resampled_means(values_NK: np.ndarray) -> np.ndarray:
+def resampled_means(values_NK: np.ndarray, seed: int = SEED) -> np.ndarray:
     """Means over the rows of each resample, `[RESAMPLES, K]`: rows are drawn whole, so columns stay paired."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     count = len(values_NK)
     return np.concatenate(
         [values_NK[rng.integers(0, count, (_BLOCK, count))].mean(axis=1) for _ in range(RESAMPLES // _BLOCK)]

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from strands_diffusers.errors import SweepError
+from strands_diffusers.errors import ObservationError, SweepError, one_line
 from strands_diffusers.lazy import np
 from strands_diffusers.metrics.video import MOVING
 from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.media import read_clip
+from strands_diffusers.observations.rollouts import read_episode
 from strands_diffusers.records import Record, SampleRecord, flat
+from strands_diffusers.results import Episode
 
 _ASIDE = ("tracker", "output_dir", "resume", "sweep", "source", "output", "visualizer", "metric", "engine")
 """Config nodes that do not tell two rollouts apart."""
@@ -56,6 +58,13 @@ class StoredRollout:
     def actions(self) -> np.ndarray:
         """The predicted actions, float64 `[T, D]` in model space. Raises: `SweepError` where the job wrote none."""
         return np.asarray(read_actions(self._path("action")), np.float64)
+
+    def episode(self) -> Episode | None:
+        """What happened in a closed loop, without its videos; None where the job wrote none. Raises: `SweepError`."""
+        try:
+            return read_episode(self.record, self.sample)
+        except (ObservationError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SweepError(f"the episode of job {self.record.name} cannot be read: {one_line(error)}") from error
 
     def _path(self, type_: str) -> Path:
         path = self.record.file(type_, self.sample, _FILES[type_])

@@ -221,6 +221,16 @@ class Source(Configured):
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table for the report."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | int | None]]
+    note: str = ""
+    """One line below it."""
+
+
+@dataclass(frozen=True)
 class Judgement:
     """One result of a verdict over a finished sweep."""
 
@@ -235,6 +245,12 @@ class Judgement:
 
     numbers: Mapping[str, Any] = field(default_factory=dict)
     """The numbers, JSON-ready, nested if need be."""
+
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """Tables by title, which stand among those of the sweep."""
+
+    draw: Callable[[Path], object] | None = None
+    """Draws a picture of the judgement to the PNG file that it is given."""
 
 
 class Verdict(Named):
@@ -260,16 +276,6 @@ class Verdict(Named):
 
         Raise a `StrandsDiffusersError` where they do not suffice: its line becomes the judgement.
         """
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table for the report."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str | float | int | None]]
-    note: str = ""
-    """One line below it."""
 
 
 class Panel(Named):

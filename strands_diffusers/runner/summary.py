@@ -42,9 +42,10 @@ def conclude(
     notes += _references(found)
     judged = evaluation.judge(directory, found)
     notes += [f"{each.name}: {each.verdict}" for each in judged]
-    content = {"verdicts": [asdict(each) for each in judged]}
+    kept = ("name", "verdict", "holds", "numbers")
+    content = {"verdicts": [{name: getattr(each, name) for name in kept} for each in judged]}
     try:
-        tables, files, pictures = evaluation.write_tables(directory, found, total or len(found))
+        tables, files, pictures = evaluation.write_tables(directory, found, total or len(found), judged)
         content |= {"tables": tables, "pictures": pictures}
         notes += [f"tables: {path}" for path in files if path.suffix == ".md"]
         notes += [f"{each['name']}: {directory / each['path']}" for each in pictures]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strands_diffusers.evaluation.verdicts.actions import ActionSensitivity
 from strands_diffusers.evaluation.verdicts.cycles import CycleConsistency
+from strands_diffusers.evaluation.verdicts.ranking import PolicyRanking
 from strands_diffusers.evaluation.verdicts.spread import PromptSensitivity, SeedSpread
 from strands_diffusers.plugin.base import Verdict
 from strands_diffusers.plugin.spec import hookimpl
@@ -12,4 +13,4 @@ from strands_diffusers.plugin.spec import hookimpl
 @hookimpl
 def register_verdicts() -> list[type[Verdict]]:
     """The built-in verdicts."""
-    return [ActionSensitivity, CycleConsistency, SeedSpread, PromptSensitivity]
+    return [ActionSensitivity, CycleConsistency, SeedSpread, PromptSensitivity, PolicyRanking]

@@ -1,0 +1,468 @@
+"""Does the model rank policies as the truth does?"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from strands_diffusers.config.schema import RunConfig
+from strands_diffusers.errors import ConfigError, SweepError
+from strands_diffusers.evaluation import ranking
+from strands_diffusers.evaluation.ranking import STATISTICS, Ranking
+from strands_diffusers.evaluation.stored import rollouts
+from strands_diffusers.evaluation.verdicts.common import judgement, missing_output
+from strands_diffusers.lazy import np
+from strands_diffusers.plugin.base import Judgement, Table, Verdict
+from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.records import UNSET, Record
+from strands_diffusers.records.axes import parsed_overrides
+
+PEARSON, VIOLATION = 0.9, 0.05
+"""From and up to which a ranking passes; the violation as a share of 1 for scores from 0 to 1, else of the true means' range."""
+
+LEAST, FEW = 3, 5
+"""Fewer policies cannot be ranked; fewer than `FEW` prove nothing."""
+
+_NEITHERS = ("observation", "prompt", "hook_timeout_s", "condition.num_looks")
+_NEITHER = ("score.", "sampler.", "domain.", "world.reference")
+"""Config keys that make neither the policy nor the world another."""
+
+Key = tuple[tuple[str, str], ...]
+"""The config keys that make a policy, or a world, what it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Played:
+    """One episode: who acted where, from what, and how it went."""
+
+    policy: Key
+    world: Key
+    case: tuple[str, str]
+    """The observation's address and the prompt."""
+
+    scores: Mapping[str, np.ndarray]
+    """After each look, by score: float64 `[K]`."""
+
+    trusted: float
+    """Looks before the video leaves the reference world's under the same actions; infinite where nobody looked."""
+
+
+class PolicyRanking(Verdict):
+    """Does the model rank policies as the truth does? (sweep policy, world and observation, closed loop)
+
+    The scores that policies reach in `world=model` are held against those that the same policies reach, from the same
+    observations, in a world that is no model: each acts on what it sees there. Without such a world, `sweep.true_scores`
+    names a CSV file of true scores: columns `policy` (as the verdict names them), `score` and, if known, `observation`.
+
+    Pearson and Spearman correlation and the mean maximum rank violation (SIMPLER, arXiv:2405.05941) of the policies' mean scores,
+    after each look, with 95 % intervals by bootstrap over observations; seeds are averaged first. It passes with a correlation
+    (Pearson) of at least 0.9 and a violation of at most 0.05 after the last look, by 5 policies or more. Where the metric `horizon`
+    was measured, the same without the episodes that are beyond its trust line.
+    """
+
+    name = "policy_ranking"
+
+    def needs(self, config: RunConfig) -> str | None:
+        """A closed loop with a score, whose episode is written."""
+        mode = config.condition.mode.value
+        if mode != "closed_loop":
+            return f"compares policies that act, and condition={mode} is none. Use condition=closed_loop."
+        if not config.score:
+            return "compares what policies reach, and there is no score. Add 'score=[pusht_coverage]', or another."
+        if config.sweep.true_scores is not None:
+            _table(config.sweep.true_scores)
+        return missing_output(config, "episode")
+
+    def varies(self, configs: Sequence[RunConfig]) -> str | None:
+        """Policies, and worlds of both kinds. A folder that is there already may hold what this sweep lacks."""
+        if any(place and Path(place).expanduser().exists() for c in configs for place in (c.output_dir, c.resume)):
+            return None
+        model = [_uses_model("world", config.world.name) for config in configs]
+        if not any(model) and configs[0].sweep.true_scores is None:
+            return "judges a world that is a model, and the sweep has none. Add world=model,pusht."
+        if all(model) and configs[0].sweep.true_scores is None:
+            return _NO_TRUTH
+        policies = {(repr(c.policy), repr(c.model) * _uses_model("policy", c.policy.name)) for c in configs}
+        if len(policies) < LEAST:
+            return f"ranks {LEAST} policies and more, and the sweep has {len(policies)}. Add policy=random,still,NAME."
+        return None
+
+    def judge(self, records: Sequence[Record]) -> list[Judgement]:
+        """One judgement for each model world and each score."""
+        played, policies, worlds, lost = _read(records)
+        table = _table_of(records)
+        truths = [world for world in worlds if not _uses_model("world", dict(world)["world.name"])]
+        judges = [world for world in worlds if table or world not in truths]
+        if not judges:
+            raise SweepError("no episode is in a world that is a model. Add world=model.")
+        if not table and not truths:
+            raise SweepError(_NO_TRUTH)
+        if not table and len(truths) > 1:
+            names = ", ".join(worlds[world] for world in truths)
+            raise SweepError(f"there are several true worlds ({names}). Use one, or a folder for each.")
+        found = []
+        for judge in judges:
+            mine = [each for each in played if each.world == judge]
+            scores = list(dict.fromkeys(name for each in mine for name in each.scores))
+            for score in scores:
+                name = self.name + f".{worlds[judge]}" * (len(judges) > 1) + f".{score}" * (len(scores) > 1)
+                if table:
+                    true: _True = partial(_from_table, table, policies, list(dict.fromkeys(e.case for e in mine)))
+                else:
+                    true = partial(_cells, [e for e in played if e.world == truths[0]], score)
+                who = worlds[judge] if len(judges) > 1 else "the model"
+                what = _What(name, who, "the true scores" if table else f"world={worlds[truths[0]]}", score)
+                found.append(_judged(what, mine, true, policies, lost))
+        return found
+
+
+_NO_TRUTH = (
+    "needs what truly happens, and every world is a model. Add world=model,pusht (or another simulator), or "
+    "sweep.true_scores=FILE.csv. (world.reference acts out the model world's own actions: another question.)"
+)
+
+_Row = tuple[str, str | None, float]
+"""policy, observation, score."""
+
+_Scores = Mapping[tuple[str, str], float] | np.ndarray
+"""A policy's scores by case; or its trials, of which nobody knows the case."""
+
+_True = Callable[[int, float], Mapping[Key, _Scores]]
+
+
+@dataclass(frozen=True)
+class _What:
+    """What is judged by what, in words."""
+
+    name: str
+    who: str
+    truth: str
+    score: str
+
+
+# --------------------------------------------------------------------------------------------------- what was played
+
+
+def _read(records: Sequence[Record]) -> tuple[list[_Played], dict[Key, str], dict[Key, str], int]:
+    """All episodes, the policies and worlds in them with their names, and how many episodes cannot be read."""
+    played: list[_Played] = []
+    policies: dict[Key, tuple[str, str]] = {}
+    worlds: dict[Key, tuple[str, str]] = {}
+    lost = 0
+    for rollout in rollouts(records):
+        try:
+            episode = rollout.episode() if {"policy.name", "world.name"} <= rollout.config.keys() else None
+        except SweepError:  # gone or changed since
+            lost += 1
+            continue
+        if episode is None or not episode.looks:
+            continue
+        policy, world = _keys(rollout.config)
+        typed = parsed_overrides(rollout.record.overrides)
+        policies.setdefault(policy, (typed.get("policy", ""), rollout.config["policy.name"]))
+        model = rollout.config.get("model.name", "") if _uses_model("world", rollout.config["world.name"]) else ""
+        worlds.setdefault(world, (model, rollout.config["world.name"]))
+        ends = [frame + episode.act_steps for frame in episode.looks]
+        played.append(
+            _Played(
+                policy,
+                world,
+                (rollout.source, rollout.sample.prompt),
+                {name: scored.values[ends] for name, scored in episode.scores.items() if len(scored.values) > ends[-1]},
+                rollout.sample.metrics.get("horizon", {}).get("trusted_looks", float("inf")),
+            )
+        )
+    if not played:
+        raise SweepError("no job left an episode. Use condition=closed_loop with 'episode' in output.")
+    return played, _named(policies), _named(worlds), lost
+
+
+def _keys(config: Mapping[str, str]) -> tuple[Key, Key]:
+    """What makes the policy, and what makes the world of an episode."""
+    model = [item for item in config.items() if item[0].startswith("model.")]
+    world = [(k, v) for k, v in config.items() if k.startswith("world.") and k != "world.reference"]
+    others = ("model.", "world.", *_NEITHER)
+    policy = [(k, v) for k, v in config.items() if not k.startswith(others) and k not in _NEITHERS]
+    if _uses_model("policy", config["policy.name"]) and config.get("policy.repo", "null") == "null":
+        policy += model
+    if _uses_model("world", config["world.name"]):
+        world += model
+    return tuple(sorted(policy)), tuple(sorted(world))
+
+
+def _uses_model(group: str, name: str) -> bool:
+    """Whether a policy or a world is the chosen model's; by its name where its plugin is not installed here."""
+    found = [each.value for each in plugins().registrations if each.group == group and each.name == name]
+    return found[0].uses_model if found else name == "model"
+
+
+def _named(found: Mapping[Key, tuple[str, str]]) -> dict[Key, str]:
+    """A name for each: what was typed where that tells them apart, else with the options in which they differ."""
+    names = {}
+    for key, (typed, name) in found.items():
+        base = typed or name
+        alike = [dict(other) for other, (t, n) in found.items() if (t or n) == base]
+        varied = [k for k in dict.fromkeys(k for each in alike for k in each) if len({e.get(k) for e in alike}) > 1]
+        own = dict(key)
+        names[key] = " ".join([base, *(f"{k.rpartition('.')[2]}={_short(own.get(k, UNSET))}" for k in varied)])
+    return names
+
+
+def _short(value: str) -> str:
+    return value.rstrip("/").rpartition("/")[2] or value
+
+
+def _cells(played: Sequence[_Played], score: str, looks: int, trusted: float = 0) -> dict[Key, _Scores]:
+    """Each policy's score after so many looks by case, seeds averaged; of episodes that are trusted so far."""
+    found: dict[Key, dict[tuple[str, str], list[float]]] = {}
+    for each in played:
+        values = each.scores.get(score, ())
+        if len(values) >= looks and each.trusted >= trusted and np.isfinite(values[looks - 1]):
+            found.setdefault(each.policy, {}).setdefault(each.case, []).append(float(values[looks - 1]))
+    return {policy: {case: float(np.mean(v)) for case, v in of.items()} for policy, of in found.items()}
+
+
+# ------------------------------------------------------------------------------------------------- a table of the truth
+
+
+def _table_of(records: Sequence[Record]) -> list[_Row] | None:
+    """The rows of `sweep.true_scores`, of the job that names one last. Raises: `ConfigError`."""
+    paths = [(record.config.get("sweep") or {}).get("true_scores") for record in records]
+    named = [path for path in paths if path]
+    return _table(str(named[-1])) if named else None
+
+
+def _table(path: str) -> list[_Row]:
+    """Read a CSV file of true scores. Raises: `ConfigError` naming the file, and the line."""
+    where = f"sweep.true_scores={path}"
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        lines = list(csv.DictReader(io.StringIO(text, newline="")))
+    except (OSError, ValueError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{where} cannot be read: {why}. Give a CSV file: policy,observation,score.") from error
+    if not lines or not {"policy", "score"} <= lines[0].keys():
+        raise ConfigError(
+            f"{where} needs the columns policy and score, and a row for each trial; observation if known."
+        )
+    rows: list[_Row] = []
+    for number, line in enumerate(lines, 2):
+        try:
+            score = float(line["score"])
+        except (TypeError, ValueError):
+            score = float("nan")
+        if not np.isfinite(score) or not line["policy"]:
+            raise ConfigError(f"{where}, line {number}: {line['score']!r} of policy {line['policy']!r} is no score.")
+        rows.append((line["policy"].strip(), (line.get("observation") or "").strip() or None, score))
+    return rows
+
+
+def _from_table(
+    rows: Sequence[_Row], policies: Mapping[Key, str], cases: Sequence[tuple[str, str]], looks: int, trusted: float = 0
+) -> dict[Key, _Scores]:
+    """The true scores of the table, the same after each look: what was reached in the end. Raises: `SweepError`."""
+    named = {policy: [row for row in rows if row[0] == name] for policy, name in policies.items()}
+    if not any(named.values()):
+        known, given = ", ".join(policies.values()), ", ".join(dict.fromkeys(row[0] for row in rows))
+        raise SweepError(f"sweep.true_scores knows none of the policies ({known}); it has {given}.")
+    if all(observation is None for _, observation, _ in rows):
+        return {policy: np.array([score for *_, score in of]) for policy, of in named.items() if of}
+    found: dict[Key, _Scores] = {}
+    for policy, of in named.items():
+        scores = {
+            case: [s for _, o, s in of if o is not None and case[0] in (o, str(Path(o).expanduser().resolve()))]
+            for case in cases
+        }
+        if known_cases := {case: float(np.mean(values)) for case, values in scores.items() if values}:
+            found[policy] = known_cases
+    if not found:
+        raise SweepError(f"sweep.true_scores has none of the sweep's observations; one of them is {cases[0][0]}.")
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------- judging
+
+
+def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping[Key, str], lost: int) -> Judgement:
+    """Compare after each look, say what comes of it after the last."""
+    count = max(looks for each in mine if (looks := len(each.scores.get(what.score, ()))))
+    everything: dict[int, tuple[list[str], Ranking]] = {}
+    trusted: dict[int, tuple[list[str], Ranking]] = {}
+    for looks in range(1, count + 1):
+        if found := _compared(_cells(mine, what.score, looks), true(looks, 0), policies):
+            everything[looks] = found
+            apart = any(each.trusted < looks for each in mine)
+            if apart and (found := _compared(_cells(mine, what.score, looks, looks), true(looks, 0), policies)):
+                trusted[looks] = found
+    if not everything:
+        both = [policies[key] for key in _cells(mine, what.score, 1) if key in true(1, 0)]
+        raise SweepError(
+            f"{LEAST} policies must have acted on the same observations for {what.who} and for {what.truth}; "
+            f"{len(both)} did ({', '.join(both) or 'none'})."
+        )
+    last = max(everything)
+    names, final = everything[last]
+    limit = VIOLATION * _span(final)
+    passing = [looks for looks, (_, of) in everything.items() if _passes(of, limit)]
+    holds = None if len(names) < FEW else last in passing
+    left_out = [name for key, name in policies.items() if name not in names and any(e.policy == key for e in mine)]
+    text = (
+        f"{what.who} {'ranks' if last in passing else 'does not rank'} the {len(names)} policies as {what.truth} does: "
+        f"{_said(final)} after {last} looks, over {final.observations} observations (at least {PEARSON:g} and at most {limit:.2g} count)"
+    )
+    if count > 1:
+        text += f"; after {_listed(passing)} it passes" if passing else "; it passes after no look"
+    if last in trusted:
+        text += f"; without the episodes beyond the trust line {_said(trusted[last][1])}"
+    if holds is None:
+        text += f"; fewer than {FEW} policies prove nothing"
+    if left_out:
+        text += f"; not in both: {', '.join(left_out)}"
+    if lost:
+        text += f"; {lost} episodes could not be read"
+    numbers: dict[str, Any] = {
+        **_numbers(final),
+        "policies": len(names),
+        "observations": final.observations,
+        "imagined_minus_true": float((final.imagined_P - final.true_P).mean()),
+        "by_looks": {str(looks): dict(of.values) for looks, (_, of) in everything.items()},
+        "threshold_pearson": PEARSON,
+        "threshold_rank_violation": limit,
+    }
+    if last in trusted:
+        numbers["trusted"] = {**_numbers(trusted[last][1]), "episodes": trusted[last][1].episodes}
+    arrays = _arrays(_cells(mine, what.score, last), true(last, 0))
+    if arrays and isinstance(arrays[2], np.ndarray) and arrays[2].shape[1] >= 2 * FEW:
+        numbers["truth_with_itself"] = ranking.halves(arrays[2])
+    made = judgement(what.name, text, holds, numbers)
+    tables = {
+        "ranking after each look": _looks_table(everything, trusted, limit),
+        "scores of each policy": _policies_table(names, final, last),
+    }
+    return replace(made, tables=tables, draw=partial(_draw, what, everything, limit))
+
+
+def _compared(
+    imagined: Mapping[Key, _Scores], true: Mapping[Key, _Scores], policies: Mapping[Key, str]
+) -> tuple[list[str], Ranking] | None:
+    """The policies that both know, and what both say of them; None below `LEAST`."""
+    if (arrays := _arrays(imagined, true)) is None:
+        return None
+    keys, imagined_PO, of_truth = arrays
+    return [policies[key] for key in keys], ranking.compare(imagined_PO, of_truth)
+
+
+def _arrays(
+    imagined: Mapping[Key, _Scores], true: Mapping[Key, _Scores]
+) -> tuple[list[Key], np.ndarray, np.ndarray | list[np.ndarray]] | None:
+    """The policies that both know, imagined scores `[P, O]`, and true ones `[P, O]` or trials of each."""
+    trials = any(isinstance(of, np.ndarray) for of in true.values())
+    shared = {key: of if trials else of.keys() & true[key].keys() for key, of in imagined.items() if key in true}  # type: ignore[union-attr]
+    keys = [key for key, cases in shared.items() if len(cases)]
+    if len(keys) < LEAST:
+        return None
+    cases = list(dict.fromkeys(case for key in keys for case in imagined[key] if case in shared[key]))
+
+    def table(of: Mapping[Key, Any]) -> np.ndarray:
+        return np.array([[of[key].get(case, np.nan) for case in cases] for key in keys], np.float64)
+
+    return keys, table(imagined), [np.asarray(true[key]) for key in keys] if trials else table(true)
+
+
+def _span(found: Ranking) -> float:
+    """1 for scores from 0 to 1, else how far the true means lie apart."""
+    both = np.concatenate([found.imagined_P, found.true_P])
+    return 1.0 if both.min() >= 0 and both.max() <= 1 else float(np.ptp(found.true_P))
+
+
+def _passes(found: Ranking, limit: float) -> bool:
+    return found.values["pearson"] >= PEARSON and found.values["rank_violation"] <= limit
+
+
+def _said(found: Ranking) -> str:
+    bounds = {name: f" [{low:z.2f}, {high:z.2f}]" for name, (low, high) in found.intervals.items()}
+    words = {"pearson": "Pearson", "spearman": "Spearman", "rank_violation": "rank violation"}
+    return ", ".join(f"{words[name]} {found.values[name]:z.2f}{bounds.get(name, '')}" for name in STATISTICS)
+
+
+def _numbers(found: Ranking) -> dict[str, Any]:
+    return {**found.values, **{f"{name}_interval": list(ends) for name, ends in found.intervals.items()}}
+
+
+def _listed(looks: Sequence[int]) -> str:
+    """`looks 2 to 4 and 6`."""
+    runs: list[list[int]] = []
+    for each in looks:
+        if runs and each == runs[-1][-1] + 1:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    words = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return (
+        f"look{'s' * (len(looks) > 1)} {' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------- tables and picture
+
+
+def _looks_table(
+    everything: Mapping[int, tuple[list[str], Ranking]], trusted: Mapping[int, tuple[list[str], Ranking]], limit: float
+) -> Table:
+    columns = ["looks", "which episodes", "policies", "observations", "episodes"]
+    words = [name.replace("_", " ") for name in STATISTICS]
+    columns += [column for word in words for column in (word, f"{word} low", f"{word} high")]
+    rows = []
+    for looks, found in everything.items():
+        for which, (names, of) in {"all": found, **({"trusted": trusted[looks]} if looks in trusted else {})}.items():
+            cells: list[Any] = [looks, which, len(names), of.observations, of.episodes]
+            for name in STATISTICS:
+                cells += map(_digits, (of.values[name], *of.intervals.get(name, (None, None))))
+            rows.append([*cells, "yes" if _passes(of, limit) else "no"])
+    note = (
+        f"Means over observations; 95 % intervals by bootstrap over observations. Passes: Pearson at least {PEARSON:g}, rank violation "
+        f"(SIMPLER's mean maximum) at most {limit:.2g}."
+    )
+    if trusted:
+        note += " Trusted: before the model's own trust line (metric horizon)."
+    return Table([*columns, "passes"], rows, note)
+
+
+def _policies_table(names: Sequence[str], of: Ranking, looks: int) -> Table:
+    columns = [
+        "policy",
+        "imagined",
+        "imagined low",
+        "imagined high",
+        "true",
+        "true low",
+        "true high",
+        "imagined - true",
+    ]
+    rows: list[list[Any]] = []
+    for p in np.argsort(-of.true_P, kind="stable"):
+        imagined = (of.imagined_P[p], *(of.imagined_P2[p] if of.imagined_P2 is not None else (None, None)))
+        true = (of.true_P[p], *(of.true_P2[p] if of.true_P2 is not None else (None, None)))
+        rows.append([names[p], *map(_digits, (*imagined, *true, of.imagined_P[p] - of.true_P[p]))])
+    return Table(
+        columns, rows, f"After {looks} looks, over {of.observations} observations; 95 % intervals of each mean."
+    )
+
+
+def _digits(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _draw(what: _What, everything: Mapping[int, tuple[list[str], Ranking]], limit: float, path: Path) -> None:
+    from strands_diffusers.outputs.ranking import Panel, draw_ranking
+
+    panels = [
+        Panel(looks, names, of.imagined_P, of.true_P, of.imagined_P2, of.true_P2, of.values, of.intervals)
+        for looks, (names, of) in everything.items()
+    ]
+    draw_ranking(path, panels, what.score, what.who, what.truth, {"pearson": PEARSON, "rank_violation": limit})
