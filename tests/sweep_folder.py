@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from strands_diffusers import records
-from strands_diffusers.outputs.serializers import ActionSerializer, VideoSerializer
-from strands_diffusers.results import ActionSpace, Observation, Rollout
+from strands_diffusers.outputs.serializers import ActionSerializer, EpisodeSerializer, VideoSerializer
+from strands_diffusers.results import ActionSpace, Episode, Observation, Rollout, Scored
 
 SPACE = ActionSpace("pusht", pixel_map=True)
 
@@ -24,9 +24,24 @@ def line(towards, steps=8, start=(27, 27)) -> np.ndarray:
     return np.asarray(start) + np.linspace(0, 1, steps + 1)[:, None] * np.asarray(towards)
 
 
+def episode(scores, act_steps=1, world="model", policy="still") -> Episode:
+    """An episode with these scores after each look, by name; nan in between."""
+    count = len(next(iter(scores.values())))
+    made = {}
+    for name, values in scores.items():
+        values_F = np.full(count * act_steps + 1, np.nan)
+        values_F[act_steps::act_steps] = values
+        made[name] = Scored(values_F, "", "higher")
+    looks = tuple(range(0, count * act_steps, act_steps))
+    actions_KTD = np.zeros((count, act_steps, 2), np.float32)
+    return Episode(
+        policy, world, act_steps, looks, actions_KTD, scores=made, seconds=({},) * count, details=({},) * count
+    )
+
+
 def job(sweep, number, *, overrides=(), seed=0, config=None, samples=None, metrics=None, **facts):
     """Write job `number` of the folder `sweep`. `config`: nodes over the bare ones; `facts`: mode, prompt, observation,
-    details, video, action. `samples`: what differs between several samples, as `metrics` and `facts`.
+    details, video, action, episode. `samples`: what differs between several samples, as `metrics` and `facts`.
     """
     folder = Path(sweep) / str(number)
     folder.mkdir(parents=True)
@@ -55,10 +70,12 @@ def job(sweep, number, *, overrides=(), seed=0, config=None, samples=None, metri
         (folder / entry.prefix).mkdir(exist_ok=True)
         rollout = Rollout(
             mode=entry.mode, video=own.get("video"), action=own.get("action"), fps=10.0, space=SPACE,
+            episode=own.get("episode"),
             observation=Observation(source=observation),
         )  # fmt: skip
         made = VideoSerializer().save(rollout, folder / entry.prefix) if rollout.video is not None else []
         made += ActionSerializer().save(rollout, folder / entry.prefix) if rollout.action is not None else []
+        made += EpisodeSerializer().save(rollout, folder / entry.prefix) if rollout.episode is not None else []
         files += [records.file_entry(artifact, folder) for artifact in made]
         entries.append(entry)
     records.write(

@@ -116,8 +116,11 @@ class PolicyRanking(Verdict):
                 else:
                     true = partial(_cells, [e for e in played if e.world == truths[0]], score)
                 who = worlds[judge] if len(judges) > 1 else "the model"
-                what = _What(name, who, "the true scores" if table else f"world={worlds[truths[0]]}", score)
-                found.append(_judged(what, mine, true, policies, lost))
+                what = _What(name, who, "the table of true scores" if table else f"world={worlds[truths[0]]}", score)
+                try:
+                    found.append(_judged(what, mine, true, policies, lost))
+                except SweepError as error:
+                    found.append(Judgement(name, f"cannot be judged: {error}", None))
         return found
 
 
@@ -324,7 +327,7 @@ def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping
     if left_out:
         text += f"; not in both: {', '.join(left_out)}"
     if lost:
-        text += f"; {lost} episodes could not be read"
+        text += f"; {lost} episode{'s' * (lost > 1)} could not be read"
     numbers: dict[str, Any] = {
         **_numbers(final),
         "policies": len(names),
