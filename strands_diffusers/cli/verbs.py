@@ -119,6 +119,13 @@ def doctor(arguments: list[str]) -> int:
     return status
 
 
+def serve(arguments: list[str]) -> int:
+    """Serve a policy and a world to other programs, over websockets: `serve [KEY=VALUE ...]`, as `serve.port=8000`."""
+    from strands_diffusers.serve import command
+
+    return command.serve(arguments, write)
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "wfm": discovery.wfm,
     "pipelines": discovery.pipelines,
@@ -130,6 +137,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "report": finished.report,
     "measure": finished.measure,
     "redraw": finished.redraw,
+    "serve": serve,
     "plugins": plugins,
     "domains": domains,
     "doctor": doctor,

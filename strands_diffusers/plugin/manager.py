@@ -60,6 +60,7 @@ BUILT_INS = (
     "strands_diffusers.policies.given",
     "strands_diffusers.policies.server",
     "strands_diffusers.worlds.model",
+    "strands_diffusers.worlds.server",
     "strands_diffusers.scores.agreement",
     "strands_diffusers.scores.goal_image",
     "strands_diffusers.evaluation.verdicts",

@@ -20,7 +20,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
 from strands_diffusers import Look, Observation, Setting, Stepped, World, actions, errors, loop, testing
-from strands_diffusers.policies.server import ServerPolicy, Units, _image, _unpack
+from strands_diffusers.policies.server import ServerPolicy, _image
+from strands_diffusers.remote import Units, pack, unpack
 from strands_diffusers.runner.chunks import FinishedChunks
 
 SPACE = actions.space_of("pusht", pixel_map=True)
@@ -185,7 +186,7 @@ def test_a_wrong_answer_is_one_line_and_nothing_hangs(reply, message):
         with pytest.raises(errors.RolloutError, match=message) as caught:
             server.act(look())
         assert "\n" not in str(caught.value)
-        assert server._socket is None or reply not in (None, ConnectionError)
+        assert not server._link.connected or reply not in (None, ConnectionError)
     assert time.monotonic() - begin < 20
 
 
@@ -193,7 +194,7 @@ def test_a_wrong_answer_is_one_line_and_nothing_hangs(reply, message):
 def test_a_hundred_megabytes_are_refused_by_default_and_kept_in_no_memory(pieces):
     whole = [b"\x00" * (100_000_000 // pieces)] * pieces
     with serving(whole[0] if pieces == 1 else whole) as address, policy(address, answer_s=20.0) as server:
-        server._connect()
+        server._link.connect()
         tracemalloc.start()
         try:
             with pytest.raises(errors.RolloutError, match=r"sent more than policy\.max_message_mb=16\.$") as caught:
@@ -373,7 +374,7 @@ def test_a_wrong_option_says_what_to_type(options, message):
 )
 def test_any_bytes_are_a_map_or_one_clear_line(message):
     try:
-        found = _unpack(message, "ws://x")
+        found = unpack(message, "ws://x")
     except errors.RolloutError as error:
         found, line = {}, str(error)
         if "ws://x" not in line or "\n" in line:
@@ -383,10 +384,8 @@ def test_any_bytes_are_a_map_or_one_clear_line(message):
 
 def test_openpi_s_own_encoder_and_ours_understand_each_other():
     theirs = pytest.importorskip("openpi_client.msgpack_numpy")
-    from strands_diffusers.policies.server import _pack
-
-    sent = theirs.unpackb(_pack({"observation/image": FRAME, "state": np.float32([1, 2]), "prompt": "Push."}))
-    taken = _unpack(theirs.packb({"actions": np.eye(3), "time": np.float32(2.5), "none": np.zeros((0, 2))}), "")
+    sent = theirs.unpackb(pack({"observation/image": FRAME, "state": np.float32([1, 2]), "prompt": "Push."}))
+    taken = unpack(theirs.packb({"actions": np.eye(3), "time": np.float32(2.5), "none": np.zeros((0, 2))}), "")
 
     np.testing.assert_array_equal(sent["observation/image"], FRAME)
     np.testing.assert_array_equal(sent["state"], [1, 2])

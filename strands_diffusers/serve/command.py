@@ -1,0 +1,83 @@
+"""`strands-diffusers serve`: compose and check as every job is, load the model, listen until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from strands_diffusers import loop, remote
+from strands_diffusers.config import compose, options
+from strands_diffusers.errors import ConfigError
+from strands_diffusers.plugin.choices import prepare
+from strands_diffusers.runner import job
+from strands_diffusers.serve.options import ServeConfig
+
+if TYPE_CHECKING:
+    from strands_diffusers.serve.app import Server
+
+FIXED = ("condition=closed_loop", "output=[]", "visualizer=[]", "metric=[]", "tracker=none")
+
+
+def checked(overrides: Sequence[str]) -> tuple[ServeConfig, loop.Cast]:
+    """The server's options, and who is served, checked. Raises: a `RequestError`."""
+    prepare()
+    if wrong := [o for o in overrides if o.startswith("-") or "=" not in o]:
+        raise ConfigError(f"serve takes overrides, as serve.port=8000 policy=model; {wrong[0]!r} is none.")
+    config, rest = options.split("serve", ServeConfig, overrides)
+    config.require_packages()
+    config.token()
+    named = {each.partition("=")[0] for each in rest}
+    cast = job.check(compose.compose([*(f for f in FIXED if f.partition("=")[0] not in named), *rest])).cast
+    if cast is None:
+        raise ConfigError("serve serves what acts in condition=closed_loop; leave condition= as it is.")
+    for group, item in (("policy", cast.policy), ("world", cast.world)):
+        if item.name == "server":
+            raise ConfigError(f"{group}=server is served by another server already. Name that one to your clients.")
+    return config, cast
+
+
+def server(config: ServeConfig, cast: loop.Cast) -> Server:
+    """A bound server of what is checked; nothing is loaded. Raises: `ConfigError`."""
+    from strands_diffusers.serve.app import Server, Stopping
+    from strands_diffusers.serve.sessions import Sessions
+
+    stopping = Stopping()
+    return Server(Sessions(config, cast, stopping).app, config, stopping)
+
+
+def warm(config: ServeConfig, cast: loop.Cast) -> float:
+    """Answer one look and begin one episode at the config's own observation, so that the model is loaded; seconds of it."""
+    from strands_diffusers.serve.doors import PolicyDoor, WorldDoor
+
+    begun = time.perf_counter()
+    assert cast.setting.observation.frames is not None
+    frame = cast.setting.observation.frames[0]
+    seen = dict.fromkeys(config.images, frame)
+    for door, message in (
+        (PolicyDoor(config, cast), seen),
+        (WorldDoor(config, cast), {"type": "reset"}),
+    ):
+        try:
+            remote.pack(door.ask(message)(lambda *_: None))
+        finally:
+            door.close()
+    return time.perf_counter() - begun
+
+
+def serve(arguments: list[str], say: Callable[[str], None]) -> int:
+    """Serve a policy and a world to other programs, over websockets: openpi's protocol; overrides as for a rollout."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    config, cast = checked(arguments)
+    listening = server(config, cast)
+    taken = warm(config, cast)
+    at = listening.address.replace("http", "ws")
+    say(f"policy={cast.policy.name}  {at}/       (openpi's protocol)")
+    say(f"world={cast.world.name}   {at}/world")
+    say(f"warm after {taken:.1f} s; {listening.address}/healthz, /metrics; SIGTERM or Ctrl-C ends it")
+    sys.stdout.flush()
+    listening.run()
+    say("stopped")
+    return 0
