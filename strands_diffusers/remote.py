@@ -73,6 +73,11 @@ class RemoteConfig:
     reconnects: int = 2
     """How often a lost connection is made again for one answer."""
 
+    @property
+    def node(self) -> str:
+        """Name of its config node."""
+        return self._prefix
+
     def __post_init__(self) -> None:
         at = self._prefix
         require(
@@ -96,7 +101,7 @@ class Link:
     """A connection to one server, made when it is first needed, and again where it was lost."""
 
     def __init__(self, config: RemoteConfig) -> None:
-        self.config, self.kind = config, config._prefix
+        self.config, self.kind = config, config.node
         self.name = f"the {self.kind} server {config.address}"
         self.facts: dict[str, Any] = {}
         """What the server said of itself."""

@@ -111,7 +111,7 @@ class Gate:
         await self.app(scope, receive, with_cookie if named else send)
 
     def _refusal(self, scope: Any) -> tuple[int, str]:
-        headers, at = Headers(scope=scope), self.config._prefix
+        headers, at = Headers(scope=scope), self.config.node
         host = headers.get("host", "")
         if self._token is None and not _names_this_machine(host):
             return 421, f"this server answers to its own machine's names only, not to {host[:100]!a}."
@@ -210,7 +210,7 @@ def _bound(config: WebConfig) -> socket.socket:
     try:
         return socket.create_server((config.host, config.port), family=family, backlog=CONNECTIONS)
     except OSError as error:
-        at = config._prefix
+        at = config.node
         raise ConfigError(
             f"{at}.host={config.host} {at}.port={config.port}: {error.strerror or one_line(error)}. Use another, or "
             f"{at}.port=0 for a free port."

@@ -235,12 +235,13 @@ class WorldDoor(Door):
         self._begun = False
 
     def _read(self, message: Mapping[str, Any]) -> Call:
-        if message.get("type") == "reset":
+        kind = message.get("type")
+        if not isinstance(kind, str) or kind not in ("reset", "step"):
+            raise WrongMessage(f"'type' must be 'reset' or 'step', got {str(kind)[:40]!a}.")
+        if kind == "reset":
             setting, seed = self._beginning(message), _seed(message, "seed")
             self._spend(1)
             return partial(self._reset, setting, setting.config.seed if seed is None else seed)
-        if message.get("type") != "step":
-            raise WrongMessage(f"'type' must be 'reset' or 'step', got {str(message.get('type'))[:40]!a}.")
         if not self._begun:
             raise WrongMessage("a 'step' came before a 'reset' that worked.")
         rows, width = message.get("actions"), domains.get(self.setting.space.domain).width or 0
@@ -256,7 +257,8 @@ class WorldDoor(Door):
 
     def _beginning(self, message: Mapping[str, Any]) -> Setting:
         """The setting of the episode that a `reset` begins."""
-        setting, prompt, details = self.setting, message.get("prompt"), message.get("details") or {}
+        setting, prompt, details = self.setting, message.get("prompt"), message.get("details")
+        details = {} if details is None else details
         if prompt is not None and (not isinstance(prompt, str) or len(prompt) > MAX_PROMPT_CHARACTERS):
             raise WrongMessage(f"'prompt' must be text of at most {MAX_PROMPT_CHARACTERS:,} characters.")
         if not isinstance(details, dict) or not all(isinstance(key, str) for key in details):

@@ -65,6 +65,11 @@ class WebConfig:
         )
 
     @property
+    def node(self) -> str:
+        """Name of its config node."""
+        return self._prefix
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can connect."""
         return of_this_machine(self.host)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from strands_diffusers import domains
 from strands_diffusers.errors import ConfigError, RolloutError, one_line
+from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import Progress, Setting, Stepped, World
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.records import plain
 from strands_diffusers.remote import Link, RemoteConfig
+
+if TYPE_CHECKING:
+    import numpy
 
 
 class ServerWorld(World):
@@ -35,7 +37,7 @@ class ServerWorld(World):
         address: str = "ws://localhost:8000/world"
         """ws://HOST:PORT/world, or wss:// for an encrypted connection."""
 
-    _hold: np.ndarray | None = None
+    _hold: numpy.ndarray | None = None
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
@@ -52,7 +54,7 @@ class ServerWorld(World):
                     f"{self._link.name} says {fact} {said}, and {key} is {mine} here. Use {key}={said}, or another server."
                 )
 
-    def reset(self, setting: Setting, seed: int) -> tuple[np.ndarray, Any]:
+    def reset(self, setting: Setting, seed: int) -> tuple[numpy.ndarray, Any]:
         """Send the observation's first frame and details, over a connection of its own."""
         assert setting.observation.frames is not None
         self._link.close()
@@ -68,7 +70,7 @@ class ServerWorld(World):
         self._hold = None if hold is None else np.asarray(hold, np.float32)
         return self._array(answer, "frame", 3), answer.get("state")
 
-    def step(self, actions: np.ndarray, num_steps: int, progress: Progress | None = None) -> Stepped:
+    def step(self, actions: numpy.ndarray, num_steps: int, progress: Progress | None = None) -> Stepped:
         """Send the actions, wait for the frames."""
         sent = {"type": "step", "actions": actions, "num_steps": num_steps}
         if not self._link.connected:
@@ -82,7 +84,7 @@ class ServerWorld(World):
         }
         return Stepped(self._array(answer, "frames", 4), answer.get("states"), seconds)
 
-    def hold(self) -> np.ndarray | None:
+    def hold(self) -> numpy.ndarray | None:
         """What the server said when the episode began."""
         return self._hold
 
@@ -90,7 +92,7 @@ class ServerWorld(World):
         """Close the connection."""
         self._link.close()
 
-    def _array(self, answer: dict[str, Any], key: str, axes: int) -> np.ndarray:
+    def _array(self, answer: dict[str, Any], key: str, axes: int) -> numpy.ndarray:
         found = answer.get(key)
         if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.ndim != axes or not found.size:
             kind = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
