@@ -39,20 +39,20 @@ def table(found: list[Record]) -> str:
     ]
     for looks in range(1, count + 1):
         for which in ("all", "clear of walls", "at a wall"):
-            imagined = np.full((len(policies), len(cases)), np.nan)
-            true = imagined.copy()
+            judged = np.full((len(policies), len(cases)), np.nan)
+            true = judged.copy()
             for policy, case in shared:
                 (scores, wall), (truth, _) = worlds[True][policy, case], worlds[False][policy, case]
                 met = wall < looks
                 if which == "all" or met == (which == "at a wall"):
                     place = policies.index(policy), cases.index(case)
-                    imagined[place], true[place] = scores[looks - 1], truth[looks - 1]
-            some = np.isfinite(imagined).any(axis=1)
-            share = np.isfinite(imagined).sum() / max(len(shared), 1)
+                    judged[place], true[place] = scores[looks - 1], truth[looks - 1]
+            some = np.isfinite(judged).any(axis=1)
+            share = np.isfinite(judged).sum() / max(len(shared), 1)
             if some.sum() < 3:
                 lines.append(f"| {looks} | {which} | {share:.0%} | {some.sum()} | | | |")
                 continue
-            of = ranking.compare(imagined[some], true[some])
+            of = ranking.compare(judged[some], true[some])
             said = [f"{of.values[name]:z.2f}{ends(of, name)}" for name in ranking.STATISTICS]
             lines.append(f"| {looks} | {which} | {share:.0%} | {some.sum()} | {' | '.join(said)} |")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Does one world rank policies as another does? Plain numbers: scores of policies over observations in both.
 
 `rank_violation` is the mean maximum rank violation of Li et al. 2024 (SIMPLER, arXiv:2405.05941): for each policy the largest
-true difference to a policy that the imagined scores put on the wrong side of it, averaged over policies; in the unit of the
+true difference to a policy that the judged scores put on the wrong side of it, averaged over policies; in the unit of the
 score, 0 for a perfect ranking. Unlike a rank correlation it forgives swaps of policies that are almost equally good.
 
 Letters: P policies, O observations, R resamples.
@@ -27,11 +27,11 @@ _HALVES = 200
 class Ranking:
     """What two worlds say of the same policies."""
 
-    imagined_P: np.ndarray
+    judged_P: np.ndarray
     true_P: np.ndarray
     """Mean score of each policy."""
 
-    imagined_P2: np.ndarray | None
+    judged_P2: np.ndarray | None
     true_P2: np.ndarray | None
     """Their 95 % intervals over observations; None below 5 observations."""
 
@@ -43,20 +43,20 @@ class Ranking:
 
     observations: int
     episodes: int
-    """Imagined episodes that count, of all policies."""
+    """Judged episodes that count, of all policies."""
 
 
-def compare(imagined_PO: np.ndarray, true: np.ndarray | Sequence[np.ndarray]) -> Ranking:
-    """Compare imagined scores `[P, O]`, nan where there is none, with true ones.
+def compare(judged_PO: np.ndarray, true: np.ndarray | Sequence[np.ndarray]) -> Ranking:
+    """Compare judged scores `[P, O]`, nan where there is none, with true ones.
 
     `true`: `[P, O]` on the same observations, of which those count that both have; or for each policy its own trials `[N]`, which
     are then resampled apart. Every policy must have a score in both.
     """
     if isinstance(true, np.ndarray):
-        both = np.isfinite(imagined_PO) & np.isfinite(true)
-        imagined_PO, true = np.where(both, imagined_PO, np.nan), np.where(both, true, np.nan)
-    finite_PO = np.isfinite(imagined_PO)
-    imagined_P, imagined_RP = _means(imagined_PO, 0)
+        both = np.isfinite(judged_PO) & np.isfinite(true)
+        judged_PO, true = np.where(both, judged_PO, np.nan), np.where(both, true, np.nan)
+    finite_PO = np.isfinite(judged_PO)
+    judged_P, judged_RP = _means(judged_PO, 0)
     if isinstance(true, np.ndarray):
         true_P, true_RP = _means(true, 0)  # the same seed: the same observations in each resample
         few = finite_PO.any(axis=0).sum()
@@ -64,26 +64,26 @@ def compare(imagined_PO: np.ndarray, true: np.ndarray | Sequence[np.ndarray]) ->
         found = [_means(trials[None], 1 + p) for p, trials in enumerate(true)]
         true_P, true_RP = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
         few = min(finite_PO.any(axis=0).sum(), *(len(trials) for trials in true))
-    values = {name: float(value[0]) for name, value in statistics(imagined_P[None], true_P[None]).items()}
-    whole = np.isfinite(imagined_RP).all(axis=1) & np.isfinite(true_RP).all(axis=1)  # each policy was drawn
+    values = {name: float(value[0]) for name, value in statistics(judged_P[None], true_P[None]).items()}
+    whole = np.isfinite(judged_RP).all(axis=1) & np.isfinite(true_RP).all(axis=1)  # each policy was drawn
     ends: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
     intervals = {}
     if few >= ENOUGH and whole.any():
-        imagined_RP, true_RP = imagined_RP[whole], true_RP[whole]
-        intervals = {name: middle(value_R) for name, value_R in statistics(imagined_RP, true_RP).items()}
-        ends = _ends(imagined_RP), _ends(true_RP)
-    return Ranking(imagined_P, true_P, *ends, values, intervals, int(finite_PO.any(axis=0).sum()), int(finite_PO.sum()))
+        judged_RP, true_RP = judged_RP[whole], true_RP[whole]
+        intervals = {name: middle(value_R) for name, value_R in statistics(judged_RP, true_RP).items()}
+        ends = _ends(judged_RP), _ends(true_RP)
+    return Ranking(judged_P, true_P, *ends, values, intervals, int(finite_PO.any(axis=0).sum()), int(finite_PO.sum()))
 
 
 def _ends(values_RP: np.ndarray) -> np.ndarray:
     return np.asarray(np.percentile(values_RP, [2.5, 97.5], axis=0).T)
 
 
-def statistics(imagined_RP: np.ndarray, true_RP: np.ndarray) -> dict[str, np.ndarray]:
-    """Each statistic `[R]` of imagined and true scores `[R, P]`. A correlation with scores that are all equal is 0."""
+def statistics(judged_RP: np.ndarray, true_RP: np.ndarray) -> dict[str, np.ndarray]:
+    """Each statistic `[R]` of judged and true scores `[R, P]`. A correlation with scores that are all equal is 0."""
     blocks = []
     for begin in range(0, len(true_RP), _BLOCK):
-        pair = imagined_RP[begin : begin + _BLOCK], true_RP[begin : begin + _BLOCK]
+        pair = judged_RP[begin : begin + _BLOCK], true_RP[begin : begin + _BLOCK]
         blocks.append((_correlation(*pair), _correlation(*map(_ranks, pair)), _violation(*pair)))
     return {name: np.concatenate(of) for name, of in zip(STATISTICS, zip(*blocks, strict=True), strict=True)}
 
@@ -141,10 +141,10 @@ def _ranks(values_RP: np.ndarray) -> np.ndarray:
     return np.asarray((second < first).sum(axis=2) + (second == first).sum(axis=2) / 2)
 
 
-def _violation(imagined_RP: np.ndarray, true_RP: np.ndarray) -> np.ndarray:
+def _violation(judged_RP: np.ndarray, true_RP: np.ndarray) -> np.ndarray:
     def before(values_RP: np.ndarray) -> np.ndarray:
         return np.asarray(values_RP[:, :, None] < values_RP[:, None, :])
 
     apart_RPP = np.abs(true_RP[:, :, None] - true_RP[:, None, :])
-    wrong_RPP = before(imagined_RP) != before(true_RP)
+    wrong_RPP = before(judged_RP) != before(true_RP)
     return np.asarray((apart_RPP * wrong_RPP).max(axis=2).mean(axis=1))

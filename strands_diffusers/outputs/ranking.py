@@ -1,4 +1,4 @@
-"""Imagined against true scores of policies: the picture of `sweep.verdict=policy_ranking`."""
+"""Judged against true scores of policies: the picture of `sweep.verdict=policy_ranking`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Panel:
 
     looks: int
     names: Sequence[str]
-    imagined_P: np.ndarray
+    judged_P: np.ndarray
     true_P: np.ndarray
-    imagined_P2: np.ndarray | None
+    judged_P2: np.ndarray | None
     true_P2: np.ndarray | None
     values: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
@@ -77,7 +77,7 @@ def ranking_figure(panels: Sequence[Panel], score: str, who: str, truth: str, li
         axes = style.add_axes(figure, left, top, _SIDE, _SIDE)
         _scatter(axes, panel, names, low, high)
         style.write(figure, left + _SIDE / 2, top + _SIDE + 32, "true score", _FONT, ha="center", color=style.MUTED)
-    style.write(figure, 26, _TOP + _SIDE / 2, "imagined score", _FONT, rotation=90, va="center", color=style.MUTED)
+    style.write(figure, 26, _TOP + _SIDE / 2, "judged score", _FONT, rotation=90, va="center", color=style.MUTED)
     _legend(figure, width - _LEGEND - 30, names)
     if curves:
         for place, name in enumerate(_CURVE_NAMES):
@@ -93,11 +93,11 @@ def _scatter(axes: Axes, panel: Panel, names: Sequence[str], low: float, high: f
     style.draw_grid(axes, ticks, ticks, _FONT)
     axes.plot([low, high], [low, high], color=style.EDGE, linewidth=style.points(2), linestyle=(0, (4, 3)), zorder=1)
     for p, name in enumerate(panel.names):
-        x, y, number = panel.true_P[p], panel.imagined_P[p], names.index(name)
+        x, y, number = panel.true_P[p], panel.judged_P[p], names.index(name)
         colour = _colour(number)
-        if panel.true_P2 is not None and panel.imagined_P2 is not None:
+        if panel.true_P2 is not None and panel.judged_P2 is not None:
             axes.plot(panel.true_P2[p], [y, y], color=colour, linewidth=style.points(1.6), alpha=0.45, zorder=2)
-            axes.plot([x, x], panel.imagined_P2[p], color=colour, linewidth=style.points(1.6), alpha=0.45, zorder=2)
+            axes.plot([x, x], panel.judged_P2[p], color=colour, linewidth=style.points(1.6), alpha=0.45, zorder=2)
         axes.plot([x], [y], "o", color=colour, markersize=style.points(9), zorder=3)
         axes.annotate(
             str(number + 1), (x, y), xytext=(style.points(7), style.points(6)), textcoords="offset points", zorder=4,
@@ -146,7 +146,7 @@ def _curve(
 
 def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
     """Limits that hold every point and bar of every panel."""
-    arrays = [a for p in panels for a in (p.imagined_P, p.true_P, p.imagined_P2, p.true_P2) if a is not None]
+    arrays = [a for p in panels for a in (p.judged_P, p.true_P, p.judged_P2, p.true_P2) if a is not None]
     low, high = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
     room = 0.06 * (high - low) or 0.5
     return low - room, high + room

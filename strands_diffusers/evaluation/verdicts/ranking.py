@@ -332,7 +332,7 @@ def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping
         **_numbers(final),
         "policies": len(names),
         "observations": final.observations,
-        "imagined_minus_true": float((final.imagined_P - final.true_P).mean()),
+        "judged_minus_true": float((final.judged_P - final.true_P).mean()),
         "by_looks": {str(looks): dict(of.values) for looks, (_, of) in everything.items()},
         "threshold_pearson": PEARSON,
         "threshold_rank_violation": limit,
@@ -351,35 +351,35 @@ def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping
 
 
 def _compared(
-    imagined: Mapping[Key, _Scores], true: Mapping[Key, _Scores], policies: Mapping[Key, str]
+    judged: Mapping[Key, _Scores], true: Mapping[Key, _Scores], policies: Mapping[Key, str]
 ) -> tuple[list[str], Ranking] | None:
     """The policies that both know, and what both say of them; None below `LEAST`."""
-    if (arrays := _arrays(imagined, true)) is None:
+    if (arrays := _arrays(judged, true)) is None:
         return None
-    keys, imagined_PO, of_truth = arrays
-    return [policies[key] for key in keys], ranking.compare(imagined_PO, of_truth)
+    keys, judged_PO, of_truth = arrays
+    return [policies[key] for key in keys], ranking.compare(judged_PO, of_truth)
 
 
 def _arrays(
-    imagined: Mapping[Key, _Scores], true: Mapping[Key, _Scores]
+    judged: Mapping[Key, _Scores], true: Mapping[Key, _Scores]
 ) -> tuple[list[Key], np.ndarray, np.ndarray | list[np.ndarray]] | None:
-    """The policies that both know, imagined scores `[P, O]`, and true ones `[P, O]` or trials of each."""
+    """The policies that both know, judged scores `[P, O]`, and true ones `[P, O]` or trials of each."""
     trials = any(isinstance(of, np.ndarray) for of in true.values())
-    shared = {key: of if trials else of.keys() & true[key].keys() for key, of in imagined.items() if key in true}  # type: ignore[union-attr]
+    shared = {key: of if trials else of.keys() & true[key].keys() for key, of in judged.items() if key in true}  # type: ignore[union-attr]
     keys = [key for key, cases in shared.items() if len(cases)]
     if len(keys) < LEAST:
         return None
-    cases = list(dict.fromkeys(case for key in keys for case in imagined[key] if case in shared[key]))
+    cases = list(dict.fromkeys(case for key in keys for case in judged[key] if case in shared[key]))
 
     def table(of: Mapping[Key, Any]) -> np.ndarray:
         return np.array([[of[key].get(case, np.nan) for case in cases] for key in keys], np.float64)
 
-    return keys, table(imagined), [np.asarray(true[key]) for key in keys] if trials else table(true)
+    return keys, table(judged), [np.asarray(true[key]) for key in keys] if trials else table(true)
 
 
 def _span(found: Ranking) -> float:
     """1 for scores from 0 to 1, else how far the true means lie apart."""
-    both = np.concatenate([found.imagined_P, found.true_P])
+    both = np.concatenate([found.judged_P, found.true_P])
     return 1.0 if both.min() >= 0 and both.max() <= 1 else float(np.ptp(found.true_P))
 
 
@@ -439,19 +439,19 @@ def _looks_table(
 def _policies_table(names: Sequence[str], of: Ranking, looks: int) -> Table:
     columns = [
         "policy",
-        "imagined",
-        "imagined low",
-        "imagined high",
+        "judged",
+        "judged low",
+        "judged high",
         "true",
         "true low",
         "true high",
-        "imagined - true",
+        "judged - true",
     ]
     rows: list[list[Any]] = []
     for p in np.argsort(-of.true_P, kind="stable"):
-        imagined = (of.imagined_P[p], *(of.imagined_P2[p] if of.imagined_P2 is not None else (None, None)))
+        judged = (of.judged_P[p], *(of.judged_P2[p] if of.judged_P2 is not None else (None, None)))
         true = (of.true_P[p], *(of.true_P2[p] if of.true_P2 is not None else (None, None)))
-        rows.append([names[p], *map(_digits, (*imagined, *true, of.imagined_P[p] - of.true_P[p]))])
+        rows.append([names[p], *map(_digits, (*judged, *true, of.judged_P[p] - of.true_P[p]))])
     return Table(
         columns, rows, f"After {looks} looks, over {of.observations} observations; 95 % intervals of each mean."
     )
@@ -465,7 +465,7 @@ def _draw(what: _What, everything: Mapping[int, tuple[list[str], Ranking]], limi
     from strands_diffusers.outputs.ranking import Panel, draw_ranking
 
     panels = [
-        Panel(looks, names, of.imagined_P, of.true_P, of.imagined_P2, of.true_P2, of.values, of.intervals)
+        Panel(looks, names, of.judged_P, of.true_P, of.judged_P2, of.true_P2, of.values, of.intervals)
         for looks, (names, of) in everything.items()
     ]
     draw_ranking(path, panels, what.score, what.who, what.truth, {"pearson": PEARSON, "rank_violation": limit})
