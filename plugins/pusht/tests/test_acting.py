@@ -355,6 +355,17 @@ def test_the_preset_composes_in_the_simulator_and_in_the_model_beside_it(world, 
     assert getattr(config.world, "reference", None) == ("pusht" if acts_in == "model" else None)
 
 
+@pytest.mark.parametrize("noise_px", [25, 50, 100, 200])
+def test_the_preset_of_the_judge_has_a_ladder_of_worse_experts(noise_px):
+    chosen = (f"policy=expert_{noise_px}px", "observation=pusht:500000@task:goal", "world=model_beside_pusht")
+    config = testing.compose("experiment=judge_pusht", *chosen)
+
+    assert (config.policy.name, config.policy.noise_px) == ("pusht_expert", noise_px)
+    assert (config.condition.num_looks, config.condition.act_steps) == (6, 16)  # whole chunks
+    assert [*config.score, *config.output] == ["pusht_coverage", "episode"]
+    assert config.sweep.verdict == "policy_ranking"
+
+
 def test_the_simulator_is_an_environment_of_gymnasium_an_action_a_step():
     from gymnasium.utils.env_checker import check_env
 
