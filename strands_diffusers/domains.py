@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from strands_diffusers.errors import DomainError, MissingPackageError, near_miss
+from strands_diffusers.errors import DomainError, MissingPackageError, ObservationError, near_miss
 
 _PIPELINE_FILE = "pipelines/cosmos/pipeline_cosmos3_omni.py"
 _TABLES = ("_EMBODIMENT_TO_DOMAIN_ID", "_EMBODIMENT_TO_RAW_ACTION_DIM")
@@ -168,6 +168,16 @@ def get(name: str) -> Domain:
 def short_name(name: str) -> str:
     """Return the short name of the domain called `name`; raises as `get` does."""
     return get(name).short
+
+
+def check_same(domain: str | None, wanted: str | None, name: str) -> None:
+    """Raise `ObservationError` where the observation `name` is known to be of another domain than the wanted one."""
+    if domain and wanted and domain != wanted:
+        seen, run = short_name(domain), short_name(wanted)
+        raise ObservationError(
+            f"{name} was seen in the domain {seen}, and this run has domain={run}. "
+            f"Type observation=FILE with one of {run}, or domain={seen}."
+        )
 
 
 @cache

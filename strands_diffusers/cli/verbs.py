@@ -112,9 +112,9 @@ def doctor(arguments: list[str]) -> int:
     except StrandsDiffusersError as error:
         rows.append(("main job", f"BROKEN: {error}"))
         status = 1
-    from strands_diffusers.pipelines import loader
+    from strands_diffusers.pipelines import devices
 
-    rows.append(("devices", loader.devices()))
+    rows.append(("devices", devices.names()))
     write(columns(rows))
     return status
 

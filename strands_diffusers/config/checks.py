@@ -143,7 +143,7 @@ def _check_sizes(config: RunConfig) -> None:
 
 
 def _check_width(config: RunConfig) -> domains.Domain:
-    known = domains.get(config.domain.name)
+    known = config.domain.facts
     if known.width is None:
         raise ConfigError(f"domain {known.name!r} has no action width in diffusers, which refuses it in every mode.")
     return known
@@ -225,7 +225,7 @@ def recommended(config: RunConfig, mode: str | None = None) -> Recommended:
         name = sorted(unknown)[0]
         raise ConfigError(f"model.recommended.{name} is no condition; use {', '.join(GIVES)}.{near_miss(name, GIVES)}")
     if mode in ACTION_MODES:
-        return table.get(domains.get(config.domain.name).short) or table.get(mode) or Recommended()
+        return table.get(config.domain.facts.short) or table.get(mode) or Recommended()
     if mode == "text" and config.condition.num_frames == 1:  # type: ignore[attr-defined]
         return table.get("text_to_image") or table.get("text") or Recommended()
     return table.get(mode) or Recommended()

@@ -6,6 +6,9 @@ from omegaconf import MISSING
 
 from strands_diffusers.config.fields import MAX_CHUNKS, TIERS, Keep, Mode, Perturb, in_range, require, within_limits
 
+TEMPORAL_FACTOR = 4
+"""Frames that the Wan autoencoder packs into one latent frame, after the first."""
+
 
 @dataclass
 class ConditionConfig:
@@ -43,6 +46,12 @@ class ChunksConfig(ActionConditionConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         in_range("condition.num_chunks", self.num_chunks, 1, MAX_CHUNKS)
+
+    @property
+    def steps(self) -> int:
+        """Steps of all chunks."""
+        assert self.chunk_size is not None  # composing filled it in
+        return self.num_chunks * self.chunk_size
 
 
 @dataclass
@@ -88,6 +97,13 @@ class ClosedLoopConfig(ActionConditionConfig):
         super().__post_init__()
         in_range("condition.num_looks", self.num_looks, 1, MAX_CHUNKS, "looks")
         in_range("condition.act_steps", self.act_steps, 1, unit="steps")
+
+    @property
+    def steps(self) -> int:
+        """Steps of all that a policy may propose: it may replay so many, and be judged by the frame after them."""
+        assert self.chunk_size is not None  # composing filled both in
+        assert self.act_steps is not None
+        return (self.num_looks - 1) * self.act_steps + self.chunk_size
 
 
 @dataclass
@@ -151,6 +167,11 @@ class VideoConfig(WorldConditionConfig):
             bool(self.condition_frames) and min(self.condition_frames) >= 0,
             f"condition.condition_frames must be latent frame indexes >= 0, got {self.condition_frames}. Use [0,1].",
         )
+
+    @property
+    def frames_needed(self) -> int:
+        """Video frames that the clean latent frames stand for."""
+        return TEMPORAL_FACTOR * max(self.condition_frames) + 1
 
 
 CONDITIONS: dict[str, type[ConditionConfig]] = {

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from strands_diffusers import domains
 from strands_diffusers.config.fields import (
     TIERS,
     Dtype,
@@ -175,3 +176,8 @@ class DomainConfig:
     def __post_init__(self) -> None:
         positive("domain.fps", self.fps, "Hz")
         in_range("domain.chunk_size", self.chunk_size, 1, unit="steps")
+
+    @property
+    def facts(self) -> domains.Domain:
+        """What is known of the embodiment. Raises: `DomainError` for a name that diffusers does not know."""
+        return domains.get(self.name)

@@ -14,6 +14,7 @@ from strands_diffusers.config.conditions import ConditionConfig
 from strands_diffusers.config.engines import EngineConfig
 from strands_diffusers.config.fields import in_range, positive, require, require_text, within_limits
 from strands_diffusers.config.models import DomainConfig, ModelConfig
+from strands_diffusers.results import ActionSpace
 
 
 @dataclass
@@ -201,6 +202,14 @@ class RunConfig:
 
     sweep: SweepConfig = field(default_factory=SweepConfig)
     """How a sweep treats its jobs."""
+
+    @property
+    def space(self) -> ActionSpace:
+        """What the numbers of an action chunk mean. Raises: `DomainError` for a name that diffusers does not know."""
+        own = self.domain
+        return ActionSpace(
+            own.facts.name, own.statistics, own.normalization.value, own.gripper.value, self.model.pixel_map
+        )
 
     def __post_init__(self) -> None:
         in_range("seed", self.seed, 0, 2**63 - 1)

@@ -40,12 +40,10 @@ def read_chunks(path: Path, name: str = "") -> np.ndarray:
     """The same as the file nests it: float32 `[T, D]` or `[K, T, D]`. Raises: as `read_actions`."""
     name = name or str(path)
     check_file(path, name)
-    if path.suffix.lower() == ".json":
-        value = only_chunk(read_json(path, name, ObservationError, max_bytes=20 * MAX_VALUES), name)
-        check_nesting(value, name)
-        value = np.array(value, np.float64)
-    elif path.suffix.lower() in (".npy", ".npz"):
+    if path.suffix.lower() in (".npy", ".npz"):
         value = _from_numpy(path, name)
+    elif path.suffix.lower() == ".json":
+        value = _from_json(read_json(path, name, ObservationError, max_bytes=20 * MAX_VALUES), name)
     else:
         raise ObservationError(f"{name} is not an action file. {_ACCEPTED}")
     if value.size == 0:
@@ -59,6 +57,12 @@ def read_chunks(path: Path, name: str = "") -> np.ndarray:
         held = chunks.reshape(-1, chunks.shape[-1])[row, column]
         raise ActionError(f"{name} holds {held} in row {row}, column {column}. Every action must be a finite number.")
     return chunks
+
+
+def _from_json(value: Any, name: str) -> np.ndarray:
+    rows = only_chunk(value, name)
+    check_nesting(rows, name)
+    return np.array(rows, np.float64)
 
 
 def only_chunk(value: Any, name: str) -> Any:

@@ -6,17 +6,18 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from strands_diffusers.config import packages
+from strands_diffusers.config.conditions import ChunksConfig, ClosedLoopConfig, ForwardDynamicsConfig, VideoConfig
+from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import MissingPackageError, ObservationError, near_miss
 from strands_diffusers.lazy import np
+from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.address import exists
-from strands_diffusers.observations.window import check_domain, check_view
 from strands_diffusers.paths import expanded
-from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import ActionRows, Source
-from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.results import Observation, ObservationRequest
 
 FILE = "file"
@@ -25,8 +26,72 @@ FILE = "file"
 LEROBOT = "lerobot"
 """The scheme of LeRobot datasets, which a plugin serves."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9_+.-]*):")
+
+_KEPT = 16
+"""Observations that a command keeps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a job reads before anything is loaded."""
+
+    observation: Observation
+    address: str | None
+    """Where the observation was read, the same from every folder; None where it has no address."""
+
+    hash: str
+    """Of the observation's content."""
+
+    given_TD: np.ndarray | None
+    """The actions of the file `condition.actions`, float32; None without one."""
+
+
+Kept = dict[tuple[str, ObservationRequest, str], tuple[Observation, str]]
+"""Observations that were read, with their hashes; by address, what was asked for, and the options of the source."""
+
+
+def read_inputs(
+    config: RunConfig, sources: Mapping[str, Source], cwd: Path, kept: Kept, observation: Observation | None = None
+) -> Inputs:
+    """Read the observation, unless one is given or it is in `kept`, and the action file.
+
+    `cwd`: the folder that relative addresses are seen from. Raises: as `read_observation`.
+    """
+    address = config.observation
+    if observation is not None or address is None:
+        seen = observation or Observation()
+        address, digest = seen.source or None, content_hash(seen)
+    else:
+        request = observation_request(config)
+        scheme, rest = _choose(address, sources, cwd)
+        rest = sources[scheme].absolute(rest, cwd)
+        address = rest if scheme == FILE else f"{scheme}:{rest}"
+        key = (address, request, repr(sources[scheme].config))
+        if key not in kept:
+            seen = sources[scheme].read(rest, request)
+            seen = seen if seen.source else dataclasses.replace(seen, source=address)
+            if len(kept) >= _KEPT:
+                del kept[next(iter(kept))]
+            kept[key] = seen, content_hash(seen)
+        seen, digest = kept[key]
+    given = None
+    if isinstance(config.condition, ForwardDynamicsConfig) and config.condition.actions is not None:
+        given = read_actions(Path(config.condition.actions))
+    return Inputs(seen, address, digest, given)
+
+
+def observation_request(config: RunConfig) -> ObservationRequest:
+    """What the job needs of its observation."""
+    condition, mode = config.condition, config.condition.mode.value
+    if isinstance(condition, ChunksConfig | ClosedLoopConfig):
+        domain, frames = config.domain, condition.steps + 1
+        view = domain.view_point.value
+        return ObservationRequest(frames, domain.fps, domain.name, mode, config.space, view_point=view)
+    if isinstance(condition, VideoConfig):
+        needed = condition.frames_needed if condition.keep.value == "first" else None
+        return ObservationRequest(needed, condition.fps, None, mode)
+    return ObservationRequest(1, None, None, mode)
 
 
 def read_observation(address: str, request: ObservationRequest, sources: Mapping[str, Source]) -> Observation:
@@ -37,15 +102,8 @@ def read_observation(address: str, request: ObservationRequest, sources: Mapping
         request's; `ActionError` for values of an action file; `PluginError` where a source returns what it must not.
     """
     scheme, rest = _choose(address, sources)
-    source = sources[scheme]
-    observation = guard.observation(plugins().owner(type(source)), scheme, lambda: source.read(rest, request))
-    if found := _CONTROL.search(observation.task or ""):
-        raise ObservationError(
-            f"the task of {address} holds the control character U+{ord(found[0]):04X}. Say @task:TEXT."
-        )
-    check_domain(observation.domain, request, address)
-    check_view(observation.view_point, request, address)
-    return observation if observation.source else dataclasses.replace(observation, source=address)
+    seen = sources[scheme].read(rest, request)
+    return seen if seen.source else dataclasses.replace(seen, source=address)
 
 
 def read_action_rows(address: str, domain: str, sources: Mapping[str, Source]) -> ActionRows:
@@ -63,8 +121,7 @@ def read_action_rows(address: str, domain: str, sources: Mapping[str, Source]) -
                 "Run: pip install -e plugins/lerobot."
             )
         scheme = LEROBOT
-    source = sources[scheme]
-    return guard.action_rows(plugins().owner(type(source)), scheme, lambda: source.action_rows(rest, domain))
+    return sources[scheme].action_rows(rest, domain)
 
 
 def absolute_address(address: str, cwd: Path, sources: Mapping[str, Source]) -> str:
@@ -73,9 +130,7 @@ def absolute_address(address: str, cwd: Path, sources: Mapping[str, Source]) -> 
     Raises: `ObservationError` as `read_observation` does for an address that no source can read; files are not opened.
     """
     scheme, rest = _choose(address, sources, cwd)
-    source = sources[scheme]
-    owner = plugins().owner(type(source))
-    shown = guard.source(owner, scheme, lambda: source.absolute(rest, cwd)) if owner else source.absolute(rest, cwd)
+    shown = sources[scheme].absolute(rest, cwd)
     return shown if scheme == FILE else f"{scheme}:{shown}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers import records
+from strands_diffusers import domains, records
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.action_files import read_actions
@@ -13,7 +13,7 @@ from strands_diffusers.observations.address import Address, exists, split_addres
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
 from strands_diffusers.observations.rollouts import checked_file, of_type, recorded_chunks, unpadded
-from strands_diffusers.observations.window import check_domain, usable_frames
+from strands_diffusers.observations.window import usable_frames
 from strands_diffusers.plugin.base import Source
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.records import MANIFEST, Record, SampleRecord
@@ -40,7 +40,7 @@ class RunSource(Source):
         directory = parsed.local
         record = _finished(directory, parsed.path)
         sample = _sample(record, parsed)
-        check_domain(sample.domain, request, f"run:{parsed.path}")
+        domains.check_same(sample.domain, request.domain, f"run:{parsed.path}")
         start = parsed.integer("start", 0)
         frames_FHWC, fps, even = _frames(record, sample, start, request)
         details: dict[str, Any] = {"kind": "run", "start": start, "run_mode": sample.mode, "run_seed": sample.seed}

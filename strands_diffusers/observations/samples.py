@@ -13,7 +13,7 @@ from strands_diffusers.errors import ObservationError, near_miss
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.address import split_address
 from strands_diffusers.observations.images import read_image
-from strands_diffusers.observations.window import check_domain, usable_frames
+from strands_diffusers.observations.window import usable_frames
 from strands_diffusers.plugin.base import Source
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Observation, ObservationRequest
@@ -44,7 +44,7 @@ class SampleSource(Source):
                 f"there is no sample {name!r}; there are {', '.join(names())}.{near_miss(name, names())}"
             )
         facts = json.loads((ROOT / name / "sample.json").read_text("utf-8"))
-        check_domain(facts["domain"], request, f"sample:{name}")
+        domains.check_same(facts["domain"], request.domain, f"sample:{name}")
         start, last = parsed.integer("start", 0), facts["num_frames"] - 1
         if start > last:
             raise ObservationError(f"sample:{name} has no frame {start}: its last is {last}.")

@@ -1,4 +1,4 @@
-"""The rules that every source of frames keeps: enough of them, at the rate that the model will see, in its domain.
+"""The rules that every source of frames keeps: enough of them, at the rate that the model will see.
 
 Only inverse dynamics and video conditions are given the frames after the first; there a missing frame or another rate
 is an error. Elsewhere the later frames are the reference, and are left out, with the reason, where they cannot be one.
@@ -6,7 +6,6 @@ is an error. Elsewhere the later frames are the reference, and are left out, wit
 
 from __future__ import annotations
 
-from strands_diffusers import domains
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.results import ObservationRequest
 
@@ -60,22 +59,3 @@ def usable_frames(
     if whole or paired:
         raise ObservationError(f"{name}: {problem}. {advice}")
     return 1, f"the frames after the first are left out: {problem}. {advice}"
-
-
-def check_domain(domain: str | None, request: ObservationRequest, name: str) -> None:
-    """Raise `ObservationError` where an observation is known to be of another domain than the request's."""
-    if domain and request.domain and domain != request.domain:
-        theirs, wanted = domains.short_name(domain), domains.short_name(request.domain)
-        raise ObservationError(
-            f"{name} was seen in the domain {theirs}, and this run has domain={wanted}. "
-            f"Type observation=FILE with one of {wanted}, or domain={theirs}."
-        )
-
-
-def check_view(view_point: str | None, request: ObservationRequest, name: str) -> None:
-    """Raise `ObservationError` where an observation is known to be seen from elsewhere than the request says."""
-    if view_point and request.view_point and view_point != request.view_point:
-        raise ObservationError(
-            f"{name} is a {view_point}, and this run has domain.view_point={request.view_point}. "
-            f"Type domain.view_point={view_point}, or an observation that is a {request.view_point}."
-        )

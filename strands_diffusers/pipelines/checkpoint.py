@@ -1,18 +1,22 @@
-"""Look at a checkpoint's files without loading them: is it there, is it whole, what can it do.
+"""A model's weights, located once: where they are, what their own files say, how they would be loaded. Nothing is loaded.
 
-A wrong folder or a truncated download is found here, in milliseconds, before diffusers reads gigabytes.
+A wrong folder or a truncated download is found here, in milliseconds, before diffusers reads gigabytes. What was found
+is handed on as a `Checkpoint`, so that nobody looks for the files again.
 """
 
 import functools
 import hashlib
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from strands_diffusers.config.fields import Dtype
 from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.errors import ModelError, near_miss
 from strands_diffusers.jsonfile import read_json
+from strands_diffusers.pipelines import devices
 
 Stamp = tuple[tuple[str, int, int], ...]
 """Name, size and time [ns] of each file of a checkpoint: while it is the same, so is all that was found in the files."""
@@ -21,8 +25,111 @@ ASSET = "asset:"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
-def locate(config: ModelConfig) -> Path | str:
-    """The checked local folder of `model.repo`, or its Hub id. Raises `ModelError` with what to type instead."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the weights of a model are. Of a local folder, what its files say is read when it is asked for, and once."""
+
+    model: ModelConfig
+    """What asked for it."""
+
+    place: Path | str
+    """The local folder, which is whole, or a Hub id."""
+
+    @property
+    def local(self) -> bool:
+        """Whether the files are on this machine."""
+        return isinstance(self.place, Path)
+
+    @functools.cached_property
+    def stamp(self) -> Stamp:
+        """Of a local folder; empty for one on the Hub."""
+        return stamp(self.place) if isinstance(self.place, Path) else ()
+
+    @functools.cached_property
+    def index(self) -> dict[str, Any]:
+        """The `model_index.json` of a local folder; empty for one on the Hub."""
+        return dict(_inspect(self.place, self.stamp)) if isinstance(self.place, Path) else {}
+
+    @functools.cached_property
+    def transformer(self) -> dict[str, Any]:
+        """The transformer's `config.json`; empty where it is not here."""
+        return component_config(self.place, "transformer") if isinstance(self.place, Path) else {}
+
+    @functools.cached_property
+    def vae(self) -> dict[str, Any]:
+        """The autoencoder's `config.json`; empty where it is not here."""
+        return component_config(self.place, "vae") if isinstance(self.place, Path) else {}
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """How many numbers the weights of each component are, by the headers of the files that would be loaded.
+
+        Components in another format than safetensors are left out; empty for a checkpoint on the Hub.
+        """
+        return dict(_numbers(self.place, self.model.variant, self.stamp)) if isinstance(self.place, Path) else {}
+
+    @property
+    def in_8_bits(self) -> bool:
+        """Whether these are NVIDIA's 8-bit weights: a local checkpoint's config says so; on the Hub they are the branch `fp8`."""
+        if not self.local:
+            return self.model.revision == "fp8"
+        quantisation = self.transformer.get("quantization_config")
+        return isinstance(quantisation, dict) and quantisation.get("quant_method") == "modelopt"
+
+    @property
+    def device(self) -> str:
+        """Where it would compute, as far as is known without importing torch for it: `auto` is then `cpu`."""
+        return devices.likely(self.model.device)
+
+    @property
+    def dtype(self) -> str:
+        """In which precision, there: `auto` is bfloat16 on CUDA and for the embedded model, else float32."""
+        return self.dtype_on(self.device)
+
+    def dtype_on(self, device: str) -> str:
+        """The same for a device that is known."""
+        if self.model.dtype is not Dtype.auto:
+            return str(self.model.dtype.value)
+        return "bfloat16" if device.startswith("cuda") or self.model.repo.startswith(ASSET) else "float32"
+
+    @property
+    def fingerprint(self) -> str:
+        """Revision (Hub) or content (local files) of the weights and of a LoRA, for a job's hash.
+
+        Files that hold no weights or configuration (model cards) are left out.
+        """
+        model = self.model
+        found = _content(self.place) or f"{self.place}@{model.revision or 'default'}:{model.variant or ''}"
+        lora = model.lora.repo and _content(Path(model.lora.repo).expanduser())
+        return f"{found}+{lora}" if lora else found
+
+    def saved_class(self) -> str | None:
+        """The pipeline class that the checkpoint was saved as, from the Hub where need be. Raises: `ModelError`."""
+        if self.local:
+            return self.index.get("_class_name")
+        import logging
+
+        from huggingface_hub import hf_hub_download
+
+        hub = logging.getLogger("huggingface_hub")
+        level = hub.level
+        hub.setLevel(logging.ERROR)  # it announces each of its tries; one line at the end says the same
+        try:
+            path = hf_hub_download(str(self.place), "model_index.json", revision=self.model.revision)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"cannot reach {self.place} on the Hub ({type(error).__name__}). Give a local folder with model.repo=DIR."
+            ) from error
+        finally:
+            hub.setLevel(level)
+        return _json(Path(path), str(self.place)).get("_class_name")
+
+
+def locate(config: ModelConfig) -> Checkpoint:
+    """Find the weights that `model.repo` names; a local folder is checked file by file.
+
+    Raises: `ModelError` with what to type instead.
+    """
     repo = config.repo
     if repo.startswith(ASSET):
         folder = ASSETS / repo.removeprefix(ASSET)
@@ -31,7 +138,7 @@ def locate(config: ModelConfig) -> Path | str:
             raise ModelError(
                 f"model.repo={repo}: no such embedded model; there is asset:{', asset:'.join(names)}.{near_miss(folder.name, names)}"
             )
-        return folder
+        return Checkpoint(config, folder)
     path = Path(repo).expanduser()
     if path.exists() or repo.startswith(("/", "./", "../", "~")):
         inspect(path)
@@ -41,10 +148,10 @@ def locate(config: ModelConfig) -> Path | str:
                 f"model.variant={config.variant}: {path} has no such weights. "
                 f"Use model.variant={' or '.join([*there, 'null'])}."
             )
-        return path.resolve()
+        return Checkpoint(config, path.resolve())
     if repo.count("/") != 1 or any(c.isspace() for c in repo):
         raise ModelError(f"model.repo={repo!r} is neither an existing folder nor a Hub id of the form OWNER/NAME.")
-    return repo
+    return Checkpoint(config, repo)
 
 
 def inspect(folder: Path) -> dict[str, Any]:
@@ -75,41 +182,10 @@ def _inspect(folder: Path, _stamp: Stamp) -> dict[str, Any]:
     return index
 
 
-def model_index(config: ModelConfig, location: Path | str) -> dict[str, Any]:
-    """The `model_index.json` of a local folder or a Hub repository; empty where it cannot be had."""
-    if isinstance(location, Path):
-        return _json(location / "model_index.json", f"{location} is not a diffusers checkpoint")
-    if config.pipeline:
-        return {}
-    import logging
-
-    from huggingface_hub import hf_hub_download
-
-    hub = logging.getLogger("huggingface_hub")
-    level = hub.level
-    hub.setLevel(logging.ERROR)  # it announces each of its tries; one line at the end says the same
-    try:
-        return _json(Path(hf_hub_download(location, "model_index.json", revision=config.revision)), location)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"cannot reach {location} on the Hub ({type(error).__name__}). Give a local folder with model.repo=DIR."
-        ) from error
-    finally:
-        hub.setLevel(level)
-
-
 def component_config(location: Path, component: str) -> dict[str, Any]:
     """The `config.json` of one component of a local checkpoint; empty where there is none."""
     path = location / component / "config.json"
     return _json(path, str(location)) if path.is_file() else {}
-
-
-def in_8_bits(config: ModelConfig, location: Path | str) -> bool:
-    """Whether these are NVIDIA's 8-bit weights: a local checkpoint's config says so; on the Hub they are the branch `fp8`."""
-    if isinstance(location, str):
-        return config.revision == "fp8"
-    quantisation = component_config(location, "transformer").get("quantization_config")
-    return isinstance(quantisation, dict) and quantisation.get("quant_method") == "modelopt"
 
 
 def _json(path: Path, context: str) -> dict[str, Any]:
@@ -142,16 +218,8 @@ def _check_weights(folder: Path, checkpoint: Path) -> None:
             )
 
 
-def parameters(folder: Path, variant: str | None = None) -> dict[str, int]:
-    """How many numbers the weights of each component are, by the headers of the files that would be loaded.
-
-    Components in another format than safetensors are left out.
-    """
-    return dict(_parameters(folder, variant, stamp(folder)))
-
-
 @functools.lru_cache(maxsize=8)
-def _parameters(folder: Path, variant: str | None, _stamp: Stamp) -> dict[str, int]:
+def _numbers(folder: Path, variant: str | None, _stamp: Stamp) -> dict[str, int]:
     found = {}
     for part in sorted({(folder / name).parent for name, _, _ in _stamp if name.endswith(".safetensors")}):
         by_variant = _weights(part)
@@ -201,16 +269,6 @@ def _fingerprint(folder: Path, _stamp: Stamp) -> str:
                 stream.seek(-(1 << 20), 2)
                 digest.update(stream.read())
     return digest.hexdigest()[:16]
-
-
-def fingerprint(config: ModelConfig) -> str:
-    """Revision (Hub) or content (local files) of the weights and of a LoRA, for a job's hash. Files that hold no weights
-    or configuration (model cards) are left out.
-    """
-    location = locate(config)
-    found = _content(location) or f"{location}@{config.revision or 'default'}:{config.variant or ''}"
-    lora = config.lora.repo and _content(Path(config.lora.repo).expanduser())
-    return f"{found}+{lora}" if lora else found
 
 
 def _content(place: Path | str) -> str | None:

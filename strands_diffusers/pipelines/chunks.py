@@ -14,7 +14,7 @@ import numpy as np
 from strands_diffusers.config import checks
 from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.config.schema import DenoisingConfig, SamplerConfig
-from strands_diffusers.pipelines import arguments, generate, loader
+from strands_diffusers.pipelines import arguments, checkpoint, generate, loader, pretrained
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.engine import Sample
 from strands_diffusers.pipelines.request import Request, check_checkpoint
@@ -47,8 +47,9 @@ class Chunks:
     def check(self) -> None:
         """Refuse what the model cannot do, from its preset and its files. Raises: a `RequestError`."""
         checks.check_trained(self.config)
-        check_checkpoint(self.config, self.mode)
-        loader.check(self.config.model)
+        found = checkpoint.locate(self.config.model)
+        check_checkpoint(self.config, self.mode, found)
+        pretrained.check(found)
 
     def load(self, progress: Progress | None = None) -> loader.WorldModel:
         """The loaded model."""

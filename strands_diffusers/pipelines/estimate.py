@@ -8,19 +8,18 @@ timed nothing is known of the machine's speed. `runner.control` says it once the
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from strands_diffusers.config.conditions import ActionConditionConfig, WorldConditionConfig
+from strands_diffusers.config.conditions import TEMPORAL_FACTOR, ActionConditionConfig, WorldConditionConfig
 from strands_diffusers.config.fields import TIERS, Offload
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError
-from strands_diffusers.pipelines import catalog, checkpoint, loader
-from strands_diffusers.pipelines.request import COSMOS3, TEMPORAL_FACTOR, Request
+from strands_diffusers.pipelines import catalog, checkpoint, devices
+from strands_diffusers.pipelines.checkpoint import Checkpoint
+from strands_diffusers.pipelines.request import COSMOS3, Request
 
 GB = 1e9
 NANO: dict[str, Any] = {"hidden_size": 4096, "intermediate_size": 12288, "latent_patch_size": 2}
@@ -66,36 +65,40 @@ class Needs:
     largest_gb: float
     """The largest component, which has to be on the card as a whole with `model.offload=model`."""
 
+    device: str
+    """Where it computes, as far as is known before the load."""
+
 
 def needs(config: RunConfig, request: Request) -> Needs:
     """Work out what a request needs. Weights are 0 where their size is known neither from files nor from the preset."""
-    location = checkpoint.locate(config.model)
-    value_bytes = 4 if loader.resolve_dtype(config.model, _device(config)) == "float32" else 2
+    found = request.checkpoint
+    assert found is not None
+    device = found.device
+    value_bytes = 4 if found.dtype_on(device) == "float32" else 2
     cosmos3 = (config.model.pipeline or COSMOS3) == COSMOS3
     weights = (config.model.weights_gb or 0) * GB / 2
     largest = max(weights - VAE_WEIGHTS, 0) if cosmos3 else weights / 2
-    if isinstance(location, Path):
-        parts = checkpoint.parameters(location, config.model.variant).values()
+    if found.local:
+        parts = found.numbers.values()
         weights, largest = sum(parts), max(parts, default=0)
     repo = getattr(config.policy, "repo", None) if request.mode == "closed_loop" else None
-    if (
-        repo is not None and config.world.name == "model"
-    ):  # two checkpoints of a kind: the policy's stays beside the world's
-        other = checkpoint.locate(replace(config.model, repo=repo, revision=None))
-        weights += sum(checkpoint.parameters(other).values()) if isinstance(other, Path) else weights
-    share = value_bytes * (FP8_SHARE if checkpoint.in_8_bits(config.model, location) else 1)
+    if repo and config.world.name == "model":  # two checkpoints of a kind: the policy's stays beside the world's
+        other = checkpoint.locate(replace(found.model, repo=repo, revision=None))
+        weights += sum(other.numbers.values()) if other.local else weights
+    share = value_bytes * (FP8_SHARE if found.in_8_bits else 1)
     frames, pixels = _video(config, request)
     samples, copies = config.sampler.num_samples, 2 if request.num_chunks > 1 else 1
     frame_bytes = 3 * pixels * (1 if cosmos3 else 5)  # other pipelines return float32, which becomes uint8
     output = frames * (samples * copies * frame_bytes + 8 * 3 * pixels)  # metrics read one sample at a time as float64
-    working = _working_bytes(config, request, location, frames, pixels, value_bytes) if cosmos3 else 0
-    return Needs(weights * share / GB, working / GB, output / GB, largest * share / GB)
+    working = _working_bytes(config, request, found, frames, pixels, value_bytes) if cosmos3 else 0
+    return Needs(weights * share / GB, working / GB, output / GB, largest * share / GB, device)
 
 
 def check_fits(config: RunConfig, request: Request) -> Needs:
     """Work out what a request needs. Raises: `ConfigError` with the largest values that fit, where this does not."""
     found = needs(config, request)
-    what, needed, limit = _worst(config, found)
+    offload = config.model.offload
+    what, needed, limit = _worst(offload, found)
     if needed <= limit:
         return found
 
@@ -103,19 +106,16 @@ def check_fits(config: RunConfig, request: Request) -> Needs:
         low, high = 0, value
         while high - low > 1:
             middle = (low + high) // 2
-            _, needed, limit = _worst(config, needs(*change(middle)))
+            _, needed, limit = _worst(offload, needs(*change(middle)))
             low, high = (middle, high) if needed <= limit else (low, middle)
         return low
 
     instead = [
         f"{key}={_whole(key, value)}" for key, now, change in _knobs(config, request) if (value := largest(now, change))
     ]
-    if not instead and _device(config) != "cpu":
-        instead = [
-            f"model.offload={other}"
-            for other in ("model", "sequential")
-            if (now := _worst(replace(config, model=replace(config.model, offload=Offload(other))), found))[1] <= now[2]
-        ][:1]
+    if not instead and found.device != "cpu":
+        others = (Offload.model, Offload.sequential)
+        instead = [f"model.offload={o.value}" for o in others if (now := _worst(o, found))[1] <= now[2]][:1]
     raise ConfigError(
         f"this needs about {_size(needed)} of memory (the program {_size(PROGRAM_GB)}, weights {_size(found.weights_gb)}, working memory "
         f"{_size(found.activations_gb)}, results {_size(found.output_gb)}), and {what} has {_size(limit)}. "
@@ -152,22 +152,21 @@ def _video(config: RunConfig, request: Request) -> tuple[int, int]:
 
 
 def _working_bytes(
-    config: RunConfig, request: Request, location: Path | str, frames: int, pixels: int, value_bytes: int
+    config: RunConfig, request: Request, found: Checkpoint, frames: int, pixels: int, value_bytes: int
 ) -> float:
     """The larger of what a layer of the transformer and the last stage of the autoencoder hold."""
     transformer, vae = EDGE if config.model.name == "cosmos3_edge" else NANO, NANO_VAE
-    if isinstance(location, Path):
-        transformer = checkpoint.component_config(location, "transformer")
-        vae = checkpoint.component_config(location, "vae")
+    if found.local:
+        transformer, vae = found.transformer, found.vae
     patch = vae.get("patch_size") or 1
     cell = patch * 2 ** (len(vae.get("dim_mult", (1, 2, 4, 4))) - 1) * transformer.get("latent_patch_size", 2)
     shown = request.chunk_size + 1 if request.chunk_size else frames  # a chunk at a time
     tokens = (1 + (shown - 1) // TEMPORAL_FACTOR) * math.ceil(pixels / cell**2) + request.chunk_size
-    if _device(config) != "cpu":
+    if found.device != "cpu":
         tokens = min(tokens * config.sampler.num_samples, max(tokens, TOKENS_TOGETHER))
     width = 6 * transformer.get("hidden_size", 4096) + 3 * transformer.get("intermediate_size", 12288)
     base = vae.get("decoder_base_dim") or vae.get("base_dim", 96)
-    alive = ALIVE_CPU if _device(config) == "cpu" else ALIVE_ELSEWHERE
+    alive = ALIVE_CPU if found.device == "cpu" else ALIVE_ELSEWHERE
     decoding = alive * pixels / patch**2 * min(shown, TEMPORAL_FACTOR) * base
     return float(value_bytes * max(tokens * width, decoding))
 
@@ -187,16 +186,15 @@ def _knobs(config: RunConfig, request: Request) -> Iterator[tuple[str, int, Chan
         yield "condition.num_frames", frames, lambda n: (replace(config, condition=changed(num_frames=n)), request)
 
 
-def _worst(config: RunConfig, found: Needs) -> tuple[str, float, float]:
+def _worst(offload: Offload, found: Needs) -> tuple[str, float, float]:
     """The place that is the fullest: what it is called, what it needs and what it has [GB]."""
-    host, device = _host_gb(), _device(config)
+    host, device = _host_gb(), found.device
     if not device.startswith("cuda"):
         return "this machine", PROGRAM_GB + found.weights_gb + found.activations_gb + found.output_gb, host
     import torch
 
-    offload = config.model.offload
     on_card = {Offload.none: found.weights_gb, Offload.model: found.largest_gb}.get(offload, 0.0)  # else by layers
-    total = loader.memory_bytes(device) / GB
+    total = devices.memory_bytes(device) / GB
     places = [
         (torch.cuda.get_device_name(device), found.activations_gb + on_card, total),
         ("this machine", PROGRAM_GB + found.output_gb + (0 if offload is Offload.none else found.weights_gb), host),
@@ -204,16 +202,9 @@ def _worst(config: RunConfig, found: Needs) -> tuple[str, float, float]:
     return max(places, key=lambda place: place[1] / place[2])
 
 
-def _device(config: RunConfig) -> str:
-    """Where it computes. `auto` is resolved where torch is imported already, which the check of large models does."""
-    if config.model.device == "cpu" or (config.model.device == "auto" and "torch" not in sys.modules):
-        return "cpu"
-    return loader.resolve_device(config.model.device)
-
-
 def _host_gb() -> float:
     """Memory that this process may use [GB]."""
-    return loader.memory_bytes("cpu") / GB
+    return devices.memory_bytes("cpu") / GB
 
 
 def _size(gb: float) -> str:

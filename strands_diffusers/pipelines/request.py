@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from strands_diffusers import actions, domains
+from strands_diffusers import actions
 from strands_diffusers.config.conditions import (
     ACTION_MODES,
-    ActionConditionConfig,
+    TEMPORAL_FACTOR,
     ChunksConfig,
     ClosedLoopConfig,
     ForwardDynamicsConfig,
@@ -29,15 +28,14 @@ from strands_diffusers.config.conditions import (
 from strands_diffusers.config.fields import Perturb
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ActionError, ConfigError, ModelError, ObservationError
-from strands_diffusers.observations import action_files, scenes
+from strands_diffusers.observations import scenes
 from strands_diffusers.pipelines import catalog, checkpoint
-from strands_diffusers.results import ActionSpace, Observation, ObservationRequest
+from strands_diffusers.pipelines.checkpoint import Checkpoint
+from strands_diffusers.results import ActionSpace, Observation
 
 COSMOS3 = "Cosmos3OmniPipeline"
 NO_REFERENCE = "no reference"
 """How a `reference_note` begins that leaves nothing to compare with."""
-TEMPORAL_FACTOR = 4
-"""Frames that the Wan autoencoder packs into one latent frame, after the first."""
 
 
 @dataclass(frozen=True)
@@ -61,70 +59,33 @@ class Request:
     Empty where its frames and actions are the truth of this very request."""
     notes: tuple[str, ...] = ()
     """What speaks against the request without ruling it out, a line each: shown before it runs, kept in the record."""
+    checkpoint: Checkpoint | None = None
+    """Where the model's weights are; None in the requests of single chunks, whose model is loaded."""
 
 
-def observation_request(config: RunConfig) -> ObservationRequest:
-    """What the job needs of its observation."""
-    condition, mode = config.condition, config.condition.mode.value
-    if isinstance(condition, ActionConditionConfig):
-        frames = _steps(condition) + 1  # a closed loop may replay the actions, and judge by the last frame
-        domain = config.domain
-        return ObservationRequest(
-            frames, domain.fps, domain.name, mode, action_space(config), view_point=domain.view_point.value
-        )
-    if isinstance(condition, VideoConfig):
-        needed = _frames_needed(condition) if condition.keep.value == "first" else None
-        return ObservationRequest(needed, condition.fps, None, mode)
-    return ObservationRequest(1, None, None, mode)
-
-
-def _steps(condition: ActionConditionConfig) -> int:
-    """Steps that the observation may hold something of: those of all chunks, or of all that a policy may propose."""
-    assert condition.chunk_size is not None  # composing filled it in
-    if isinstance(condition, ClosedLoopConfig):
-        assert condition.act_steps is not None
-        return (condition.num_looks - 1) * condition.act_steps + condition.chunk_size
-    assert isinstance(condition, ChunksConfig)
-    return condition.num_chunks * condition.chunk_size
-
-
-def _frames_needed(condition: VideoConfig) -> int:
-    return TEMPORAL_FACTOR * max(condition.condition_frames) + 1
-
-
-def action_space(config: RunConfig) -> ActionSpace:
-    """What the numbers of an action chunk mean under this config."""
-    domain = config.domain
-    return ActionSpace(
-        domains.get(domain.name).name,
-        domain.statistics,
-        domain.normalization.value,
-        domain.gripper.value,
-        config.model.pixel_map,
-    )
-
-
-def make_request(config: RunConfig, observation: Observation) -> Request:
+def make_request(config: RunConfig, observation: Observation, given_TD: np.ndarray | None = None) -> Request:
     """Check the request against the observation and the checkpoint's own config files; nothing is loaded.
 
+    `given_TD`: the actions of the file `condition.actions`, where that is set.
     Raises: a `RequestError` for whatever cannot work.
     """
+    found = checkpoint.locate(config.model)
     condition, mode = config.condition, config.condition.mode.value
     if not isinstance(condition, ClosedLoopConfig):  # there each that is a model checks its own
-        check_checkpoint(config, mode)
+        check_checkpoint(config, mode, found)
     if observation.frames is None and mode != "text":
         raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
     prompt = config.prompt if config.prompt is not None else observation.task or ""
     if isinstance(condition, ClosedLoopConfig):
-        return _loop_request(config, condition, prompt, observation)
-    if isinstance(condition, ChunksConfig):
-        request = _action_request(config, condition, mode, prompt, observation)
+        request = _loop_request(config, condition, prompt, observation)
+    elif isinstance(condition, ChunksConfig):
+        request = _action_request(config, condition, prompt, observation, given_TD)
     else:
-        request = _world_request(config, mode, prompt, observation)
-    return replace(request, notes=tuple(notes(config, request)))
+        request = _world_request(config, prompt, observation, found)
+    return replace(request, checkpoint=found, notes=tuple(_notes(config, request)))
 
 
-def notes(config: RunConfig, request: Request) -> Iterator[str]:
+def _notes(config: RunConfig, request: Request) -> Iterator[str]:
     """A line where the first frame, and where the actions, do not look like what the model was trained on."""
     source, scene, frames = request.observation.source, config.model.scene, request.frames_FHWC
     what = f"observation {source}" if source else "the observation"
@@ -140,7 +101,7 @@ def notes(config: RunConfig, request: Request) -> Iterator[str]:
 
 def _loop_request(config: RunConfig, condition: ClosedLoopConfig, prompt: str, observation: Observation) -> Request:
     """Only where an episode begins; what acts in it checks the rest."""
-    space = action_space(config)
+    space = config.space
     if space.statistics:
         actions.load_statistics(space.statistics, space.domain)
     assert condition.chunk_size is not None
@@ -150,25 +111,26 @@ def _loop_request(config: RunConfig, condition: ClosedLoopConfig, prompt: str, o
 
 
 def _action_request(
-    config: RunConfig, condition: ChunksConfig, mode: str, prompt: str, observation: Observation
+    config: RunConfig, condition: ChunksConfig, prompt: str, observation: Observation, given_TD: np.ndarray | None
 ) -> Request:
+    mode = condition.mode.value
     if mode == "policy" and not prompt.strip():
         raise ConfigError(
             "condition=policy needs a task: add 'prompt=\"Put the pot to the left.\"'; the observation holds none."
         )
-    steps, frames, what = _steps(condition), observation.frames, f"observation {observation.source}"
+    steps, frames, what = condition.steps, observation.frames, f"observation {observation.source}"
     assert frames is not None
     if mode == "inverse_dynamics" and len(frames) < steps + 1:
         raise ObservationError(
             f"{what} has {len(frames)} frames; inverse dynamics over {steps} steps needs {steps + 1}. "
             f"Use a longer clip or condition.chunk_size={_fitting(len(frames) - 1)}."
         )
-    space = action_space(config)
+    space = config.space
     if space.statistics:
         actions.load_statistics(space.statistics, space.domain)
     given = reference = None
     if isinstance(condition, ForwardDynamicsConfig):
-        given = _given_actions(condition, observation, space, steps)
+        given = _given_actions(condition, observation, given_TD, space)
         if condition.perturb is not Perturb.none:
             reference, given = given, actions.perturbed(given, condition.perturb.value, space)
     elif observation.actions is not None and len(observation.actions) >= steps:
@@ -225,12 +187,12 @@ def _checked(value: Any, what: str, space: ActionSpace) -> np.ndarray:
 
 
 def _given_actions(
-    condition: ForwardDynamicsConfig, observation: Observation, space: ActionSpace, steps: int
+    condition: ForwardDynamicsConfig, observation: Observation, given_TD: np.ndarray | None, space: ActionSpace
 ) -> np.ndarray:
     """The [steps, D] model-space actions that drive forward dynamics. A short file is refused: diffusers would repeat its last row."""
-    value, what = observation.actions, f"observation {observation.source}"
+    value, what, steps = observation.actions, f"observation {observation.source}", condition.steps
     if condition.actions is not None:
-        value, what = action_files.read_actions(Path(condition.actions)), f"action file {condition.actions}"
+        value, what = given_TD, f"action file {condition.actions}"
     if value is None:
         raise ActionError(
             f"condition=forward_dynamics needs actions and {what} holds none. "
@@ -245,13 +207,13 @@ def _given_actions(
     return chunk_TD[:steps]
 
 
-def _world_request(config: RunConfig, mode: str, prompt: str, observation: Observation) -> Request:
-    condition, frames = config.condition, observation.frames
+def _world_request(config: RunConfig, prompt: str, observation: Observation, found: Checkpoint) -> Request:
+    condition, mode, frames = config.condition, config.condition.mode.value, observation.frames
     assert isinstance(condition, WorldConditionConfig)
     if mode == "text" or frames is None:
         frames = None
     elif isinstance(condition, VideoConfig):
-        needed = _frames_needed(condition)
+        needed = condition.frames_needed
         if len(frames) < needed:
             raise ObservationError(
                 f"observation {observation.source} has {len(frames)} frames; condition.condition_frames="
@@ -263,7 +225,7 @@ def _world_request(config: RunConfig, mode: str, prompt: str, observation: Obser
     request = Request(mode=mode, prompt=prompt, observation=observation, frames_FHWC=frames)
     name = config.model.pipeline or COSMOS3
     if name == COSMOS3:
-        _check_canvas(config, condition)
+        _check_canvas(condition, found)
     elif name in catalog.pipelines():
         known = catalog.pipeline_info(name)
         if known["modular"]:
@@ -323,11 +285,9 @@ def fit_arguments(given: Mapping[str, Any], takes: Collection[str], pipeline: st
     return fitted
 
 
-def _check_canvas(config: RunConfig, condition: WorldConditionConfig) -> None:
+def _check_canvas(condition: WorldConditionConfig, found: Checkpoint) -> None:
     """What `Cosmos3OmniPipeline.check_inputs` would refuse once the weights are there."""
-    location = checkpoint.locate(config.model)
-    vae = checkpoint.component_config(location, "vae") if isinstance(location, Path) else {}
-    cell = int(vae.get("scale_factor_spatial") or 16)
+    cell = int(found.vae.get("scale_factor_spatial") or 16)
     for key, value in (("height", condition.height), ("width", condition.width)):
         if value is not None and value % cell:
             below, above = value // cell * cell, (value // cell + 1) * cell
@@ -340,31 +300,30 @@ def _check_canvas(config: RunConfig, condition: WorldConditionConfig) -> None:
         if max(condition.condition_frames) >= count:
             raise ConfigError(
                 f"condition.condition_frames={condition.condition_frames}: a video of {condition.num_frames} frames has "
-                f"latent frames 0 to {count - 1}. Use condition.num_frames={_frames_needed(condition)} or more."
+                f"latent frames 0 to {count - 1}. Use condition.num_frames={condition.frames_needed} or more."
             )
 
 
-def check_checkpoint(config: RunConfig, mode: str) -> None:
+def check_checkpoint(config: RunConfig, mode: str, found: Checkpoint) -> None:
     """What a local checkpoint's config files rule out."""
-    location, name = checkpoint.locate(config.model), config.model.pipeline
-    facts: dict[str, Any] = {}
-    if isinstance(location, Path):
-        index = checkpoint.inspect(location)
-        saved = index.get("_class_name")
+    name, facts = config.model.pipeline, found.transformer
+    if found.local:
+        saved = found.index.get("_class_name")
         if name is not None and config.model.name != "custom" and saved != name:
-            raise ModelError(f"{location} is a {saved}, not a {name}. Use model=custom model.repo={location}.")
+            raise ModelError(f"{found.place} is a {saved}, not a {name}. Use model=custom model.repo={found.place}.")
         name = name or saved
-        facts = checkpoint.component_config(location, "transformer")
-        silent = not facts.get("sound_gen") or not (index.get("sound_tokenizer") or [None])[0]
+        silent = not facts.get("sound_gen") or not (found.index.get("sound_tokenizer") or [None])[0]
         if name == COSMOS3 and getattr(config.condition, "sound", False) and silent:
-            raise ModelError(f"condition.sound=true, but the checkpoint {location} was saved without sound.")
+            raise ModelError(f"condition.sound=true, but the checkpoint {found.place} was saved without sound.")
     if mode in ACTION_MODES and name is not None:
         if name != COSMOS3:
             raise ModelError(
                 f"condition={config.condition.mode.value} needs {COSMOS3}; {name} has no actions. "
                 "Use condition=text, image or video, or model=cosmos3_pusht."
             )
-        domain = domains.get(config.domain.name)
+        domain = config.domain.facts
         has, needed = facts.get("action_dim") if facts.get("action_gen") else 0, domain.width or 0
         if facts and (not has or needed > has):
-            raise ModelError(f"the checkpoint {location} has action width {has}; domain {domain.short} needs {needed}.")
+            raise ModelError(
+                f"the checkpoint {found.place} has action width {has}; domain {domain.short} needs {needed}."
+            )

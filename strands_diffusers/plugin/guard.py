@@ -9,6 +9,7 @@ import itertools
 import math
 import numbers
 import queue
+import re
 import reprlib
 import threading
 import time
@@ -16,13 +17,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from strands_diffusers import domains
 from strands_diffusers.config.fields import ViewPoint
-from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_miss, one_line
+from strands_diffusers.errors import ObservationError, PluginError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.lazy import np
-from strands_diffusers.plugin.base import ActionRows, Table
+from strands_diffusers.plugin.base import ActionRows, Source, Table
 from strands_diffusers.plugin.engine import Sample
 from strands_diffusers.records import plain
-from strands_diffusers.results import Artifact, Observation
+from strands_diffusers.results import Artifact, Observation, ObservationRequest
 
 LIMIT_S = 300.0
 """Time that a call may take where the config says nothing else [s]."""
@@ -31,6 +33,7 @@ MOST = 1000
 """More things than this are taken for an iterator that never ends."""
 
 T = TypeVar("T")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 shown = reprlib.repr  # short, and it bears objects whose own `repr` fails
 
 
@@ -290,6 +293,43 @@ def source(owner: str, scheme: str, call: Callable[[], T]) -> T:
     except PluginFault as fault:
         said = fault.error.removeprefix("it ") if isinstance(fault.__cause__, Wrong) else f"failed: {fault.error}"
         raise PluginError(f"{what} {said}.") from fault.__cause__
+
+
+class GuardedSource(Source):
+    """A source whose answers are checked, and whose errors say which source it is. Nobody is handed another."""
+
+    def __init__(self, owner: str, source: Source) -> None:
+        """`owner`: the plugin it is of, empty for a built-in."""
+        super().__init__(source.config)
+        self._owner, self._source, self.scheme = owner, source, source.scheme  # type: ignore[misc]
+
+    def read(self, address: str, request: ObservationRequest) -> Observation:
+        """Read an observation. Raises: `PluginError` where the source fails or returns what it must not;
+        `ObservationError` for another domain or view than the request's, and a task that would steer a terminal.
+        """
+        seen = observation(self._owner, self.scheme, lambda: self._source.read(address, request))
+        name = address if self.scheme == "file" else f"{self.scheme}:{address}"
+        if found := _CONTROL.search(seen.task or ""):
+            raise ObservationError(
+                f"the task of {name} holds the control character U+{ord(found[0]):04X}. Say @task:TEXT."
+            )
+        domains.check_same(seen.domain, request.domain, name)
+        if seen.view_point and request.view_point and seen.view_point != request.view_point:
+            raise ObservationError(
+                f"{name} is a {seen.view_point}, and this run has domain.view_point={request.view_point}. "
+                f"Type domain.view_point={seen.view_point}, or an observation that is a {request.view_point}."
+            )
+        return seen
+
+    def action_rows(self, address: str, domain: str) -> ActionRows:
+        """Read all actions. Raises: as `read`."""
+        return action_rows(self._owner, self.scheme, lambda: self._source.action_rows(address, domain))
+
+    def absolute(self, address: str, cwd: Path) -> str:
+        """Make the address absolute. Raises: as `read`."""
+        if not self._owner:
+            return self._source.absolute(address, cwd)
+        return source(self._owner, self.scheme, lambda: self._source.absolute(address, cwd))
 
 
 def text(error: BaseException) -> str:

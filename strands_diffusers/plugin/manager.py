@@ -206,12 +206,23 @@ class PluginIndex:
         except guard.PluginFault as fault:
             raise PluginError(f"{cls.__name__} of plugin {owner} cannot be made: {fault.error}.") from fault.__cause__
 
-    def sources(self, options: Mapping[str, Any]) -> dict[str, Source]:
-        """The observation sources by scheme; one that cannot be made is left out with a warning."""
+    def chosen(self, group: str, options: Mapping[str, Any]) -> list[Any]:
+        """The objects that a group's choices name, each with its options."""
+        return [self.make(self.find(group, name), config) for name, config in options.items()]
+
+    def tracker(self, options: Any) -> Tracker:
+        """The tracker that has these options."""
+        for cls in self.classes("tracker").values():
+            if type(options) is cls.Config:
+                return self.make(cls, options)  # type: ignore[no-any-return]
+        raise PluginError(f"no tracker has the config {type(options).__name__}.")
+
+    def sources(self, options: Mapping[str, Any]) -> dict[str, guard.GuardedSource]:
+        """The observation sources by scheme, guarded; one that cannot be made is left out with a warning."""
         found = {}
         for scheme, cls in self.classes("source").items():
             try:
-                found[scheme] = self.make(cls, options.get(scheme))
+                found[scheme] = guard.GuardedSource(self.owner(cls), self.make(cls, options.get(scheme)))
             except PluginError as error:
                 log.warning("%s", error)
         return found

@@ -58,7 +58,7 @@ class ModelPolicy(Policy):
         """The content of the other checkpoint."""
         from strands_diffusers.pipelines import checkpoint
 
-        return checkpoint.fingerprint(self._model(setting)) if self.config.repo else None
+        return checkpoint.locate(self._model(setting)).fingerprint if self.config.repo else None
 
     def reset(self, setting: Setting, seed: int) -> None:
         """Begin an episode; the model stays loaded from one to the next."""

@@ -22,7 +22,6 @@ from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import Record
 from strands_diffusers.results import OUTPUT_TYPES
 from strands_diffusers.runner import folders, outputs, provenance
-from strands_diffusers.runner.job import chosen
 
 Options = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """`{"metric": {name: options}, "visualizer": {name: options}}`."""
@@ -178,7 +177,7 @@ def _one(work: tuple[Path, str, dict[str, Any] | None, bool]) -> Again:
         if not wanted:
             return Again(record, "skipped")
         configs = {name: plugins().find(group, name).Config(**values) for name, values in wanted.items()}
-        objects = chosen(configs, plugins(), group)
+        objects = plugins().chosen(group, configs)
         pair = (objects, []) if group == "metric" else ([], objects)
         limit = record.config.get("hook_timeout_s", guard.LIMIT_S)
         return Again(complete(record, *pair, {group: wanted}, limit), "done")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from strands_diffusers import evaluation, loop
 from strands_diffusers.config.checks import GIVES
 from strands_diffusers.config.compose import to_tree
 from strands_diffusers.config.schema import RunConfig, Tree
-from strands_diffusers.errors import ConfigError, EngineError, PluginError, near_miss
+from strands_diffusers.errors import ConfigError, EngineError, near_miss
 from strands_diffusers.observations import resolve
 from strands_diffusers.plugin.base import Metric, Serializer, Tracker, Visualizer
 from strands_diffusers.plugin.manager import PluginIndex, plugins
@@ -60,7 +60,7 @@ class Checker:
 
     def __init__(self) -> None:
         self._cwd, self._index = Path.cwd(), plugins()
-        self._seen: dict[tuple[Any, ...], tuple[Observation, str]] = {}
+        self._kept: resolve.Kept = {}
 
     def __call__(self, config: RunConfig, observation: Observation | None = None) -> Job:
         """Find every fault of a request that can be found without loading weights.
@@ -68,76 +68,55 @@ class Checker:
         Reads the observation (a relative address from the working folder), checks it against the condition and the
         checkpoint's files, and computes the job's hash. Raises: a `RequestError`.
         """
-        from strands_diffusers.pipelines import checkpoint, engine, estimate, loader
-        from strands_diffusers.pipelines.request import COSMOS3, make_request, notes, observation_request
+        from strands_diffusers.pipelines import engine, estimate, pretrained
+        from strands_diffusers.pipelines.request import COSMOS3, make_request
 
-        started = time.perf_counter()
+        started, index = time.perf_counter(), self._index
+        _check_objective(config, index)
         evaluation.check_job(config)
-        _check_objective(config, self._index)
-        if observation is not None:
-            config, seen = replace(config, observation=observation.source or None), resolve.content_hash(observation)
-        elif config.observation is None:
-            observation = Observation()
-            seen = resolve.content_hash(observation)
-        else:
-            known = self._index.sources(config.source)
-            config = replace(config, observation=resolve.absolute_address(config.observation, self._cwd, known))
-            key = (str(config.observation), asked := observation_request(config), repr(config.source))
-            if key not in self._seen:
-                read = resolve.read_observation(key[0], asked, known)
-                self._seen = {**dict(list(self._seen.items())[-_KEPT:]), key: (read, resolve.content_hash(read))}
-            observation, seen = self._seen[key]
-        request = make_request(config, observation)
+        serializers, visualizers = index.chosen("output", config.output), index.chosen("visualizer", config.visualizer)
+        metrics, tracker = index.chosen("metric", config.metric), index.tracker(config.tracker)
+
+        sources = index.sources(config.source)
+        inputs = resolve.read_inputs(config, sources, self._cwd, self._kept, observation)
+        config = replace(config, observation=inputs.address)
+        request = make_request(config, inputs.observation, inputs.given_TD)
+        assert request.checkpoint is not None
         config = replace(config, prompt=request.prompt or None)  # the observation's task, where the user gave none
-        cast = None
+
+        cast, given_KTD = None, request.given_action_KTD
+        content = {
+            "observation": inputs.hash,
+            "actions": None if given_KTD is None else resolve.array_hash(given_KTD),
+            "weights": request.checkpoint.fingerprint,
+        }
         if request.mode == "closed_loop":
             assert request.space is not None
-            cast = loop.cast(config, observation, request.space, request.prompt, self._index)
-            if cast.uses_model:
-                request = replace(request, notes=tuple(notes(config, request)))
-        if cast is None or cast.uses_model:
-            loader.check(config.model)
-            estimate.check_fits(config, request)
-        pipeline = config.model.pipeline or COSMOS3
+            cast = loop.cast(config, inputs.observation, request.space, request.prompt, index)
+            content |= cast.fingerprints()
+
+        pipeline, effective = config.model.pipeline or COSMOS3, config.engine.name
         facts = (pipeline, request.mode, config.model.device, config.model.dtype.value, config.model.offload.value)
-        refusal = engine.refuse_before_load(config.engine.name, *facts)
-        if refusal and (cast is None or cast.uses_model):
-            raise EngineError(refusal)
-        effective = config.engine.name
+        if cast is None or cast.uses_model:
+            pretrained.check(request.checkpoint)
+            estimate.check_fits(config, request)
+            if refusal := engine.refuse_before_load(effective, *facts):
+                raise EngineError(refusal)
+        else:
+            request = replace(request, notes=())  # they are of what the model sees
         if effective == "auto":
             effective = "eager" if engine.refuse_before_load("exact", *facts) else "exact"
-        given = request.given_action_KTD
+
         tree = to_tree(config)
-        content = {
-            "observation": seen,
-            "actions": None if given is None else resolve.array_hash(given),
-            "weights": checkpoint.fingerprint(config.model),
-            **(cast.fingerprints() if cast else {}),
-        }
         identity = provenance.identity(config, tree, content, effective)
-        return Job(
-            config,
-            tree,
-            request,
-            cast,
-            provenance.job_hash(identity),
-            identity,
-            chosen(config.output, self._index, "output"),
-            chosen(config.visualizer, self._index, "visualizer"),
-            chosen(config.metric, self._index, "metric"),
-            tracker_of(config, self._index),
-            time.perf_counter() - started,
-        )
+        digest, seconds = provenance.job_hash(identity), time.perf_counter() - started
+        chosen = (serializers, visualizers, metrics, tracker)
+        return Job(config, tree, request, cast, digest, identity, *chosen, seconds)
 
 
 def check(config: RunConfig, observation: Observation | None = None) -> Job:
     """Check one job; see `Checker`."""
     return Checker()(config, observation)
-
-
-def chosen(selected: Mapping[str, Any], index: PluginIndex, group: str) -> list[Any]:
-    """The objects that a group's choices name, each with its options."""
-    return [index.make(index.find(group, name), config) for name, config in selected.items()]
 
 
 def _check_objective(config: RunConfig, index: PluginIndex) -> None:
@@ -151,11 +130,3 @@ def _check_objective(config: RunConfig, index: PluginIndex) -> None:
             f"sweep.objective={config.sweep.objective} is measured by no metric that is selected; there is "
             f"{', '.join(there) or 'nothing'}.{near_miss(config.sweep.objective, there)}"
         )
-
-
-def tracker_of(config: RunConfig, index: PluginIndex) -> Tracker:
-    """The tracker that a config chooses, by the type of its node."""
-    for cls in index.classes("tracker").values():
-        if type(config.tracker) is cls.Config:
-            return index.make(cls, config.tracker)  # type: ignore[no-any-return]
-    raise PluginError(f"no tracker has the config {type(config.tracker).__name__}.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers import domains, loop, records
+from strands_diffusers import loop, records
 from strands_diffusers.config.conditions import ActionConditionConfig
 from strands_diffusers.errors import CancelledError, StrandsDiffusersError, one_line
 from strands_diffusers.lazy import np
@@ -115,12 +115,12 @@ class _Run:
         return Outcome(self.record, rollouts, [*notes, *self.tracker.notes()])
 
     def _generate(self) -> tuple[list[Rollout], list[str]]:
-        from strands_diffusers.pipelines import generate, loader
+        from strands_diffusers.pipelines import devices, generate, loader
 
         job, request = self.job, self.job.request
         with loader.noting() as used:
             if job.cast is not None:
-                device = loader.resolve_device(job.config.model.device) if job.cast.uses_model else "cpu"
+                device = devices.resolve_device(job.config.model.device) if job.cast.uses_model else "cpu"
                 with self.clock("generate"), generate.peak_memory(device) as peak:
                     rollouts = loop.run(job.cast, self.control, self.kept)
                 own = {"engine": used.engine, "peak_memory_mb": peak}
@@ -254,7 +254,7 @@ def _run_info(job: Job, directory: Path, group: str | None, overrides: Sequence[
     if job.cast is not None:
         parts[1:1] = [job.cast.policy.name, "in", job.cast.world.name]
     if isinstance(config.condition, ActionConditionConfig):
-        parts.append(domains.short_name(config.domain.name))
+        parts.append(config.domain.facts.short)
     parts.append(f"seed{config.seed}")
     facts = {"hash": job.hash, "sweep_id": group, "git": provenance.git_commit(), "versions": provenance.versions()}
     name = (run_name(directory, overrides) if group else None) or "-".join(parts)

@@ -177,7 +177,7 @@ def attempt(
     say: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Run one job, again after a failure as often as `sweep.retries` says; wrong requests are not tried again."""
-    from strands_diffusers.pipelines import loader
+    from strands_diffusers.pipelines import devices
 
     retries = job.config.sweep.retries
     control = control or Control(progress)
@@ -187,7 +187,7 @@ def attempt(
         except RequestError:
             raise
         except Exception as error:
-            loader.release_memory(error)
+            devices.release_memory(error)
             if number > retries:
                 raise
             log.warning("attempt %d of %d failed: %s", number, retries + 1, one_line(error))

@@ -102,10 +102,9 @@ def _canvas(setting: Setting) -> tuple[canvases.Canvas, int]:
     """What the model does to frames of the observation's size, and the spatial factor of its autoencoder."""
     from strands_diffusers.pipelines import canvas, checkpoint
 
-    location, seen = checkpoint.locate(setting.config.model), setting.observation.frames
+    found, seen = checkpoint.locate(setting.config.model), setting.observation.frames
     assert seen is not None
-    vae = checkpoint.component_config(location, "vae") if isinstance(location, Path) else {}
-    factor = int(vae.get("scale_factor_spatial") or 16)
+    factor = int(found.vae.get("scale_factor_spatial") or 16)
     height, width = seen.shape[1:3]
     tier = getattr(setting.config.condition, "resolution_tier", None) or canvas.default_tier(height, width, factor)
     return canvas.canvas_for(height, width, tier, factor), factor

@@ -14,7 +14,7 @@ from plugin_site import install
 
 from strands_diffusers.cli import main
 from strands_diffusers.config.store import conf_dir
-from strands_diffusers.pipelines import loader
+from strands_diffusers.pipelines import loader, pretrained
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(command, tmp_path):
 
 def test_a_sweep_with_one_wrong_job_is_refused_before_the_first_load(command, tmp_path, monkeypatch):
     loader.clear()
-    monkeypatch.setattr(loader, "_load", lambda *a: pytest.fail("loaded"))
+    monkeypatch.setattr(pretrained, "load", lambda *a: pytest.fail("loaded"))
 
     status, _, err = command("-m", *bare("seed=0,1,2", "observation=sample:push_left,missing.mp4"))
 

@@ -6,6 +6,7 @@ from observing import CODECS, ffmpeg, striped
 
 from strands_diffusers.observations import files, runs, samples
 from strands_diffusers.plugin.base import Source
+from strands_diffusers.plugin.guard import GuardedSource
 
 
 @pytest.fixture
@@ -27,4 +28,6 @@ def write_clip(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def sources() -> dict[str, Source]:
     """The built-in sources, as their hooks register them."""
-    return {cls.scheme: cls() for module in (files, samples, runs) for cls in module.register_sources()}
+    return {
+        cls.scheme: GuardedSource("", cls()) for module in (files, samples, runs) for cls in module.register_sources()
+    }

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 from observing import one_line, request, striped
 
+from strands_diffusers.config.compose import compose
 from strands_diffusers.errors import ObservationError, PluginError, RequestError
-from strands_diffusers.observations.resolve import absolute_address, content_hash, read_observation
+from strands_diffusers.observations.resolve import (
+    Kept,
+    absolute_address,
+    content_hash,
+    read_inputs,
+    read_observation,
+)
 from strands_diffusers.plugin.base import Source
+from strands_diffusers.plugin.guard import GuardedSource
 from strands_diffusers.results import Observation
 
 
@@ -78,14 +86,14 @@ def test_a_plugin_source_that_returns_what_it_must_not_is_named(value, words, so
     rogue = Rogue()
     rogue.value = value
     with pytest.raises(PluginError, match="the source 'rogue' returned .*" + words) as error:
-        read_observation("rogue:x", request(), {**sources, "rogue": rogue})
+        read_observation("rogue:x", request(), {**sources, "rogue": GuardedSource("", rogue)})
     one_line(error)
 
 
 def test_another_domain_is_refused_whoever_read_it(sources):
     rogue = Rogue()
     rogue.value = Observation(striped(3), domain="umi")
-    both = {**sources, "rogue": rogue}
+    both = {**sources, "rogue": GuardedSource("", rogue)}
 
     with pytest.raises(ObservationError, match="rogue:x was seen in the domain umi, and this run has domain=bridge"):
         read_observation("rogue:x", request(domain="bridge_orig_lerobot"), both)
@@ -116,7 +124,7 @@ def test_a_task_that_would_steer_a_terminal_is_refused(letter, sources):
     rogue.value = Observation(striped(3), task=f"push{letter}[31m")
 
     with pytest.raises(ObservationError, match="holds the control character U\\+00") as error:
-        read_observation("rogue:x", request(), {**sources, "rogue": rogue})
+        read_observation("rogue:x", request(), {**sources, "rogue": GuardedSource("", rogue)})
     assert letter not in str(error.value)
 
 
@@ -139,3 +147,22 @@ def test_the_hash_is_of_the_content_and_of_nothing_else():
         dataclasses.replace(seen, domain="umi"),
     ]
     assert len({content_hash(other) for other in [seen, *others]}) == 11
+
+
+def test_jobs_that_ask_for_the_same_read_an_observation_once_and_each_has_its_action_file(sources, tmp_path):
+    rogue, asked = Rogue(), []
+    rogue.read = lambda address, request: asked.append(request) or Observation(striped(3), 10.0)
+    both = {**sources, "rogue": GuardedSource("", rogue)}
+    rows_TD = np.full((16, 2), 0.25, np.float32)
+    np.save(tmp_path / "mine.npy", rows_TD)
+    words = ["condition=forward_dynamics", "observation=rogue:x", f"condition.actions={tmp_path / 'mine.npy'}"]
+    kept: Kept = {}
+
+    first, again = (read_inputs(compose([*words, f"seed={n}"]), both, tmp_path, kept) for n in (0, 1))
+    longer = read_inputs(compose([*words, "condition.num_chunks=2"]), both, tmp_path, kept)
+
+    assert first.observation is again.observation
+    assert (first.address, first.hash) == ("rogue:x", content_hash(first.observation))
+    assert [request.num_frames for request in asked] == [17, 33]
+    for inputs in (first, again, longer):
+        np.testing.assert_array_equal(inputs.given_TD, rows_TD)

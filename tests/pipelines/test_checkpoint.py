@@ -23,12 +23,12 @@ def model(repo) -> ModelConfig:
 
 
 def test_the_embedded_model_is_whole():
-    assert checkpoint.locate(model("asset:cosmos3_pusht")) == EMBEDDED
+    assert checkpoint.locate(model("asset:cosmos3_pusht")).place == EMBEDDED
     assert checkpoint.inspect(EMBEDDED)["_class_name"] == "Cosmos3OmniPipeline"
 
 
 def test_a_hub_id_is_handed_on():
-    assert checkpoint.locate(model("nvidia/Cosmos3-Nano")) == "nvidia/Cosmos3-Nano"
+    assert checkpoint.locate(model("nvidia/Cosmos3-Nano")).place == "nvidia/Cosmos3-Nano"
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_a_damaged_checkpoint_is_named_file_by_file(folder, damage):
 
 
 def test_the_fingerprint_follows_the_weights_and_not_the_card(folder):
-    before = checkpoint.fingerprint(model(folder))
+    before = checkpoint.locate(model(folder)).fingerprint
     (folder / "README.md").write_text("another card")
-    assert checkpoint.fingerprint(model(folder)) == before
+    assert checkpoint.locate(model(folder)).fingerprint == before
 
     weights = next((folder / "vae").glob("*.safetensors"))
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert checkpoint.fingerprint(model(folder)) != before
+    assert checkpoint.locate(model(folder)).fingerprint != before

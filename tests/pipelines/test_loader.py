@@ -16,7 +16,8 @@ from tiny_cosmos3 import build_tiny_cosmos3
 from strands_diffusers.config.fields import Dtype, Offload, Scene
 from strands_diffusers.config.models import LoraConfig, ModelConfig, Recommended
 from strands_diffusers.errors import MissingPackageError, ModelError
-from strands_diffusers.pipelines import checkpoint, guardrail, loader
+from strands_diffusers.pipelines import checkpoint, devices, guardrail, loader, pretrained
+from strands_diffusers.pipelines.checkpoint import Checkpoint
 
 FIELDS = {
     "pipeline": st.sampled_from(["Cosmos3OmniPipeline", "WanPipeline", None]),
@@ -42,7 +43,7 @@ BESIDE = {
 
 
 def key(config: ModelConfig, device: str = "cpu", dtype: str = "float32"):
-    return loader._key(config, "owner/name", device, dtype)
+    return loader._key(Checkpoint(config, "owner/name"), device, dtype)
 
 
 def test_every_field_of_the_model_is_known_to_change_the_loaded_object_or_not() -> None:
@@ -83,16 +84,16 @@ def test_models_stay_warm_side_by_side_while_they_fit(tmp_path, monkeypatch) -> 
     configs = [ModelConfig("custom", str(folder), device="cpu", dtype=Dtype.float32) for folder in folders]
     first, _ = loader.load(configs[0])
     room = first.bytes / loader.WARM_SHARE_HOST
-    assert first.bytes == 4 * sum(checkpoint.parameters(folders[0]).values())
+    assert first.bytes == 4 * sum(checkpoint.locate(configs[0]).numbers.values())
 
-    monkeypatch.setattr(loader, "memory_bytes", lambda device: 2.5 * room)
+    monkeypatch.setattr(devices, "memory_bytes", lambda device: 2.5 * room)
     second, _ = loader.load(configs[1])
     assert loader.load(configs[0]) == (first, True)
     assert loader.load(configs[1]) == (second, True)
     third, _ = loader.load(configs[2])
     assert loader.warm_models() == [second, third]  # the first was used before the second
 
-    monkeypatch.setattr(loader, "memory_bytes", lambda device: 1.5 * room)
+    monkeypatch.setattr(devices, "memory_bytes", lambda device: 1.5 * room)
     again, warm = loader.load(configs[0])
     assert not warm
     assert loader.warm_models() == [again]
@@ -103,9 +104,9 @@ def test_a_lora_that_is_trained_on_is_another_model(tmp_path) -> None:
     lora = tmp_path / "lora.safetensors"
     config = ModelConfig("custom", checkpoint.ASSET + "cosmos3_pusht", lora=LoraConfig(str(lora)))
     lora.write_bytes(b"one")
-    before = loader._key(config, "x/y", "cpu", "float32"), checkpoint.fingerprint(config)
+    before = key(config), checkpoint.locate(config).fingerprint
     lora.write_bytes(b"other")
-    after = loader._key(config, "x/y", "cpu", "float32"), checkpoint.fingerprint(config)
+    after = key(config), checkpoint.locate(config).fingerprint
     assert before[0] != after[0]
     assert before[1] != after[1]
 
@@ -155,30 +156,32 @@ def test_a_modular_cosmos_3_pipeline_that_is_guarded_refuses_what_the_checker_re
 )
 def test_a_guardrail_whose_package_is_missing_is_refused_before_the_load(pipeline: str) -> None:
     with pytest.raises(MissingPackageError, match="pip install cosmos_guardrail"):
-        loader.check(ModelConfig("custom", "nvidia/x", pipeline=pipeline, guardrail=True, device="cpu"))
+        pretrained.check(
+            checkpoint.locate(ModelConfig("custom", "nvidia/x", pipeline=pipeline, guardrail=True, device="cpu"))
+        )
 
 
 def test_weights_in_8_bits_name_the_package_that_reads_them_before_a_weight_is_fetched(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(loader, "resolve_device", lambda name: "cuda:0")
+    monkeypatch.setattr(devices, "resolve_device", lambda name: "cuda:0")
     monkeypatch.setitem(sys.modules, "modelopt", None)  # as where it is not installed
     with pytest.raises(MissingPackageError, match="pip install nvidia-modelopt"):
-        loader.check(ModelConfig("cosmos3_nano", "nvidia/Cosmos3-Nano", revision="fp8"))
-    loader.check(ModelConfig("cosmos3_nano", "nvidia/Cosmos3-Nano"))
+        pretrained.check(checkpoint.locate(ModelConfig("cosmos3_nano", "nvidia/Cosmos3-Nano", revision="fp8")))
+    pretrained.check(checkpoint.locate(ModelConfig("cosmos3_nano", "nvidia/Cosmos3-Nano")))
 
     folder = build_tiny_cosmos3(tmp_path / "model")
-    loader.check(ModelConfig("custom", str(folder)))
+    pretrained.check(checkpoint.locate(ModelConfig("custom", str(folder))))
     config = folder / "transformer" / "config.json"
     config.write_text(
         json.dumps({**json.loads(config.read_text()), "quantization_config": {"quant_method": "modelopt"}})
     )
     with pytest.raises(MissingPackageError, match="pip install nvidia-modelopt"):
-        loader.check(ModelConfig("custom", str(folder)))
+        pretrained.check(checkpoint.locate(ModelConfig("custom", str(folder))))
 
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_garbage_collector_is_after_a_load_what_it_was_before(enabled, monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr(loader, "check", lambda config: seen.append(gc.isenabled()) or 1 / 0)
+    monkeypatch.setattr(checkpoint, "locate", lambda config: seen.append(gc.isenabled()) or 1 / 0)
     (gc.enable if enabled else gc.disable)()
     try:
         with pytest.raises(ZeroDivisionError):
@@ -197,7 +200,7 @@ def test_a_card_that_others_have_filled_is_one_line_and_holds_no_weights_after_i
         held.append(weakref.ref(pipe))
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 32.00 MiB.\nGPU 0 has 79 GiB in use.")
 
-    monkeypatch.setattr(loader, "_place", full)
+    monkeypatch.setattr(pretrained, "_place", full)
     config = ModelConfig("custom", str(build_tiny_cosmos3(tmp_path / "model")), device="cpu")
     with pytest.raises(
         ModelError, match=r"no memory is left on cpu for .*Use model\.offload=model or sequential"
@@ -228,7 +231,7 @@ def test_what_a_failed_call_held_is_gone_while_its_error_is_still_being_told() -
         job()
     except ModelError as error:
         assert held[0]() is not None
-        loader.release_memory(error)
+        devices.release_memory(error)
         assert held[0]() is None
         told = "".join(traceback.format_exception(error))
     assert "in denoise" in told
@@ -239,4 +242,4 @@ def test_an_error_whose_causes_go_round_is_let_go_of_all_the_same() -> None:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__context__ = second, first
 
-    loader.release_memory(first)
+    devices.release_memory(first)

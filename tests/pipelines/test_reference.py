@@ -18,11 +18,11 @@ ACTIONS = np.linspace(-0.5, 0.5, 32, dtype=np.float32).reshape(16, 2)
 RIGHT = "Push the T block to the right."
 
 
-def prepared(*overrides: str, task: str | None = TASK, prompt: str | None = None):
+def prepared(*overrides: str, task: str | None = TASK, prompt: str | None = None, given_TD: np.ndarray | None = None):
     config = compose.compose(list(overrides))
     config.prompt = prompt
     seen = Observation(FRAMES, 10.0, ACTIONS, task, "pusht", source="clip.mp4")
-    return make_request(config, seen)
+    return make_request(config, seen, given_TD)
 
 
 @pytest.mark.parametrize("prompt", [None, TASK, "push the T block to the left", "  Push the  T block\nto the left! "])
@@ -65,11 +65,8 @@ def test_where_actions_or_frames_are_given_the_prompt_does_not_decide(overrides,
     assert request.reference_note == note
 
 
-def test_actions_from_elsewhere_are_labelled(tmp_path: Path):
-    path = tmp_path / "mine.npy"
-    np.save(path, ACTIONS[::-1])
-
-    request = prepared("condition=forward_dynamics", f"condition.actions={path}")
+def test_actions_from_elsewhere_are_labelled():
+    request = prepared("condition=forward_dynamics", "condition.actions=mine.npy", given_TD=ACTIONS[::-1])
 
     assert request.reference_note == "the observed frames follow other actions than the given ones"
 

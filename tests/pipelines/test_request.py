@@ -11,9 +11,11 @@ from tiny_cosmos3 import build_tiny_cosmos3
 
 from strands_diffusers import Observation
 from strands_diffusers.config.compose import compose
+from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.errors import ConfigError, ModelError, StrandsDiffusersError
+from strands_diffusers.observations.resolve import observation_request
 from strands_diffusers.pipelines import checkpoint, loader
-from strands_diffusers.pipelines.request import fit_arguments, make_request, observation_request
+from strands_diffusers.pipelines.request import fit_arguments, make_request
 
 FRAMES = Observation(frames=np.zeros((33, 48, 64, 3), np.uint8), fps=10.0, source="clip.mp4")
 TEXT = ("condition=text", "prompt=a")
@@ -144,10 +146,9 @@ def test_the_numbers_of_a_checkpoint_are_counted_from_its_headers(folder) -> Non
     from safetensors.numpy import load_file
 
     files = [path for path in folder.rglob("*.safetensors") if not path.is_symlink()]
-    assert sum(checkpoint.parameters(folder).values()) == sum(
-        array.size for path in files for array in load_file(path).values()
-    )
-    assert min(checkpoint.parameters(folder).values()) > 1_000
+    numbers = checkpoint.locate(ModelConfig("custom", str(folder))).numbers
+    assert sum(numbers.values()) == sum(array.size for path in files for array in load_file(path).values())
+    assert min(numbers.values()) > 1_000
 
 
 def test_the_policy_without_a_task_is_asked_for_one() -> None:

@@ -13,7 +13,7 @@ from strands_diffusers.errors import StrandsDiffusersError
 from strands_diffusers.observations import resolve
 from strands_diffusers.pipelines import generate, loader
 from strands_diffusers.pipelines.engine import Call, get_engine
-from strands_diffusers.pipelines.request import make_request, observation_request
+from strands_diffusers.pipelines.request import make_request
 from strands_diffusers.pipelines.steps import watched
 
 
@@ -130,7 +130,7 @@ def job():
     words = ["condition.num_chunks=2", "sampler.num_inference_steps=3", "observation=sample:push_left"]
     config = compose(words)
     observation = resolve.read_observation(
-        str(config.observation), observation_request(config), generate_index().sources(config.source)
+        str(config.observation), resolve.observation_request(config), generate_index().sources(config.source)
     )
     return loader.load(config.model)[0], config, make_request(config, observation)
 

@@ -11,7 +11,7 @@ import pytest
 from strands_diffusers import records, rollout
 from strands_diffusers.config import compose
 from strands_diffusers.observations.rollouts import read_rollouts
-from strands_diffusers.pipelines import loader
+from strands_diffusers.pipelines import loader, pretrained
 from strands_diffusers.runner import job
 from strands_diffusers.runner.again import measure
 from strands_diffusers.runner.control import Control
@@ -82,8 +82,8 @@ def test_an_episode_reads_back_from_its_files_and_is_a_source_of_observations(tm
 @pytest.mark.slow
 def test_nothing_is_loaded_or_encoded_twice(tmp_path, monkeypatch):
     loader.clear()
-    loaded, load = [], loader._load
-    monkeypatch.setattr(loader, "_load", lambda *a: loaded.append(a) or load(*a))
+    loaded, load = [], pretrained.load
+    monkeypatch.setattr(pretrained, "load", lambda *a: loaded.append(a) or load(*a))
     made = rollout(*LOOP, "condition.num_looks=2", "condition.act_steps=8", output_dir=tmp_path / "episode")
 
     assert len(loaded) == 1
@@ -175,12 +175,12 @@ def test_another_checkpoint_acts_and_stays_warm_beside_the_world(tmp_path, monke
     from strands_diffusers.pipelines import checkpoint
 
     folder = tmp_path / "other"
-    shutil.copytree(checkpoint.locate(ModelConfig("x", "asset:cosmos3_pusht")), folder)
+    shutil.copytree(checkpoint.locate(ModelConfig("x", "asset:cosmos3_pusht")).place, folder)
     words = [*LOOP, "condition.num_looks=2", "condition.act_steps=4"]
     same = run_job(job.check(compose.compose(words)), tmp_path / "same")
     loader.clear()
-    loaded, load = [], loader._load
-    monkeypatch.setattr(loader, "_load", lambda *a: loaded.append(a) or load(*a))
+    loaded, load = [], pretrained.load
+    monkeypatch.setattr(pretrained, "load", lambda *a: loaded.append(a) or load(*a))
     for name, seed in (("one", 0), ("two", 1)):
         made = run_job(job.check(compose.compose([*words, f"policy.repo={folder}", f"seed={seed}"])), tmp_path / name)
         if not seed:

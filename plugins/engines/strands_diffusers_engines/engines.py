@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from strands_diffusers import Call, Engine, Sample, errors
+from strands_diffusers.pipelines.devices import resolve_device
 from strands_diffusers.pipelines.engine.eager import EagerEngine
 from strands_diffusers.pipelines.engine.exact import ExactEngine
 from strands_diffusers.pipelines.engine.refusals import refuse_pipeline
-from strands_diffusers.pipelines.loader import resolve_device
 from strands_diffusers.plugin.engine import Progress
 
 if TYPE_CHECKING:

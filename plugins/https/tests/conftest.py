@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from strands_diffusers_https import HttpsSource
 
+from strands_diffusers.plugin.guard import GuardedSource
 from strands_diffusers.plugin.manager import plugins
 
 TESTS = Path(__file__).resolve().parents[3] / "tests"
@@ -20,4 +21,7 @@ write_clip = _fixtures.write_clip
 
 @pytest.fixture
 def sources():
-    return {cls.scheme: cls() for cls in (*map(plugins().classes("source").get, ("file", "run")), HttpsSource)}
+    return {
+        cls.scheme: GuardedSource("", cls())
+        for cls in (*map(plugins().classes("source").get, ("file", "run")), HttpsSource)
+    }

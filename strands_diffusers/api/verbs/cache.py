@@ -5,7 +5,7 @@ from __future__ import annotations
 from strands_diffusers.api.request import Reply, Request, ok
 from strands_diffusers.api.store import STORE
 from strands_diffusers.errors import ConfigError, near_miss
-from strands_diffusers.pipelines import loader
+from strands_diffusers.pipelines import devices, loader
 
 
 def cache(request: Request) -> Reply:
@@ -26,7 +26,7 @@ def clear_cache(request: Request) -> Reply:
     elif key in STORE:
         count = 1
         STORE.pop(key, None)
-        loader.release_memory()
+        devices.release_memory()
     elif key in _warm():
         count = loader.clear()
     else:

@@ -15,7 +15,7 @@ from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, previ
 from strands_diffusers.api.serialize import Writer
 from strands_diffusers.api.store import STORE
 from strands_diffusers.errors import ConfigError
-from strands_diffusers.pipelines import contents, loader, steps
+from strands_diffusers.pipelines import contents, devices, loader, steps
 from strands_diffusers.pipelines.contents import Content
 from strands_diffusers.runner.control import Control
 
@@ -123,7 +123,7 @@ def _placement(request: Request, name: str) -> dict[str, Any]:
 def _placed(result: Any, request: Request) -> Any:
     if not request.device or not hasattr(result, "to"):
         return result
-    return result.to(loader.resolve_device(request.device))
+    return result.to(devices.resolve_device(request.device))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import torch
 from waiting import forbid_waiting
 
 from strands_diffusers.memory import Memory
-from strands_diffusers.pipelines import loader
+from strands_diffusers.pipelines import devices
 from strands_diffusers.pipelines.engine import Call, exact, get_engine
 from strands_diffusers.pipelines.engine.denoiser import State
 from strands_diffusers.pipelines.engine.timesteps import timestep_embeddings
@@ -99,7 +99,7 @@ def test_weights_that_a_card_does_not_hold_are_refused_with_the_offloading_that_
     from strands_diffusers.pipelines.request import make_request
     from strands_diffusers.results import Observation
 
-    assert loader.resolve_device("auto") == "cuda:0"
+    assert devices.resolve_device("auto") == "cuda:0"
     monkeypatch.setattr(estimate, "_host_gb", lambda: 64.0)
     words = ["model=cosmos3_nano", "domain=bridge", "prompt=a", "observation=a.png"]
     seen = Observation(frames=np.zeros((1, 480, 640, 3), np.uint8), source="a.png")
