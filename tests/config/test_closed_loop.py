@@ -7,7 +7,7 @@ from strands_diffusers import Observation, loop
 from strands_diffusers.cli import main
 from strands_diffusers.config import compose
 from strands_diffusers.errors import ConfigError, RequestError
-from strands_diffusers.pipelines.request import action_space, make_request
+from strands_diffusers.pipelines.request import make_request
 from strands_diffusers.runner import job
 
 QUIET = ("tracker=none",)
@@ -103,7 +103,7 @@ def test_a_view_that_the_model_was_not_trained_on_is_refused(tmp_path):
     ):
         make_request(compose.compose([*QUIET, "domain.view_point=ego_view"]), seen)
     with pytest.raises(ConfigError, match=r"as third_person_view, not as ego_view"):
-        loop.cast(config, seen, action_space(config), "Push the T block.")
+        loop.cast(config, seen, config.space, "Push the T block.")
 
 
 def test_a_callers_mapping_reaches_the_key_that_holds_one():

@@ -104,7 +104,7 @@ def test_another_domain_is_refused_whoever_read_it(sources):
 def test_another_view_is_refused_where_the_source_knows_it(sources):
     rogue = Rogue()
     rogue.value = Observation(striped(3), view_point="concat_view")
-    both = {**sources, "rogue": rogue}
+    both = {**sources, "rogue": GuardedSource("", rogue)}
 
     with pytest.raises(ObservationError, match=r"^rogue:x is a concat_view, .* Type domain.view_point=concat_view"):
         read_observation("rogue:x", dataclasses.replace(request(), view_point="ego_view"), both)
