@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from strands_diffusers import domains
@@ -42,7 +42,11 @@ from strands_diffusers.plugin.acting import (
     Setting,
     Track,
     World,
+    described,
+    wrong_actions,
+    wrong_values,
 )
+from strands_diffusers.plugin.caller import Caller
 from strands_diffusers.plugin.manager import PluginIndex, plugins
 from strands_diffusers.records import plain
 from strands_diffusers.results import ActionSpace, Episode, Observation, Rollout, Scored
@@ -76,8 +80,10 @@ class Cast:
     limit_s: float | None = None
     """How long one call of a plugin may take [s]."""
 
-    workers: dict[int, guard.Worker] = field(default_factory=dict, repr=False)
-    """The thread of each plugin's object, by its id."""
+    @cached_property
+    def call(self) -> Caller:
+        """Calls whoever takes part."""
+        return Caller(self.limit_s)
 
     @property
     def everyone(self) -> dict[str, Acting]:
@@ -117,15 +123,7 @@ class Cast:
                 self.call(name, each, each.close)
             except StrandsDiffusersError as error:
                 log.warning("%s could not be closed: %s", name, one_line(error))
-        for worker in self.workers.values():
-            worker.leave()
-
-    def call(self, name: str, item: Acting, call: Callable[[], T], poll: Callable[[], None] | None = None) -> T:
-        """What a call returns; a plugin's runs in its own thread, with a time limit. Raises: `guard.PluginFault` too."""
-        if not (owner := plugins().owner(type(item))):
-            return call()
-        worker = self.workers.setdefault(id(item), guard.Worker(name))
-        return guard.run(owner, name, call, self.limit_s, poll, worker)
+        self.call.leave()
 
     def _guarded(self, name: str, item: Acting, call: Callable[[], T]) -> T:
         try:
@@ -268,17 +266,13 @@ class _Episode:
         proposal = self._call("policy", cast.policy, lambda: cast.policy.act(look))
         if not isinstance(proposal, Proposal):
             self._wrong("policy", cast.policy, f"returned {type(proposal).__name__}, not a Proposal")
-        rows, shape = proposal.actions, (setting.chunk_size, width)
-        if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape != shape:
-            self._wrong("policy", cast.policy, f"returned actions {_array(rows)}; they must be float32 {list(shape)}")
-        if not np.isfinite(rows).all():
-            step, column = np.argwhere(~np.isfinite(rows))[0]
-            self._wrong("policy", cast.policy, f"returned {rows[step, column]} in step {step}, column {column}")
+        if wrong := wrong_actions(proposal.actions, (setting.chunk_size, width)):
+            self._wrong("policy", cast.policy, wrong)
         video, T = proposal.video, setting.chunk_size
         if video is not None:
             if not (_is_video(video) and len(video) == T + 1):
                 self._wrong(
-                    "policy", cast.policy, f"returned a video {_array(video)}; it must be uint8 [{T + 1}, H, W, 3]"
+                    "policy", cast.policy, f"returned a video {described(video)}; it must be uint8 [{T + 1}, H, W, 3]"
                 )
             known = self.proposals[-1].video if self.proposals else video
             if known is None or known.shape != video.shape:
@@ -374,10 +368,8 @@ class _Episode:
             track = Track(frames_FHWC, rows, states, self.seed, self._stage(f"score {name}"))
             self._call("score", score, partial(score.reset, setting))
             values = self._call("score", score, partial(score.compute, track))
-            if not isinstance(values, np.ndarray) or values.shape != (len(frames_FHWC),) or values.dtype.kind != "f":
-                self._wrong("score", score, f"returned {_array(values)}; it must be float64 [{len(frames_FHWC)}]")
-            if np.isinf(values).any():
-                self._wrong("score", score, "returned inf; a frame without a value is nan")
+            if wrong := wrong_values(values, len(frames_FHWC)):
+                self._wrong("score", score, wrong)
             found[name] = Scored(values.astype(np.float64), score.measure.unit, score.measure.better)
         return found
 
@@ -404,7 +396,7 @@ class _Episode:
     def _check_frames(self, kind: str, world: World, frames: Any, count: int, like: np.ndarray | None = None) -> None:
         like = self.frames[0] if like is None and self.frames else like
         if not _is_video(frames) or len(frames) != count:
-            self._wrong(kind, world, f"returned frames {_array(frames)}; they must be uint8 [{count}, H, W, 3]")
+            self._wrong(kind, world, f"returned frames {described(frames)}; they must be uint8 [{count}, H, W, 3]")
         if like is not None and frames.shape[1:] != like.shape[1:]:
             now, before = (f"{shape[2]}x{shape[1]}" for shape in (frames.shape, like.shape))
             self._wrong(kind, world, f"returned frames of {now} pixels after some of {before}")
@@ -452,7 +444,3 @@ def _is_video(value: Any) -> bool:
         and value.shape[3] == 3
         and value.size > 0
     )
-
-
-def _array(value: Any) -> str:
-    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -3,6 +3,7 @@
 from strands_diffusers.actions.chance import uniform
 from strands_diffusers.actions.check import check_actions
 from strands_diffusers.actions.fit import Fit, statistics_record
+from strands_diffusers.actions.noise import check_noise, noisy, proper
 from strands_diffusers.actions.perturb import PERTURBATIONS, no_motion, padded, perturbed
 from strands_diffusers.actions.poses import deltas, geodesic, integrate, matrix_to_rot6d, rot6d_to_matrix
 from strands_diffusers.actions.statistics import Statistics, builtin_statistics, load_statistics
@@ -25,6 +26,7 @@ __all__ = [
     "Statistics",
     "builtin_statistics",
     "check_actions",
+    "check_noise",
     "decodable",
     "deltas",
     "geodesic",
@@ -32,12 +34,14 @@ __all__ = [
     "load_statistics",
     "matrix_to_rot6d",
     "no_motion",
+    "noisy",
     "out_of_range_share",
     "padded",
     "paths",
     "perturbed",
     "physical_record",
     "pixel_path",
+    "proper",
     "range_note",
     "rot6d_to_matrix",
     "space_of",

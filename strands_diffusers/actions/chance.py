@@ -31,7 +31,7 @@ def uniform(seed: int, count: int, space: ActionSpace) -> np.ndarray:
         r21, r31, r32 = (
             physical_ND[:, turn.start + i] for i in (1, 2, 5)
         )  # of a small rotation, the turns about z, -y, x
-        physical_ND[:, turn] = matrix_to_rot6d(_rotations(np.stack([r32, -r31, r21], axis=-1)))
+        physical_ND[:, turn] = matrix_to_rot6d(rotations(np.stack([r32, -r31, r21], axis=-1)))
     encoded_ND = physical_ND if space.statistics is None else to_model(physical_ND, space)
     for pose in known.poses:
         turn = slice(pose.start + 3, pose.start + 9)
@@ -39,7 +39,7 @@ def uniform(seed: int, count: int, space: ActionSpace) -> np.ndarray:
     return rows_ND.astype(np.float32)
 
 
-def _rotations(vector_N3: Array) -> Array:
+def rotations(vector_N3: Array) -> Array:
     """Rotation vectors [rad] as matrices `[N, 3, 3]`."""
     angle_N = np.linalg.norm(vector_N3, axis=-1)
     x, y, z = (vector_N3 / np.maximum(angle_N, 1e-12)[:, None]).T

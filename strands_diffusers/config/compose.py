@@ -271,6 +271,9 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
     def absolute(path: str | None) -> str | None:
         return None if path is None else absolute_path(path, cwd)
 
+    def checkpoint(repo: str) -> str:
+        return absolute_path(repo, cwd) if Path(absolute_path(repo, cwd)).exists() else repo
+
     model = config.model
     local = Path(absolute_path(model.repo, cwd))
     if ":" not in model.repo and (local.exists() or model.repo.startswith((".", "/", "~"))):
@@ -281,8 +284,10 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
     policy: Any = config.policy
     if getattr(policy, "actions", None):
         policy = dataclasses.replace(policy, actions=absolute(policy.actions))
-    if (repo := getattr(policy, "repo", None)) and Path(absolute_path(repo, cwd)).exists():
-        policy = dataclasses.replace(policy, repo=absolute(repo))
+    policy, world = (
+        with_places(policy, lambda repo, _: checkpoint(repo)),
+        with_places(config.world, lambda repo, _: checkpoint(repo)),
+    )
     score: dict[str, Any] = dict(config.score)
     for name, options in score.items():
         path, at, rest = (getattr(options, "goal", None) or "").partition("@")
@@ -297,11 +302,21 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
         model=model,
         condition=condition,
         policy=policy,
+        world=world,
         score=score,
         domain=domain,
         resume=resume,
         output_dir=absolute(config.output_dir),
     )
+
+
+def with_places(node: Any, place: Callable[[str, str], str], key: str = "") -> Any:
+    """The node of a policy or a world with `place(repo, key)` for each other checkpoint that it names."""
+    if (imagine := getattr(node, "imagine", None)) is not None:
+        node = dataclasses.replace(node, imagine=with_places(imagine, place, f"{key}.imagine"))
+    if (repo := getattr(node, "repo", None)) is not None:
+        node = dataclasses.replace(node, repo=place(repo, f"{key}.repo"))
+    return node
 
 
 def to_tree(config: Any) -> Tree:

@@ -36,6 +36,8 @@ PATHS = (
     "condition.actions",
     "policy.actions",
     "policy.repo",
+    "policy.imagine.repo",
+    "world.repo",
     "score.goal_image.goal",
     "model.repo",
     "model.lora.repo",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +58,16 @@ def chunk_call(
         **_sampler_arguments(config),
     }
     return Call(arguments, wanted, seeds)
+
+
+def one_by_one(call: Call) -> Iterator[Call]:
+    """A call of several action chunks as calls of one each."""
+    import torch
+
+    assert call.actions is not None
+    for rows_TD, seed in zip(call.actions, call.seeds, strict=True):
+        action = dataclasses.replace(call.arguments["action"], raw_actions=torch.from_numpy(rows_TD))
+        yield dataclasses.replace(call, arguments={**call.arguments, "action": action}, seeds=(seed,), actions=None)
 
 
 def world_call(

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from strands_diffusers.config import checks
+from strands_diffusers.config.fields import Dtype
 from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.config.schema import DenoisingConfig, SamplerConfig
+from strands_diffusers.errors import ModelError
 from strands_diffusers.pipelines import arguments, checkpoint, generate, loader, pretrained
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.engine import Sample
@@ -29,27 +31,41 @@ class Chunks:
     """
 
     def __init__(
-        self, setting: Setting, mode: str, sampler: DenoisingConfig | None = None, model: ModelConfig | None = None
+        self,
+        setting: Setting,
+        mode: str,
+        sampler: DenoisingConfig | None = None,
+        repo: str | None = None,
+        key: str = "model.repo",
     ) -> None:
         """`mode`: policy, forward_dynamics or inverse_dynamics. `sampler`: null values are the model's recommended ones.
 
-        `model`: None is the config's own.
+        `repo`: another checkpoint with the model's own conventions, a folder or a Hub id, that `key` of the config names.
         """
         config = setting.config
         preset = checks.recommended(config, mode)
         given = {each.name: getattr(sampler, each.name, None) for each in fields(DenoisingConfig)}
         values = {name: getattr(preset, name) if value is None else value for name, value in given.items()}
-        self.config = replace(config, model=model or config.model, sampler=SamplerConfig(**values))
-        self.setting, self.mode = setting, mode
+        self.config = replace(config, model=_other(config.model, repo), sampler=SamplerConfig(**values))
+        self.setting, self.mode, self._key = setting, mode, key
         self._model: loader.WorldModel | None = None
         self._canvas: canvases.Canvas | None = None
 
     def check(self) -> None:
         """Refuse what the model cannot do, from its preset and its files. Raises: a `RequestError`."""
         checks.check_trained(self.config)
-        found = checkpoint.locate(self.config.model)
-        check_checkpoint(self.config, self.mode, found)
-        pretrained.check(found)
+        try:
+            found = checkpoint.locate(self.config.model)
+            check_checkpoint(self.config, self.mode, found)
+            pretrained.check(found)
+        except ModelError as error:
+            raise type(error)(str(error).replace("model.repo=", f"{self._key}=")) from error
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The content of the other checkpoint, where there is one."""
+        other = self.config.model is not self.setting.config.model
+        return checkpoint.locate(self.config.model).fingerprint if other else None
 
     def load(self, progress: Progress | None = None) -> loader.WorldModel:
         """The loaded model."""
@@ -88,15 +104,11 @@ class Chunks:
             chunk_size=self.setting.chunk_size,
             frames_FHWC=frames_FHWC,
         )
-        if actions_BTD is None:
-            call = arguments.chunk_call(self.config, request, canvas, 0, None, wanted, tuple(seeds))
-            return generate.draw(model, self.config, call, progress)
-        samples = []
-        for rows_TD, seed in zip(actions_BTD, seeds, strict=True):
-            given = replace(request, given_action_KTD=rows_TD[None])
-            call = arguments.chunk_call(self.config, given, canvas, 0, None, wanted, (seed,))
-            samples += generate.draw(model, self.config, replace(call, num_frames=num_frames), progress)
-        return samples
+        if actions_BTD is not None:
+            request = replace(request, given_action_KTD=actions_BTD[:1])
+        call = arguments.chunk_call(self.config, request, canvas, 0, None, wanted, tuple(seeds))
+        call = replace(call, num_frames=num_frames, actions=actions_BTD)
+        return generate.draw(model, self.config, call, progress)
 
     def forget(self) -> None:
         """Let go of the model; it stays warm for the next job."""
@@ -107,3 +119,11 @@ class Chunks:
         canvas = canvases.canvas_of(self.config, frames_FHWC, pipe, self._canvas.tier if self._canvas else None)
         self._canvas = self._canvas or canvas
         return canvas
+
+
+def _other(model: ModelConfig, repo: str | None) -> ModelConfig:
+    """The model's own config, with another checkpoint where one is named."""
+    if repo is None:
+        return model
+    alike = model.dtype is Dtype.auto and model.repo.startswith("asset:")  # the embedded model's own precision
+    return replace(model, repo=repo, revision=None, dtype=Dtype.bfloat16 if alike else model.dtype, name="custom")

@@ -79,7 +79,7 @@ def generate(
 
 
 def draw(model: WorldModel, config: RunConfig, call: Call, progress: Progress | None = None) -> list[Sample]:
-    """One call by itself. Raises: as `generate`."""
+    """One call by itself, as one batch where the engine takes several action chunks. Raises: as `generate`."""
     with _held(model, progress), _scheduler(model, config):
         return _run(model, config, call, _share(progress, 0, 1, 1))[0]
 
@@ -113,7 +113,9 @@ def _run(
             raise
 
     try:
-        samples = engine.run(model.pipe, call, progress=step if report else None)
+        samples = []
+        for each in [call] if engine.takes_actions or call.actions is None else arguments.one_by_one(call):
+            samples += engine.run(model.pipe, each, progress=step if report else None)
     except StrandsDiffusersError:
         raise
     except Exception as error:

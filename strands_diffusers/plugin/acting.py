@@ -103,6 +103,39 @@ class Proposal:
     details: Mapping[str, Any] = field(default_factory=dict)
     """JSON-ready facts that are recorded with the look."""
 
+    alternatives: np.ndarray | None = None
+    """uint8 `[M, H, W, 3]`: where each of M proposals was imagined to lead, the one that is acted on first."""
+
+
+def wrong_actions(rows: Any, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with actions that must be finite float32 of a shape `[T, D]`; None where nothing is."""
+    import numpy as np
+
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape != shape:
+        return f"returned actions {described(rows)}; they must be float32 {list(shape)}"
+    if not np.isfinite(rows).all():
+        step, column = np.argwhere(~np.isfinite(rows))[0]
+        return f"returned {rows[step, column]} in step {step}, column {column}"
+    return None
+
+
+def wrong_values(values: Any, count: int) -> str | None:
+    """What is wrong with a score's values, one float per frame or nan; None where nothing is."""
+    import numpy as np
+
+    if not isinstance(values, np.ndarray) or values.shape != (count,) or values.dtype.kind != "f":
+        return f"returned {described(values)}; it must be float64 [{count}]"
+    return "returned inf; a frame without a value is nan" if np.isinf(values).any() else None
+
+
+def described(value: Any) -> str:
+    """Type and shape of an array, or the name of another type."""
+    return (
+        f"{value.dtype} {list(value.shape)}"
+        if hasattr(value, "dtype") and hasattr(value, "shape")
+        else type(value).__name__
+    )
+
 
 class Acting(Configured):
     """What policies, worlds and scores have in common."""
@@ -145,6 +178,13 @@ class Policy(Acting):
     @abstractmethod
     def act(self, look: Look) -> Proposal:
         """Return the next chunk of actions. Raises: a `StrandsDiffusersError`."""
+
+    def answers(self, look: Look, seeds: Sequence[int]) -> list[Proposal] | None:
+        """Return one answer per seed to the same look, where an answer depends on nothing but the look and its seed.
+
+        None, without an override: then `policy=best_of` keeps a policy for each of its proposals.
+        """
+        return None
 
 
 @dataclass(frozen=True, eq=False)

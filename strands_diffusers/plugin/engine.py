@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from strands_diffusers.config import engines
 from strands_diffusers.plugin.base import Configured
@@ -33,6 +33,10 @@ class Call:
 
     seeds: tuple[int, ...] = (0,)
     """One sample is generated per seed."""
+
+    actions: np.ndarray | None = None
+    """float32 `[B, T, D]`: the given actions of each seed, in place of those in `arguments`; None: those, for all. Only an
+    engine with `takes_actions` is ever given any."""
 
     num_frames: int | None = None
     """How many frames of the video are needed, from its first; an engine may leave the others out. None: all."""
@@ -62,6 +66,9 @@ class Engine(Configured):
     """A way to run a pipeline. One object serves a job; keep nothing of it on the pipeline."""
 
     Config: TypeAlias = engines.EngineConfig
+
+    takes_actions: ClassVar[bool] = False
+    """Whether it reads `Call.actions`; else each of their chunks is a call of its own."""
 
     @abstractmethod
     def refuse(self, pipe: Any, call: Call) -> str | None:

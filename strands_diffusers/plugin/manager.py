@@ -59,6 +59,7 @@ BUILT_INS = (
     "strands_diffusers.policies.model",
     "strands_diffusers.policies.given",
     "strands_diffusers.policies.server",
+    "strands_diffusers.policies.best_of",
     "strands_diffusers.worlds.model",
     "strands_diffusers.worlds.server",
     "strands_diffusers.scores.agreement",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from strands_diffusers.config.fields import Dtype
-from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.config.schema import PolicyConfig, PolicySamplerConfig
-from strands_diffusers.errors import ConfigError, ModelError
+from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
 from strands_diffusers.plugin.spec import hookimpl
 
@@ -47,18 +46,11 @@ class ModelPolicy(Policy):
             raise ConfigError(
                 "policy=model needs a task: add 'prompt=\"Put the pot to the left.\"'; the observation holds none."
             )
-        try:
-            self._asked(setting).check()
-        except ModelError as error:
-            if self.config.repo is None:
-                raise
-            raise ModelError(str(error).replace("model.repo=", "policy.repo=")) from error
+        self._asked(setting).check()
 
     def fingerprint(self, setting: Setting) -> str | None:
         """The content of the other checkpoint."""
-        from strands_diffusers.pipelines import checkpoint
-
-        return checkpoint.locate(self._model(setting)).fingerprint if self.config.repo else None
+        return self._asked(setting).fingerprint
 
     def reset(self, setting: Setting, seed: int) -> None:
         """Begin an episode; the model stays loaded from one to the next."""
@@ -67,11 +59,14 @@ class ModelPolicy(Policy):
 
     def act(self, look: Look) -> Proposal:
         """Imagine what follows the last frame. Raises: `EngineError`, `RolloutError`."""
+        return self.answers(look, [look.seed])[0]
+
+    def answers(self, look: Look, seeds: Sequence[int]) -> list[Proposal]:
+        """Several samples of what follows the last frame, as one batch."""
         assert self._chunks is not None
         wanted = frozenset({"action", "video"} if self.config.video else {"action"})
-        (sample,) = self._chunks.ask(look.frames[-1:], (look.seed,), wanted, progress=look.progress)
-        assert sample.action is not None
-        return Proposal(sample.action, sample.video, sample.seconds)
+        samples = self._chunks.ask(look.frames[-1:], seeds, wanted, progress=look.progress)
+        return [Proposal(sample.action, sample.video, sample.seconds) for sample in samples]  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Let go of the model."""
@@ -80,16 +75,8 @@ class ModelPolicy(Policy):
     def _asked(self, setting: Setting) -> Chunks:
         from strands_diffusers.pipelines.chunks import Chunks
 
-        return Chunks(setting, "policy", self.config.sampler, self._model(setting))
-
-    def _model(self, setting: Setting) -> ModelConfig:
-        model = setting.config.model
-        if self.config.repo is None:
-            return model
-        alike = model.dtype is Dtype.auto and model.repo.startswith("asset:")  # the embedded model's own precision
-        return replace(
-            model, repo=self.config.repo, revision=None, dtype=Dtype.bfloat16 if alike else model.dtype, name="custom"
-        )
+        repo = self.config.repo
+        return Chunks(setting, "policy", self.config.sampler, repo, "policy.repo" if repo else "model.repo")
 
 
 @hookimpl

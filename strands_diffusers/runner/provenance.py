@@ -74,7 +74,8 @@ def identity(config: RunConfig, tree: Tree, content: dict[str, str | None], engi
     }
     found["engine"] = {"name": engine}
     if isinstance(config.condition, ClosedLoopConfig):  # files and checkpoints by their content
-        found["policy"] = {k: v for k, v in found["policy"].items() if k not in ("actions", "repo")}
+        for group in ("policy", "world"):
+            found[group] = _without_places(found[group])
     else:
         found = {k: v for k, v in found.items() if k not in ("policy", "world", "score")}
     if isinstance(config.condition, ActionConditionConfig):
@@ -84,6 +85,13 @@ def identity(config: RunConfig, tree: Tree, content: dict[str, str | None], engi
     found["content"] = content
     found["versions"] = {name: versions().get(name) for name in ("diffusers", "torch")}
     return found
+
+
+def _without_places(node: Any) -> Any:
+    """A node without the keys that name a file or a checkpoint, at any depth."""
+    if not isinstance(node, dict):
+        return node
+    return {k: _without_places(v) for k, v in node.items() if k not in ("actions", "repo")}
 
 
 def job_hash(identity: dict[str, Any]) -> str:

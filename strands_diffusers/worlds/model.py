@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from strands_diffusers import actions
 from strands_diffusers.config.schema import WorldConfig, WorldSamplerConfig
 from strands_diffusers.errors import RolloutError
+from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import SEED_STEP, Progress, Setting, Stepped, World
 from strands_diffusers.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from strands_diffusers.pipelines.chunks import Chunks
 
 
@@ -26,6 +25,8 @@ class ModelWorld(World):
 
     name = "model"
     uses_model = True
+    key = "world.repo"
+    """The option that names another checkpoint."""
 
     @dataclass
     class Config(WorldConfig):
@@ -33,6 +34,9 @@ class ModelWorld(World):
 
         sampler: WorldSamplerConfig = field(default_factory=WorldSamplerConfig)
         """The denoising loop of the world."""
+
+        repo: str | None = None
+        """Another checkpoint with the model's own conventions, a folder or a Hub id; null: the chosen model itself."""
 
         reference: str | None = None
         """Another world (`pusht`) in which the same actions are acted out, to compare with; null: none."""
@@ -44,29 +48,42 @@ class ModelWorld(World):
         """Refuse what the checkpoint cannot do."""
         self._asked(setting).check()
 
+    def fingerprint(self, setting: Setting) -> str | None:
+        """The content of the other checkpoint."""
+        return self._asked(setting).fingerprint
+
     def reset(self, setting: Setting, seed: int) -> tuple[np.ndarray, Any]:
         """Begin with the observation's first frame; the model stays loaded from one episode to the next."""
-        if self._chunks is None or self._chunks.setting is not setting:
-            self._chunks = self._asked(setting)
+        chunks = self.open(setting)
         frames = setting.observation.frames
         assert frames is not None
         self._last_1HWC, self._seed, self._chunk = frames[:1], seed, 0
-        return self._chunks.shown(frames[:1])[0], None
+        return chunks.shown(frames[:1])[0], None
+
+    def open(self, setting: Setting) -> Chunks:
+        """Be ready to imagine."""
+        if self._chunks is None or self._chunks.setting is not setting:
+            self._chunks = self._asked(setting)
+        return self._chunks
 
     def step(self, actions_TD: np.ndarray, num_steps: int, progress: Progress | None = None) -> Stepped:
         """Imagine the chunk and keep its first `num_steps` frames."""
         (sample,) = self.imagine(actions_TD[None], progress, num_steps)
-        assert sample.video is not None
         frames_FHWC = sample.video[1 : num_steps + 1]
         self._last_1HWC, self._chunk = frames_FHWC[-1:], self._chunk + 1
         return Stepped(frames_FHWC, seconds=sample.seconds)
 
     def imagine(
-        self, actions_BTD: np.ndarray, progress: Progress | None = None, num_steps: int | None = None
+        self,
+        actions_BTD: np.ndarray,
+        progress: Progress | None = None,
+        num_steps: int | None = None,
+        frame_1HWC: np.ndarray | None = None,
+        seed: int | None = None,
     ) -> list[Any]:
         """What each of B action chunks would lead to from here, as engine samples with video; the world stays here.
 
-        `num_steps`: how many steps are to be seen; None: all.
+        `num_steps`: how many steps are to be seen; None: all. `frame_1HWC` and `seed`: begin there instead.
         """
         assert self._chunks is not None
         setting = self._chunks.setting
@@ -76,8 +93,9 @@ class ModelWorld(World):
             )
         shown = None if num_steps is None else num_steps + 1
         whole = [actions.padded(rows_TD, setting.chunk_size, setting.space) for rows_TD in actions_BTD]
-        seeds = [self._seed + SEED_STEP * self._chunk] * len(whole)
-        return self._chunks.ask(self._last_1HWC, seeds, frozenset({"video"}), whole, progress, shown)  # type: ignore[arg-type]
+        seeds = [self._seed + SEED_STEP * self._chunk if seed is None else seed] * len(whole)
+        begin_1HWC = self._last_1HWC if frame_1HWC is None else frame_1HWC
+        return self._chunks.ask(begin_1HWC, seeds, frozenset({"video"}), np.stack(whole), progress, shown)
 
     def restore(self, frames: np.ndarray, actions: np.ndarray, act_steps: int) -> None:
         """Continue from the last frame."""
@@ -95,7 +113,8 @@ class ModelWorld(World):
     def _asked(self, setting: Setting) -> Chunks:
         from strands_diffusers.pipelines.chunks import Chunks
 
-        return Chunks(setting, "forward_dynamics", self.config.sampler)
+        repo = self.config.repo
+        return Chunks(setting, "forward_dynamics", self.config.sampler, repo, self.key if repo else "model.repo")
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from strands_diffusers import Metric, Policy, Score, Source, World, hookimpl
 from strands_diffusers_pusht.metric import PushTHorizon
 from strands_diffusers_pusht.policy import PushTExpert
-from strands_diffusers_pusht.score import PushTCoverage
+from strands_diffusers_pusht.score import PushTCoverage, PushTGap
 from strands_diffusers_pusht.source import PushTSource
 from strands_diffusers_pusht.world import PushTWorld
 
@@ -25,7 +25,7 @@ def register_policies() -> list[type[Policy]]:
 
 @hookimpl
 def register_scores() -> list[type[Score]]:
-    return [PushTCoverage]
+    return [PushTCoverage, PushTGap]
 
 
 @hookimpl

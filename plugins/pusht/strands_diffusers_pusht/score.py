@@ -30,10 +30,7 @@ class PushTCoverage(Score):
 
     def check(self, setting: Setting) -> None:
         """Refuse other domains. Raises: `ConfigError`."""
-        if setting.space.domain != "pusht":
-            raise errors.ConfigError(
-                f"score=[pusht_coverage] looks for the T block, and domain {setting.space.domain!r} has none. Use domain=pusht."
-            )
+        _check(setting, self.name)
 
     def compute(self, track: Track) -> np.ndarray:
         """Coverage at each frame, float64 `[F]`, 0 to 1."""
@@ -42,6 +39,41 @@ class PushTCoverage(Score):
         if track.states is not None and all(isinstance(s, dict) and "coverage" in s for s in track.states):
             return np.array([state["coverage"] for state in track.states], np.float64)
         return coverage(track.frames)
+
+
+class PushTGap(Score):
+    """Mean distance of the block's silhouette from the target, read off the frame: it also guides where nothing is covered.
+
+    Of each visible pixel of the block the distance to the nearest one of the target; 0 where the block lies inside of it.
+    nan where no block is visible.
+    """
+
+    name = "pusht_gap"
+    measure = Measure(
+        "px", "lower", "Mean distance of the block's visible pixels from the target, of a 512 x 512 table."
+    )
+
+    def check(self, setting: Setting) -> None:
+        """Refuse other domains. Raises: `ConfigError`."""
+        _check(setting, self.name)
+
+    def compute(self, track: Track) -> np.ndarray:
+        """Distance at each frame [px], float64 `[F]`."""
+        import numpy as np
+
+        from .tracking import block_mask
+
+        mask = block_mask(track.frames)
+        count = mask.sum((1, 2))
+        total = (mask * _distance(*mask.shape[1:])).sum((1, 2))
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _check(setting: Setting, name: str) -> None:
+    if setting.space.domain != "pusht":
+        raise errors.ConfigError(
+            f"score=[{name}] looks for the T block, and domain {setting.space.domain!r} has none. Use domain=pusht."
+        )
 
 
 def coverage(frames: np.ndarray) -> np.ndarray:
@@ -81,3 +113,17 @@ def _target(height: int, width: int) -> np.ndarray:
     for corners in table.corners_px.reshape(2, 4, 2):
         ImageDraw.Draw(mask).polygon([tuple(corner) for corner in corners.tolist()], fill=255)
     return np.asarray(mask.resize((width, height), Image.Resampling.BOX)) / 255
+
+
+@functools.cache
+def _distance(height: int, width: int) -> np.ndarray:
+    """Distance of each pixel's centre from the nearest pixel of the target [px of 512]: float64 [H, W]."""
+    import numpy as np
+
+    from .simulator import TABLE_PX
+
+    inside = np.argwhere(_target(height, width) > 0.5)
+    here = np.argwhere(np.ones((height, width), bool))
+    scale = np.array([TABLE_PX / height, TABLE_PX / width])
+    gaps = [np.hypot(*((inside - place) * scale).T).min() for place in here]
+    return np.array(gaps).reshape(height, width)

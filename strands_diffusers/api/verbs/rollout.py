@@ -106,7 +106,7 @@ def _values(request: Request) -> dict[str, Any]:
 def _check_keys(values: Mapping[str, Any], access: Access) -> None:
     """A confined caller sets known keys only, and text that is no path where the key is none. Raises: `AccessError`."""
     paths = {"observation", "condition.actions", "domain.statistics", "model.repo", "model.lora.repo", "output_dir",
-             "policy.actions", "policy.repo", "score.goal_image.goal"}  # fmt: skip
+             "policy.actions", "policy.repo", "policy.imagine.repo", "world.repo", "score.goal_image.goal"}  # fmt: skip
     texts = {"prompt", "condition.negative_prompt"}
     for key, value in values.items():
         if key == "tracker" and value == access.tracker:
@@ -140,13 +140,16 @@ def confined(config: RunConfig, access: Access) -> RunConfig:
         condition = dataclasses.replace(condition, actions=path)  # type: ignore[call-arg]
     policy: Any = config.policy
     worlds = [name for name in (config.world.name, getattr(config.world, "reference", None)) if name]
-    for group, names in (("policy", [policy.name]), ("world", worlds), ("score", config.score)):
+    proposers = [name for name in (policy.name, getattr(policy, "base", None)) if name]
+    for group, names in (("policy", proposers), ("world", worlds), ("score", config.score)):
         if closed := [name for name in names if plugins().find(group, name).reaches_out]:
             raise AccessError(f"{group}={closed[0]} speaks to other programs: it is not open to this caller.")
     if getattr(policy, "actions", None) is not None:
         policy = dataclasses.replace(policy, actions=str(access.readable(policy.actions, "policy.actions")))
-    if getattr(policy, "repo", None) is not None:
-        policy = dataclasses.replace(policy, repo=gate.model(policy.repo, "policy.repo", access))
+    policy, world = (
+        compose.with_places(node, lambda repo, key: gate.model(repo, key, access), group)
+        for group, node in (("policy", policy), ("world", config.world))
+    )
     score: dict[str, Any] = dict(config.score)
     for name, chosen in score.items():
         if goal := _GOAL.fullmatch(getattr(chosen, "goal", None) or ""):
@@ -158,7 +161,7 @@ def confined(config: RunConfig, access: Access) -> RunConfig:
         raise AccessError("resume is not open to this caller.")
     if (observation := config.observation) is not None:
         observation = _observation(observation, config, access, "observation")
-    own = {"policy": policy, "score": score, "observation": observation}
+    own = {"policy": policy, "world": world, "score": score, "observation": observation}
     return dataclasses.replace(config, model=model, condition=condition, domain=domain, **own)
 
 

@@ -90,7 +90,8 @@ class Conditioning:
     frames: EncodedFrames
     num_frames: int
     actions: Tensor | None
-    """float32 [A, D]: the given actions, or zeros where they are drawn; None without actions."""
+    """float32 [1, A, D] or one chunk per sample [B, A, D]: the given actions, or zeros where they are drawn; None without
+    actions."""
     action_width: int | None
     """Channels of the domain's actions, of the D that the model has."""
     domain: int | None
@@ -98,10 +99,12 @@ class Conditioning:
     device: Any
 
 
-def make_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: Memory) -> Conditioning:
-    """Work out what a call with these arguments conditions on."""
+def make_conditioning(
+    pipe: Any, arguments: Arguments, device: Any, memory: Memory, given_BTD: Any = None
+) -> Conditioning:
+    """Work out what a call with these arguments conditions on; `given_BTD`: as `Call.actions`."""
     if arguments.action is not None:
-        return _action_conditioning(pipe, arguments, device, memory)
+        return _action_conditioning(pipe, arguments, device, memory, given_BTD)
     num_frames, height, width = arguments.num_frames, arguments.height, arguments.width
     if num_frames > 1 and arguments.video is not None:
         clean = tuple(sorted({int(index) for index in arguments.condition_frame_indexes_vision}))
@@ -120,7 +123,7 @@ def make_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: Memo
     return Conditioning(layout, frames, num_frames, None, None, None, device)
 
 
-def _action_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: Memory) -> Conditioning:
+def _action_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: Memory, given_BTD: Any) -> Conditioning:
     from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _EMBODIMENT_TO_DOMAIN_ID
 
     action = arguments.action
@@ -139,6 +142,10 @@ def _action_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: M
     assert frames.latents is not None
     _, channels, _, height, width = frames.latents.shape
     given = action.mode == "forward_dynamics"
+    if given and given_BTD is not None:
+        chunks = [torch.from_numpy(rows_TD) for rows_TD in given_BTD]
+    else:
+        chunks = [action.raw_actions] if given else []
     layout = Layout(
         (channels, count, height, width),
         int(pipe.transformer.config.latent_patch_size),
@@ -147,11 +154,11 @@ def _action_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: M
         action_steps=action.chunk_size,
         actions_given=given,
     )
-    actions = torch.zeros(action.chunk_size, model_width, device=device)
-    if given:
-        rows = action.raw_actions[: action.chunk_size].to(device=device, dtype=torch.float32)
-        actions[: len(rows), : rows.shape[1]] = rows
-        actions[len(rows) :, : rows.shape[1]] = rows[-1]  # a short chunk repeats its last action
+    actions = torch.zeros(max(1, len(chunks)), action.chunk_size, model_width, device=device)
+    for chunk, into in zip(chunks, actions, strict=False):
+        rows = chunk[: action.chunk_size].to(device=device, dtype=torch.float32)
+        into[: len(rows), : rows.shape[1]] = rows
+        into[len(rows) :, : rows.shape[1]] = rows[-1]  # a short chunk repeats its last action
     domain = _EMBODIMENT_TO_DOMAIN_ID[action.domain_name]
     return Conditioning(layout, frames, num_frames, actions, action.raw_action_dim, domain, device)
 
@@ -220,21 +227,23 @@ def _sound_frames(pipe: Any, arguments: Arguments, num_frames: int) -> int:
     return (samples + hop - 1) // hop
 
 
-def draw_latents(pipe: Any, conditioning: Conditioning, generators: list[Any]) -> State:
+def draw_latents(pipe: Any, conditioning: Conditioning, generators: list[Any], first: int = 0) -> State:
     """Draw the first latents of one sample per generator: noise where the model denoises, else what conditions.
 
+    `first`: which sample of the call the first generator draws.
     Noise is drawn in diffusers' order: vision, then sound, then action.
     """
     layout, device = conditioning.layout, conditioning.device
     visions, sounds, actions = [], [], []
-    for generator in generators:
+    for index, generator in enumerate(generators, first):
         visions.append(_vision(conditioning, _noise((1, *layout.latent), generator, device)))
         if layout.sound_frames:
             shape = (int(pipe.transformer.config.sound_dim), layout.sound_frames)
             sounds.append(_noise(shape, generator, device))
         if conditioning.actions is not None:
-            noise = _noise(tuple(conditioning.actions.shape), generator, device)
-            drawn = conditioning.actions.clone() if layout.actions_given else noise
+            given_AD = conditioning.actions[index if len(conditioning.actions) > 1 else 0]
+            noise = _noise(tuple(given_AD.shape), generator, device)
+            drawn = given_AD.clone() if layout.actions_given else noise
             if conditioning.action_width is not None:
                 drawn[:, conditioning.action_width :] = 0
             actions.append(drawn)

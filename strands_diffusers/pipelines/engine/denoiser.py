@@ -34,6 +34,11 @@ class State(NamedTuple):
     """[B, A, D]"""
 
 
+def rows(state: State, begin: int, end: int) -> State:
+    """The samples `begin` to `end` of a state."""
+    return State(*(None if latents is None else latents[begin:end] for latents in state))  # type: ignore[arg-type]
+
+
 class Reading(NamedTuple):
     """The tokens of a sample whose velocity is wanted."""
 

@@ -6,9 +6,11 @@ is wanted. Nothing is stored on the pipeline; what is worth keeping lies in its 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from strands_diffusers.config.engines import ExactEngineConfig
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
 
 TOKENS_PER_BATCH = 16_384
 """On an accelerator, samples are denoised together up to this many tokens: enough to fill a card, little beside the
-weights. A CPU gains nothing from larger matrices, so there they are denoised one after the other."""
+weights."""
+
+TOKENS_PER_CPU_BATCH = 2_048
+"""On a CPU small samples share the work around each product; larger matrices gain nothing there. Only where every bit is
+that of a sample by itself."""
 
 
 class ExactEngine(Engine):
@@ -34,11 +40,12 @@ class ExactEngine(Engine):
 
     name: ClassVar[str] = "exact"
     Config: TypeAlias = ExactEngineConfig
+    takes_actions: ClassVar[bool] = True
 
     def __init__(self, config: Any = None, samples_per_batch: int | None = None) -> None:
         super().__init__(config)
         self.samples_per_batch = samples_per_batch
-        """Samples denoised together; None: one on a CPU, else what `TOKENS_PER_BATCH` allows."""
+        """Samples denoised together; None: as many as give the same bits on a CPU, else what `TOKENS_PER_BATCH` allows."""
 
     def refuse(self, pipe: Any, call: Call) -> str | None:
         """Return what about this pipeline or call the engine does not reproduce, or None."""
@@ -80,7 +87,7 @@ class ExactEngine(Engine):
         if guarded:
             output.check_prompt(pipe, arguments.prompt, device)
         with clock("encode"):
-            conditioning = make_conditioning(pipe, arguments, device, memory)
+            conditioning = make_conditioning(pipe, arguments, device, memory, call.actions)
         with awake(pipe.transformer):
             with clock("text"):
                 texts = self._texts(pipe, arguments, conditioning, memory)
@@ -121,16 +128,23 @@ class ExactEngine(Engine):
     ) -> list[State]:
         """Denoise the samples, batch by batch; returns one state per batch."""
         from strands_diffusers.pipelines.engine.conditioning import draw_latents
+        from strands_diffusers.pipelines.engine.denoiser import rows
 
         generators = [generator(seed) for seed in call.seeds]
         size = self.samples_per_batch or batch_size(conditioning)
-        batches = [generators[i : i + size] for i in range(0, len(generators), size)]
-        total, states = len(batches) * loop.steps, []
-        for index, batch in enumerate(batches):
-            done = index * loop.steps
-            report = None if progress is None else lambda step, done=done: progress(done + step, total)
-            latents = draw_latents(pipe, conditioning, batch)
-            states.append(loop.run(latents, report, needs_video=bool(call.wanted & {"video", "image"})))
+        count = -(-len(generators) // size)
+        size = -(-len(generators) // count)  # batches of one size, where that can be
+        total, states = count * loop.steps, []
+        for index in range(count):
+            batch = generators[index * size : (index + 1) * size]
+            state = draw_latents(pipe, conditioning, batch, index * size)
+            each = len(batch)
+            if each > 1 and conditioning.device.type == "cpu" and not self.samples_per_batch:
+                each = each if loop.same_alone(state) else 1
+            for first in range(0, len(batch), each):
+                latents, of = rows(state, first, first + each), (index * loop.steps, first, each, len(batch))
+                report = None if progress is None else partial(_report, progress, loop.steps, total, of)
+                states.append(loop.run(latents, report, needs_video=bool(call.wanted & {"video", "image"})))
         return states
 
     def denoiser(self, pipe: Any, conditioning: Conditioning) -> Denoiser:
@@ -145,24 +159,29 @@ def _samples(pipe: Any, conditioning: Conditioning, state: State, call: Call, gu
     """Turn the last latents of a batch into what is wanted, sample by sample; past the guardrail on a device, or None."""
     from strands_diffusers.pipelines.engine import output
 
-    for index in range(state.vision.shape[0]):
-        sample = Sample()
+    seen = call.wanted & {"video", "image"}
+    videos = output.videos(pipe, state.vision, call.num_frames) if seen else itertools.repeat(None)
+    for index, video in zip(range(state.vision.shape[0]), videos, strict=False):
+        sample = Sample(video)
         if state.action is not None and not conditioning.layout.actions_given:
             sample.action = state.action[index, :, : conditioning.action_width].cpu().numpy()
         if state.sound is not None and "sound" in call.wanted:
             sample.sound = output.sound(pipe, state.sound[index])
-        if call.wanted & {"video", "image"}:
-            sample.video = output.video(pipe, state.vision[index : index + 1], call.num_frames)
-            if guarded_on is not None:
-                sample.video = output.check_video(pipe, sample.video, guarded_on)
+        if video is not None and guarded_on is not None:
+            sample.video = output.check_video(pipe, video, guarded_on)
         yield sample
+
+
+def _report(progress: Progress, steps: int, total: int, of: tuple[int, int, int, int], step: int) -> None:
+    """Progress as that of whole batches: `of` the steps before, the first sample of the batch, how many run, of how many."""
+    before, first, each, count = of
+    progress(before + (first * steps + each * step) // count, total)
 
 
 def batch_size(conditioning: Conditioning) -> int:
     """Samples to denoise together on this device."""
-    if conditioning.device.type == "cpu":
-        return 1
-    return max(1, TOKENS_PER_BATCH // int(conditioning.layout.tokens))
+    tokens = TOKENS_PER_CPU_BATCH if conditioning.device.type == "cpu" else TOKENS_PER_BATCH
+    return max(1, tokens // int(conditioning.layout.tokens))
 
 
 class Clock:

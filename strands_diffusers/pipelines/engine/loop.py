@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine.conditioning import Arguments, Conditioning
-from strands_diffusers.pipelines.engine.denoiser import Denoiser, State
+from strands_diffusers.pipelines.engine.denoiser import Denoiser, State, rows
 from strands_diffusers.pipelines.engine.layout import generation_rotary
+from strands_diffusers.pipelines.engine.samebits import proven
 from strands_diffusers.pipelines.engine.solver import Schedule
 from strands_diffusers.pipelines.engine.text import Text
 from strands_diffusers.pipelines.engine.timesteps import timestep_embeddings
@@ -53,6 +56,26 @@ class Loop:
             if progress is not None:
                 progress(step + 1)
         return state
+
+    def same_alone(self, state: State) -> bool:
+        """Whether each sample of the batch gets the very bits that it gets alone: found out once per layout, by one step."""
+        denoiser, count = self.denoiser, len(state.vision)
+        shapes = tuple(weight.shape for weight in denoiser.transformer.parameters())
+        texts = tuple(text.length for text in self.texts)
+        layout = ("batch", count, denoiser.layout, denoiser.dtype, texts, denoiser.layer_function, shapes)
+
+        def agree() -> bool:
+            alone = [rows(state, i, i + 1) for i in range(count)]
+            for text, rotary in zip(self.texts, self.rotaries, strict=True):
+                together = self.denoiser.velocity(state, self.embeds[0], text, rotary)
+                for i, one in enumerate(alone):
+                    other = self.denoiser.velocity(one, self.embeds[0], text, rotary)
+                    pairs = zip(rows(together, i, i + 1), other, strict=True)
+                    if not all(a is None or b is None or torch.equal(a, b) for a, b in pairs):
+                        return False
+            return True
+
+        return proven(layout, agree)
 
     def _guide(self, velocities: list[State]) -> State:
         """Push the conditional velocity away from the unconditional one, where there is one."""

@@ -1,5 +1,6 @@
 """From the last latents to pixels, sound and actions, and past the guardrail, as diffusers' call does at its end."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -9,21 +10,54 @@ from torch import Tensor
 
 from strands_diffusers.pipelines.engine import wan
 from strands_diffusers.pipelines.engine.hooks import awake
+from strands_diffusers.pipelines.engine.samebits import same_bits
+
+CELLS_PER_CPU_BATCH = 4_096
+"""Latent cells that a CPU decodes together: those of small samples, and only where every bit is that of a sample alone."""
 
 
-def video(pipe: Any, latents_1CThw: Tensor, num_frames: int | None = None) -> np.ndarray:
-    """Decode one sample to uint8 [F, H, W, 3], each latent frame leaving the device as soon as it is decoded.
+def videos(pipe: Any, latents_BCThw: Tensor, num_frames: int | None = None) -> Iterator[np.ndarray]:
+    """Decode samples to uint8 [F, H, W, 3] each, each latent frame leaving the device as soon as it is decoded.
 
     Rounds as diffusers' `pil` output does: half to even, from float32. Ends once there are `num_frames`.
     """
-    parts: list[Tensor] = []
-    with closing(wan.decode(pipe, latents_1CThw)) as decoded:
+    cells, cpu = latents_BCThw[0, 0].numel(), latents_BCThw.device.type == "cpu"
+    for batch in latents_BCThw.split(max(1, CELLS_PER_CPU_BATCH // cells) if cpu else 1):
+        if len(batch) > 1:
+            yield from map(_pixels, _together(pipe, batch, num_frames))
+        else:
+            yield np.concatenate([_pixels(frames[0]) for frames in _frames(pipe, batch, num_frames)])
+
+
+def _together(pipe: Any, latents: Tensor, num_frames: int | None) -> Tensor:
+    """The frames of several samples [B, 3, F, H, W], decoded as a batch where that gives the bits of each alone."""
+    vae = pipe.vae
+    shapes = tuple(weight.shape for weight in vae.parameters())
+    return same_bits(
+        ("decode", latents.shape, num_frames, vae.dtype, vae.use_tiling, shapes),
+        lambda: _decoded(pipe, latents, num_frames),
+        lambda: torch.cat([_decoded(pipe, single, num_frames) for single in latents.split(1)]),
+    )
+
+
+def _frames(pipe: Any, latents: Tensor, num_frames: int | None) -> Iterator[Tensor]:
+    """Frames [B, 3, F, H, W] in [-1, 1], until there are `num_frames`."""
+    count = 0
+    with closing(wan.decode(pipe, latents)) as decoded:
         for frames in decoded:
-            pixels = (frames * 0.5 + 0.5).clamp(0, 1) * 255
-            parts.append(pixels.round().to(torch.uint8)[0].permute(1, 2, 3, 0).cpu())
-            if num_frames is not None and sum(map(len, parts)) >= num_frames:
+            yield frames
+            count += frames.shape[2]
+            if num_frames is not None and count >= num_frames:
                 break
-    frames_FHWC: np.ndarray = torch.cat(parts).numpy()
+
+
+def _decoded(pipe: Any, latents: Tensor, num_frames: int | None) -> Tensor:
+    return torch.cat(list(_frames(pipe, latents, num_frames)), dim=2)
+
+
+def _pixels(frames_CFHW: Tensor) -> np.ndarray:
+    pixels = (frames_CFHW * 0.5 + 0.5).clamp(0, 1) * 255
+    frames_FHWC: np.ndarray = pixels.round().to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()
     return frames_FHWC
 
 

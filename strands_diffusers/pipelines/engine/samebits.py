@@ -31,7 +31,7 @@ def same_bits(
 
     `agree` finds that out on values of its own; without it these very tensors do, which then must not be constant.
     """
-    key = (layout, torch.get_num_threads(), torch.get_float32_matmul_precision())
+    key = _key(layout)
     known = _proven.get(key)
     if known:
         return quick()
@@ -39,6 +39,18 @@ def same_bits(
     if known is None:
         _proven[key] = torch.equal(quick(), result) if agree is None else agree()
     return result
+
+
+def proven(layout: Hashable, agree: Callable[[], bool]) -> bool:
+    """Whether the quick way of this `layout` gives the bits of the exact one; `agree` finds it out the first time."""
+    key = _key(layout)
+    if key not in _proven:
+        _proven[key] = agree()
+    return _proven[key]
+
+
+def _key(layout: Hashable) -> Hashable:
+    return layout, torch.get_num_threads(), torch.get_float32_matmul_precision()
 
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1

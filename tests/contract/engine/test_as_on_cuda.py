@@ -75,7 +75,7 @@ def test_samples_share_a_batch_up_to_the_bound_on_tokens() -> None:
             types.SimpleNamespace(device=torch.device(device), layout=types.SimpleNamespace(tokens=tokens))
         )
 
-    assert [of("cuda", 1024), of("cuda", 20_000), of("cpu", 8)] == [16, 1, 1]
+    assert [of("cuda", 1024), of("cuda", 20_000), of("cpu", 8)] == [16, 1, 256]
 
 
 @pytest.fixture

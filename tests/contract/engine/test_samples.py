@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from strands_diffusers.pipelines.arguments import one_by_one
 from strands_diffusers.pipelines.engine import Call, get_engine
 from strands_diffusers.pipelines.engine.exact import ExactEngine, batch_size
 
@@ -107,13 +108,51 @@ def test_an_accelerator_gets_batches_of_bounded_size():
     assert batch_size(Condition) == 1
     Condition.device = torch.device("cpu")
     Condition.layout.tokens = 10
-    assert batch_size(Condition) == 1
+    assert batch_size(Condition) == 204
 
 
 def test_progress_counts_all_steps_of_all_batches(tiny, ask):
-    seen = []
-    for name in ("exact", "eager"):
+    for name, total in (("exact", 3), ("eager", 6)):  # one batch of two, two calls
+        seen = []
         call = Call(ask("policy", num_inference_steps=3), frozenset({"action"}), (0, 1))
-        get_engine(name).run(tiny("nano"), call, progress=lambda done, total: seen.append((done, total)))
+        get_engine(name).run(tiny("nano"), call, progress=lambda done, of, seen=seen: seen.append((done, of)))
 
-    assert seen == [(step, 6) for step in range(1, 7)] * 2
+        assert {of for _, of in seen} == {total}
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+        assert seen[-1] == (total, total)
+
+
+def test_action_chunks_of_one_condition_are_a_batch_with_the_bits_of_single_calls(tiny, ask):
+    arguments = ask("forward_dynamics")
+    given = arguments["action"].raw_actions.numpy()
+    chunks = np.stack([given * size for size in np.linspace(-1, 1, 8)]).astype(np.float32)
+    pipe, seeds = tiny("nano"), (3,) * 8
+    calls = list(one_by_one(Call(arguments, ALL, seeds, chunks)))
+
+    for _ in range(2):  # the second time without a proof
+        together = get_engine("exact").run(pipe, Call(arguments, ALL, seeds, chunks))
+        apart = [get_engine("exact").run(pipe, call)[0] for call in calls]
+        for one, other in zip(together, apart, strict=True):
+            np.testing.assert_array_equal(one.video, other.video)
+    assert np.abs(together[0].video.astype(int) - together[7].video).max() > 0
+
+
+def test_samples_of_which_one_alone_has_other_bits_are_denoised_one_by_one(tiny, ask, monkeypatch):
+    from strands_diffusers.pipelines.engine.denoiser import Denoiser
+
+    velocity, batches = Denoiser.velocity, []
+
+    def rounded(self, state, *others):
+        batches.append(len(state.vision))
+        found = velocity(self, state, *others)
+        return found._replace(vision=found.vision * (1 + 1e-6 * len(state.vision)))
+
+    monkeypatch.setattr(Denoiser, "velocity", rounded)
+    monkeypatch.setattr("strands_diffusers.pipelines.engine.samebits._proven", {})
+    call = Call(ask("policy", num_inference_steps=2), ALL, SEEDS[:3])
+    samples = get_engine("exact").run(tiny("und_norm"), call)
+    ran = batches[-6:]
+    one = get_engine("exact").run(tiny("und_norm"), Call(call.arguments, ALL, SEEDS[:1]))[0]
+
+    assert ran == [1] * 6
+    np.testing.assert_array_equal(samples[0].action, one.action)

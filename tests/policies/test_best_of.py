@@ -1,0 +1,200 @@
+"""`policy=best_of`: what it proposes, how it chooses, and that what it imagined is what the model's world then shows."""
+
+import numpy as np
+import pytest
+
+from strands_diffusers import Look, Measure, Score, actions, errors, loop
+from strands_diffusers.config import compose
+from strands_diffusers.plugin.manager import Registration, plugins
+from strands_diffusers.policies.best_of import BestOfPolicy
+from strands_diffusers.runner import job
+from strands_diffusers.runner.chunks import FinishedChunks
+from strands_diffusers.runner.run import run_job
+
+QUICK = (
+    "condition=closed_loop",
+    "tracker=none",
+    "visualizer=[]",
+    "policy=best_of",
+    "policy.base=random",
+    "policy.score=goal_image",
+    "policy.proposals=3",
+    "score=[goal_image]",
+    "score.goal_image.goal=sample:push_left@frame:-1",
+    "world.sampler.num_inference_steps=1",
+    "policy.imagine.sampler.num_inference_steps=1",
+    "condition.num_looks=2",
+    "condition.act_steps=8",
+)
+
+
+def words(*overrides):
+    """The quick job's overrides with others in their place."""
+    given = {word.partition("=")[0]: word for word in (*QUICK, *overrides)}
+    return [*given.values()]
+
+
+class Rightness(Score):
+    """How far to the right the first action goes; knows nothing of frames."""
+
+    name = "rightness"
+    measure = Measure("", "higher", "The first action's x.")
+
+    def compute(self, track):
+        return np.full(len(track.frames), float(track.actions[0, 0]))
+
+
+@pytest.fixture
+def rightness(monkeypatch):
+    index = plugins()
+    mine = Registration("register_scores", "score", "rightness", "theirs", Rightness)
+    monkeypatch.setattr(index, "registrations", [*index.registrations, mine])
+
+
+@pytest.fixture
+def chooser(rightness, monkeypatch):
+    """A policy whose imagination is blank: a score that reads actions alone needs no more."""
+
+    def make(*overrides):
+        cast = job.check(compose.compose(words("policy.score=rightness", *overrides))).cast
+        policy = cast.policy
+        monkeypatch.setattr(policy._world, "open", lambda setting: None)
+        blank = type("Blank", (), {"video": np.zeros((17, 8, 8, 3), np.uint8), "seconds": {}})
+        monkeypatch.setattr(policy._world, "imagine", lambda rows, *more: [blank] * len(rows))
+        policy.reset(cast.setting, 0)
+        frames = cast.setting.observation.frames[:1]
+        return policy, Look(0, frames, np.zeros((0, 2), np.float32), "", seed=0)
+
+    return make
+
+
+@pytest.mark.slow
+def test_what_was_imagined_of_the_chosen_proposal_is_what_the_models_world_shows(tmp_path):
+    whole = run_job(job.check(compose.compose(QUICK)), tmp_path / "whole").rollouts[0]
+
+    episode, video = whole.episode, whole.video
+    for k, details in enumerate(episode.details):
+        assert (details["proposals"], details["imagined"]) == (3, 3)
+        assert details["chosen"] == int(np.argmax(details["scores"]))
+        seen = episode.proposed_video[k, 1:9]
+        np.testing.assert_array_equal(seen, video[k * 8 + 1 : k * 8 + 9])
+        assert {"policy.propose", "policy.imagine", "policy.score"} <= episode.seconds[k].keys()
+    assert len(set(episode.details[0]["scores"])) == 3
+
+
+@pytest.mark.slow
+def test_an_episode_that_is_cut_off_goes_on_to_the_same_choices(tmp_path):
+    checked = job.check(compose.compose(QUICK))
+    whole = loop.run(checked.cast, None, FinishedChunks(tmp_path / "whole", "a"))[0]
+    kept = FinishedChunks(tmp_path / "cut", "a")
+
+    def stop(what, done, total):
+        if what == "look" and done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(job.check(compose.compose(QUICK)).cast, stop, kept)
+    rest = loop.run(job.check(compose.compose(QUICK)).cast, None, kept)[0]
+
+    assert rest.details["looks_kept"] == 1
+    np.testing.assert_array_equal(rest.video, whole.video)
+    assert rest.episode.details[1] == whole.episode.details[1]
+
+
+def test_the_best_proposal_is_acted_on_and_the_first_is_the_base_policys_own(chooser):
+    alone, look = chooser("policy.proposals=1")
+    own = alone.act(look)
+    best, look = chooser("policy.proposals=8")
+    found = best.act(look)
+
+    assert own.details == {"base": "random", "proposals": 1, "imagined": 0, "chosen": 0}
+    scores = found.details["scores"]
+    assert scores[0] == own.actions[0, 0]
+    assert found.actions[0, 0] == max(scores)
+    assert len(set(scores)) == 8
+    assert found.details["imagined"] == 8
+
+
+def test_one_of_the_same_proposals_by_chance_imagines_nothing(chooser):
+    best, look = chooser("policy.proposals=8")
+    scores = best.act(look).details["scores"]
+    by_chance, look = chooser("policy.proposals=8", "policy.choose=random")
+
+    found = [by_chance.act(Look(k, look.frames, look.actions, "", seed=0)).actions[0, 0] for k in range(3)]
+
+    assert len(set(found)) == 1
+    assert float(found[0]) in scores
+    assert by_chance.act(look).details["imagined"] == 0
+
+
+def test_each_round_of_the_cross_entropy_method_is_drawn_from_the_best_before(chooser):
+    policy, look = chooser("policy.proposals=16", "policy.iterations=4")
+
+    scores = np.array(policy.act(look).details["scores"]).reshape(4, 16)
+
+    assert (np.diff(scores.mean(axis=1)) > 0).all()
+    assert scores[3].std() < scores[0].std() / 2
+
+
+def test_errors_are_added_to_all_but_the_first_proposal_in_the_units_of_the_domain(chooser):
+    policy, look = chooser(
+        "policy.proposals=4", "policy.base=still", "policy.noise.target_px=20", "policy.noise.every=16"
+    )
+
+    first, *others = policy._proposed(look)
+
+    assert np.ptp(first.actions) >= 0
+    np.testing.assert_array_equal(first.actions, np.broadcast_to(first.actions[0], first.actions.shape))
+    for other in others:
+        apart_px = (other.actions - first.actions) * 256
+        assert 0 < np.abs(apart_px).max() < 100
+        np.testing.assert_allclose(np.diff(apart_px, 2, axis=0), 0, atol=1e-3)  # linear between the two draws
+
+
+def test_errors_have_their_standard_deviation_and_rotations_stay_rotations():
+    space = actions.space_of("bridge")
+    still = np.tile(actions.still_row(space), (400, 1))
+    still[:, 9] = 0.5
+    sizes = {"translation_m": 0.01, "rotation_rad": 0.1}
+
+    rows = actions.noisy(still.astype(np.float32), sizes, 1, np.random.default_rng(0), space)
+
+    physical = actions.to_physical(rows, space)
+    assert physical[:, :3].std() == pytest.approx(0.01, rel=0.1)
+    turns = actions.rot6d_to_matrix(physical[:, 3:9])
+    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (400, 3, 3)), atol=1e-5)
+    assert np.sqrt((actions.geodesic(turns, np.eye(3)) ** 2).mean()) == pytest.approx(0.1 * 3**0.5, rel=0.1)
+    np.testing.assert_allclose(rows[:, 9], 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("policy.score=''", "needs a score"),
+        ("policy.score=goal_imag", "Did you mean 'goal_image'?"),
+        ("policy.base=best_of", "cannot be its own base"),
+        ("policy.base=modle", "Did you mean 'model'?"),
+        ("policy.noise.translation_m=0.1", "policy.noise: domain pusht has no actions for translation_m"),
+        ("policy.options={noise: 3}", "policy.options.noise: policy=random has no options"),
+        ("policy.imagine.steps=17", "policy.imagine.steps=17 is more than a chunk of 16"),
+        ("policy.elite=0", "policy.elite=0 is no share"),
+        ("policy.imagine.repo=./nowhere", "policy.imagine.repo="),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line_before_loading(word, message):
+    with pytest.raises(errors.RequestError) as caught:
+        job.check(compose.compose(words(word)))
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_its_options_and_not_the_places_of_checkpoints_are_its_identity():
+    one, other = (job.check(compose.compose(words(f"policy.proposals={n}"))) for n in (3, 4))
+
+    assert one.hash != other.hash
+    assert one.identity["policy"]["imagine"] == {
+        "steps": None,
+        "sampler": {"num_inference_steps": 1, "guidance_scale": 1.0, "flow_shift": 1.0},
+    }
+    assert BestOfPolicy.Config("best_of").proposals == 8
