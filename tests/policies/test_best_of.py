@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from strands_diffusers import Look, Measure, Score, actions, errors, loop
+from strands_diffusers.api.access import Access
+from strands_diffusers.api.verbs.rollout import confined
 from strands_diffusers.config import compose
 from strands_diffusers.plugin.manager import Registration, plugins
 from strands_diffusers.policies.best_of import BestOfPolicy
@@ -187,6 +189,13 @@ def test_what_cannot_work_is_refused_in_one_line_before_loading(word, message):
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_base_policy_that_speaks_to_others_is_not_open_to_a_confined_caller():
+    config = compose.compose(words("policy.base=server", "policy.options={address: 'ws://127.0.0.1:9'}"))
+
+    with pytest.raises(errors.AccessError, match="policy=server speaks to other programs"):
+        confined(config, Access(()))
 
 
 def test_its_options_and_not_the_places_of_checkpoints_are_its_identity():
