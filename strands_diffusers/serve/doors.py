@@ -43,7 +43,7 @@ class Door(ABC):
         """`cast`: of the checked job; its policy and world are never used, each session has its own."""
         self.config, self.setting = config, cast.setting
         own = {self.name: _again(getattr(cast, self.name))}
-        self.cast = dataclasses.replace(cast, scores={}, reference=None, workers={}, **own)  # type: ignore[arg-type]
+        self.cast = dataclasses.replace(cast, scores={}, reference=None, **own)  # type: ignore[arg-type]
         self.left = config.session_frames
 
     @abstractmethod
@@ -78,16 +78,14 @@ class Door(ABC):
 
     def _renew(self) -> None:
         left, own = self.cast, {self.name: _again(self.item)}
-        self.cast = dataclasses.replace(left, workers={}, **own)  # type: ignore[arg-type]
+        self.cast = dataclasses.replace(left, **own)  # type: ignore[arg-type]
         self._forget()
-        for worker in left.workers.values():
-            worker.leave()
+        left.call.leave()
 
     def close(self) -> None:
         """Let go of what the session holds."""
         self._call("close", self.item.close)
-        for worker in self.cast.workers.values():
-            worker.leave()
+        self.cast.call.leave()
 
     @property
     def item(self) -> Any:

@@ -31,7 +31,10 @@ LOOP = (*QUIET, "condition=closed_loop")
         (["sampler.num_inference_steps=4"], r"Type policy.sampler.num_inference_steps=4 or world.sampler.num_inf"),
         (["policy.sampler.num_inference_steps=0"], r"policy.sampler.num_inference_steps must be from 1 to 1,000 steps"),
         (["world.sampler.flow_shift=0"], r"world.sampler.flow_shift must be > 0"),
-        (["policy=random", "policy.repo=/x"], r"policy.repo belongs to policy=model or best_of, not to the policy chosen here"),
+        (
+            ["policy=random", "policy.repo=/x"],
+            r"policy.repo belongs to policy=model or best_of, not to the policy chosen here",
+        ),
         (["score.goal_image.goal=/x"], r"score.goal_image.goal needs score=\[goal_image\]"),
         (
             ["policy=server", "policy.views.left=[0,0,1,1]"],
@@ -159,4 +162,4 @@ def test_a_sweep_over_policies_says_which_of_them_has_no_such_option(tmp_path, m
     assert caught.value.code == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("ConfigError: job 1 of 2 (")
-    assert "policy.sampler.num_inference_steps belongs to policy=model, not to the policy chosen here." in line
+    assert "policy.sampler.num_inference_steps belongs to policy=model or best_of, not to the policy chosen here." in line
