@@ -248,10 +248,10 @@ def resolve_defaults(config: RunConfig) -> RunConfig:
                 filled = dataclasses.replace(own, **fill(own, sampling))  # type: ignore[arg-type]
                 config = dataclasses.replace(config, **{group: dataclasses.replace(chosen, sampler=filled)})
         preset, policy = recommended(config, "forward_dynamics"), config.policy
-        if (imagine := getattr(policy, "imagine", None)) is not None:
-            filled = dataclasses.replace(imagine.sampler, **fill(imagine.sampler, sampling))
-            imagine = dataclasses.replace(imagine, sampler=filled)
-            config = dataclasses.replace(config, policy=dataclasses.replace(policy, imagine=imagine))  # type: ignore[call-arg]
+        if (predict := getattr(policy, "predict", None)) is not None:
+            filled = dataclasses.replace(predict.sampler, **fill(predict.sampler, sampling))
+            predict = dataclasses.replace(predict, sampler=filled)
+            config = dataclasses.replace(config, policy=dataclasses.replace(policy, predict=predict))  # type: ignore[call-arg]
         return dataclasses.replace(config, condition=condition)
     sampler = dataclasses.replace(config.sampler, **fill(config.sampler, sampling))  # type: ignore[arg-type]
     if isinstance(condition, ActionConditionConfig):

@@ -312,8 +312,8 @@ def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
 
 def with_places(node: Any, place: Callable[[str, str], str], key: str = "") -> Any:
     """The node of a policy or a world with `place(repo, key)` for each other checkpoint that it names."""
-    if (imagine := getattr(node, "imagine", None)) is not None:
-        node = dataclasses.replace(node, imagine=with_places(imagine, place, f"{key}.imagine"))
+    if (predict := getattr(node, "predict", None)) is not None:
+        node = dataclasses.replace(node, predict=with_places(predict, place, f"{key}.predict"))
     if (repo := getattr(node, "repo", None)) is not None:
         node = dataclasses.replace(node, repo=place(repo, f"{key}.repo"))
     return node

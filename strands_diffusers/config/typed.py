@@ -36,7 +36,7 @@ PATHS = (
     "condition.actions",
     "policy.actions",
     "policy.repo",
-    "policy.imagine.repo",
+    "policy.predict.repo",
     "world.repo",
     "score.goal_image.goal",
     "model.repo",

@@ -1,6 +1,6 @@
-"""`policy=best_of`: several proposals are imagined by the model, and the best one is acted on.
+"""`policy=best_of`: several proposals are predicted by the model, and the best one is acted on.
 
-Letters: N proposals of one round, M proposals of all rounds, T steps of a chunk, t steps that are imagined, D action
+Letters: N proposals of one round, M proposals of all rounds, T steps of a chunk, t steps that are predicted, D action
 width, H height, W width.
 """
 
@@ -94,15 +94,15 @@ class NoiseConfig:
 
 
 @dataclass
-class ImagineSamplerConfig(DenoisingConfig):
-    """The denoising loop that imagines. null: `model.recommended.forward_dynamics`."""
+class PredictSamplerConfig(DenoisingConfig):
+    """The denoising loop that predicts. null: `model.recommended.forward_dynamics`."""
 
-    _prefix: ClassVar[str] = "policy.imagine.sampler"
+    _prefix: ClassVar[str] = "policy.predict.sampler"
 
 
 @dataclass
-class ImagineConfig:
-    """Which model imagines, and how far."""
+class PredictConfig:
+    """Which model predicts, and how far."""
 
     repo: str | None = None
     """Another checkpoint with the model's own conventions, a folder or a Hub id; null: the chosen model itself."""
@@ -110,21 +110,21 @@ class ImagineConfig:
     steps: int | None = None
     """How many steps ahead a proposal is judged, 1 to chunk_size; null: the whole chunk."""
 
-    sampler: ImagineSamplerConfig = field(default_factory=ImagineSamplerConfig)
+    sampler: PredictSamplerConfig = field(default_factory=PredictSamplerConfig)
     """The denoising loop."""
 
     def __post_init__(self) -> None:
-        in_range("policy.imagine.steps", self.steps, 1, unit="steps")
+        in_range("policy.predict.steps", self.steps, 1, unit="steps")
 
 
-class _Imagination(ModelWorld):
-    """The model that imagines; never registered."""
+class _Prediction(ModelWorld):
+    """The model that predicts; never registered."""
 
-    key = "policy.imagine.repo"
+    key = "policy.predict.repo"
 
 
 class BestOfPolicy(Policy):
-    """Imagine several proposals of another policy by the model, score what is seen, act on the best one.
+    """Predict several proposals of another policy by the model, score what is seen, act on the best one.
 
     Proposals are the base policy's own samples, the first one its very answer; `policy.noise` adds errors to the others.
     With `policy.iterations` above 1 it is the cross-entropy method: in each further round as many proposals are
@@ -136,7 +136,7 @@ class BestOfPolicy(Policy):
 
     @dataclass
     class Config(PolicyConfig):
-        """What is proposed, imagined and scored."""
+        """What is proposed, predicted and scored."""
 
         base: str = "model"
         """The policy that proposes, by its name: model, random, pusht_expert, ..."""
@@ -151,7 +151,7 @@ class BestOfPolicy(Policy):
         """Another checkpoint for `base=model`, as `policy.repo` of policy=model; null: the chosen model itself."""
 
         proposals: int = 8
-        """Proposals N of each round, 1 and more; one alone is the base policy itself, and nothing is imagined."""
+        """Proposals N of each round, 1 and more; one alone is the base policy itself, and nothing is predicted."""
 
         noise: NoiseConfig = field(default_factory=NoiseConfig)
         """Errors that are added to all but the first proposal."""
@@ -169,13 +169,13 @@ class BestOfPolicy(Policy):
         """The value of a video: its `last` frame's, the `mean` of its frames, or their `best`."""
 
         choose: Choose = Choose.best
-        """`best`, or as a control `random`: one of the same proposals by chance, nothing is imagined."""
+        """`best`, or as a control `random`: one of the same proposals by chance, nothing is predicted."""
 
-        imagine: ImagineConfig = field(default_factory=ImagineConfig)
-        """Which model imagines, and how far."""
+        predict: PredictConfig = field(default_factory=PredictConfig)
+        """Which model predicts, and how far."""
 
         pictures: int = 6
-        """Of how many proposals of each look the last imagined frame is kept, from the best to the worst; 0: none."""
+        """Of how many proposals of each look the last predicted frame is kept, from the best to the worst; 0: none."""
 
         def __post_init__(self) -> None:
             in_range("policy.proposals", self.proposals, 1, 4096)
@@ -202,8 +202,8 @@ class BestOfPolicy(Policy):
         self.reaches_out = self._base_class.reaches_out  # type: ignore[misc]
         self._bases = [self._made()]
         self._score: Score | None = None
-        chosen = self.config.imagine
-        self._world = _Imagination(_Imagination.Config("model", chosen.sampler, chosen.repo))  # type: ignore[arg-type]
+        chosen = self.config.predict
+        self._world = _Prediction(_Prediction.Config("model", chosen.sampler, chosen.repo))  # type: ignore[arg-type]
         self._caller = Caller()
 
     def check(self, setting: Setting) -> None:
@@ -214,22 +214,22 @@ class BestOfPolicy(Policy):
             actions.check_noise(self.config.noise.sizes, setting.space)
         except RequestError as error:
             raise ConfigError(f"policy.noise: {error}") from error
-        if (steps := self.config.imagine.steps) is not None and steps > setting.chunk_size:
+        if (steps := self.config.predict.steps) is not None and steps > setting.chunk_size:
             raise ConfigError(
-                f"policy.imagine.steps={steps} is more than a chunk of {setting.chunk_size}. Use policy.imagine.steps=null."
+                f"policy.predict.steps={steps} is more than a chunk of {setting.chunk_size}. Use policy.predict.steps=null."
             )
-        if self._imagines:
+        if self._predicts:
             self._world.check(setting)
             self._guarded(f"policy.score={self.config.score}", self._judge(setting), lambda score: score.check(setting))
 
     def fingerprint(self, setting: Setting) -> str | None:
-        """What decides the base policy, the score and the imagination."""
+        """What decides the base policy, the score and the prediction."""
         found: dict[str, Any] = {
             "base": self._guarded("policy.base", self._bases[0], lambda base: base.fingerprint(setting))
         }
-        if self._imagines:
+        if self._predicts:
             found["score"] = self._guarded("policy.score", self._judge(setting), lambda each: each.fingerprint(setting))
-            found["imagine"] = self._world.fingerprint(setting)
+            found["predict"] = self._world.fingerprint(setting)
         return json.dumps(found, sort_keys=True)
 
     def reset(self, setting: Setting, seed: int) -> None:
@@ -240,38 +240,38 @@ class BestOfPolicy(Policy):
             self._bases.append(self._made())
         for i, base in enumerate(self._bases):
             self._call("policy.base", base, partial(base.reset, setting, seed + PROPOSAL_STEP * i))
-        if self._imagines:
+        if self._predicts:
             score = self._judge(setting)
             self._call("policy.score", score, partial(score.reset, setting))
             self._world.open(setting)
 
     def act(self, look: Look) -> Proposal:
-        """Propose, imagine, score, choose. Raises: `EngineError`, `RolloutError`."""
+        """Propose, predict, score, choose. Raises: `EngineError`, `RolloutError`."""
         began = time.perf_counter()
         first = self._proposed(look)
         rows_MTD = np.stack([each.actions for each in first])
-        seconds = {"propose": time.perf_counter() - began, "imagine": 0.0, "score": 0.0}
+        seconds = {"propose": time.perf_counter() - began, "predict": 0.0, "score": 0.0}
         rng, chosen = np.random.default_rng([look.seed, 7]), 0
         values_M, videos = np.zeros(0), []
-        if not self._imagines:
+        if not self._predicts:
             chosen = int(rng.integers(len(rows_MTD))) if self.config.choose is Choose.random else 0
-        for round_ in range(self.config.iterations if self._imagines else 0):
+        for round_ in range(self.config.iterations if self._predicts else 0):
             if round_:
                 rows_MTD = np.concatenate([rows_MTD, self._drawn(rows_MTD, values_M, rng)])
             began = time.perf_counter()
-            new = self._imagined(rows_MTD[len(values_M) :], look)
-            imagined = time.perf_counter()
+            new = self._predicted(rows_MTD[len(values_M) :], look)
+            predicted = time.perf_counter()
             values_M = np.concatenate([values_M, self._values(new, rows_MTD[len(values_M) :], look)])
             videos += new
-            seconds["imagine"] += imagined - began
-            seconds["score"] += time.perf_counter() - imagined
+            seconds["predict"] += predicted - began
+            seconds["score"] += time.perf_counter() - predicted
         order = self._order(values_M)
-        if self._imagines:
+        if self._predicts:
             chosen = int(order[0])
         details: dict[str, Any] = {
             "base": self.config.base,
             "proposals": len(rows_MTD),
-            "imagined": len(videos),
+            "predicted": len(videos),
             "chosen": chosen,
             **({"score": self.config.score, "scores": values_M.tolist()} if videos else {}),
         }
@@ -295,7 +295,7 @@ class BestOfPolicy(Policy):
     # ------------------------------------------------------------------------------------------------- proposals
 
     @property
-    def _imagines(self) -> bool:
+    def _predicts(self) -> bool:
         return self.config.choose is Choose.best and self.config.proposals * self.config.iterations > 1
 
     def _made(self) -> Policy:
@@ -354,15 +354,15 @@ class BestOfPolicy(Policy):
         drawn = actions.proper(drawn, self._setting.space)
         return np.stack([self._noisy(each, rng) for each in drawn]) if any(self.config.noise.sizes.values()) else drawn
 
-    # ------------------------------------------------------------------------------------------------- imagination
+    # ------------------------------------------------------------------------------------------------- prediction
 
-    def _imagined(self, rows_BTD: np.ndarray, look: Look) -> list[np.ndarray]:
+    def _predicted(self, rows_BTD: np.ndarray, look: Look) -> list[np.ndarray]:
         """What each proposal leads to, uint8 `[t + 1, H, W, 3]`."""
-        steps = self.config.imagine.steps or self._setting.chunk_size
+        steps = self.config.predict.steps or self._setting.chunk_size
 
         def progress(what: str, done: int, total: int) -> None:
             if look.progress:
-                look.progress(what if what == "load" else f"imagine {what}", done, total)
+                look.progress(what if what == "load" else f"predict {what}", done, total)
 
         samples = self._world.imagine(rows_BTD, progress, steps, look.frames[-1:], look.seed)
         return [sample.video[: steps + 1] for sample in samples]

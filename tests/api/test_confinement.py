@@ -96,7 +96,7 @@ READS = {
     "actions of a condition": rollout("condition.actions", condition="forward_dynamics"),
     "actions of a policy": rollout("policy.actions", policy="replay", **LOOP),
     "checkpoint of a policy": rollout("policy.repo", **LOOP),
-    "checkpoint that imagines": rollout("policy.imagine.repo", policy="best_of", **{"policy.score": "agreement"}, **LOOP),
+    "checkpoint that predicts": rollout("policy.predict.repo", policy="best_of", **{"policy.score": "agreement"}, **LOOP),
     "options of a base policy": rollout("policy.options.actions", policy="best_of", **{"policy.base": "replay"}, **LOOP),
     "checkpoint of a world": rollout("world.repo", **LOOP),
     "goal of a score": rollout("score.goal_image.goal", score=["goal_image"], **LOOP),

@@ -162,4 +162,6 @@ def test_a_sweep_over_policies_says_which_of_them_has_no_such_option(tmp_path, m
     assert caught.value.code == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("ConfigError: job 1 of 2 (")
-    assert "policy.sampler.num_inference_steps belongs to policy=model or best_of, not to the policy chosen here." in line
+    assert (
+        "policy.sampler.num_inference_steps belongs to policy=model or best_of, not to the policy chosen here." in line
+    )

@@ -1,4 +1,4 @@
-"""`policy=best_of`: what it proposes, how it chooses, and that what it imagined is what the model's world then shows."""
+"""`policy=best_of`: what it proposes, how it chooses, and that what it predicted is what the model's world then shows."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ QUICK = (
     "score=[goal_image]",
     "score.goal_image.goal=sample:push_left@frame:-1",
     "world.sampler.num_inference_steps=1",
-    "policy.imagine.sampler.num_inference_steps=1",
+    "policy.predict.sampler.num_inference_steps=1",
     "condition.num_looks=2",
     "condition.act_steps=8",
 )
@@ -55,7 +55,7 @@ def rightness(monkeypatch):
 
 @pytest.fixture
 def chooser(rightness, monkeypatch):
-    """A policy whose imagination is blank: a score that reads actions alone needs no more."""
+    """A policy whose prediction is blank: a score that reads actions alone needs no more."""
 
     def make(*overrides):
         cast = job.check(compose.compose(words("policy.score=rightness", *overrides))).cast
@@ -71,16 +71,16 @@ def chooser(rightness, monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_was_imagined_of_the_chosen_proposal_is_what_the_models_world_shows(tmp_path):
+def test_what_was_predicted_of_the_chosen_proposal_is_what_the_models_world_shows(tmp_path):
     whole = run_job(job.check(compose.compose(QUICK)), tmp_path / "whole").rollouts[0]
 
     episode, video = whole.episode, whole.video
     for k, details in enumerate(episode.details):
-        assert (details["proposals"], details["imagined"]) == (3, 3)
+        assert (details["proposals"], details["predicted"]) == (3, 3)
         assert details["chosen"] == int(np.argmax(details["scores"]))
         seen = episode.proposed_video[k, 1:9]
         np.testing.assert_array_equal(seen, video[k * 8 + 1 : k * 8 + 9])
-        assert {"policy.propose", "policy.imagine", "policy.score"} <= episode.seconds[k].keys()
+        assert {"policy.propose", "policy.predict", "policy.score"} <= episode.seconds[k].keys()
     assert len(set(episode.details[0]["scores"])) == 3
 
 
@@ -109,15 +109,15 @@ def test_the_best_proposal_is_acted_on_and_the_first_is_the_base_policys_own(cho
     best, look = chooser("policy.proposals=8")
     found = best.act(look)
 
-    assert own.details == {"base": "random", "proposals": 1, "imagined": 0, "chosen": 0}
+    assert own.details == {"base": "random", "proposals": 1, "predicted": 0, "chosen": 0}
     scores = found.details["scores"]
     assert scores[0] == own.actions[0, 0]
     assert found.actions[0, 0] == max(scores)
     assert len(set(scores)) == 8
-    assert found.details["imagined"] == 8
+    assert found.details["predicted"] == 8
 
 
-def test_one_of_the_same_proposals_by_chance_imagines_nothing(chooser):
+def test_one_of_the_same_proposals_by_chance_predicts_nothing(chooser):
     best, look = chooser("policy.proposals=8")
     scores = best.act(look).details["scores"]
     by_chance, look = chooser("policy.proposals=8", "policy.choose=random")
@@ -126,7 +126,7 @@ def test_one_of_the_same_proposals_by_chance_imagines_nothing(chooser):
 
     assert len(set(found)) == 1
     assert float(found[0]) in scores
-    assert by_chance.act(look).details["imagined"] == 0
+    assert by_chance.act(look).details["predicted"] == 0
 
 
 def test_each_round_of_the_cross_entropy_method_is_drawn_from_the_best_before(chooser):
@@ -178,9 +178,9 @@ def test_errors_have_their_standard_deviation_and_rotations_stay_rotations():
         ("policy.base=modle", "Did you mean 'model'?"),
         ("policy.noise.translation_m=0.1", "policy.noise: domain pusht has no actions for translation_m"),
         ("policy.options={noise: 3}", "policy.options.noise: policy=random has no options"),
-        ("policy.imagine.steps=17", "policy.imagine.steps=17 is more than a chunk of 16"),
+        ("policy.predict.steps=17", "policy.predict.steps=17 is more than a chunk of 16"),
         ("policy.elite=0", "policy.elite=0 is no share"),
-        ("policy.imagine.repo=./nowhere", "policy.imagine.repo="),
+        ("policy.predict.repo=./nowhere", "policy.predict.repo="),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line_before_loading(word, message):
@@ -202,7 +202,7 @@ def test_its_options_and_not_the_places_of_checkpoints_are_its_identity():
     one, other = (job.check(compose.compose(words(f"policy.proposals={n}"))) for n in (3, 4))
 
     assert one.hash != other.hash
-    assert one.identity["policy"]["imagine"] == {
+    assert one.identity["policy"]["predict"] == {
         "steps": None,
         "sampler": {"num_inference_steps": 1, "guidance_scale": 1.0, "flow_shift": 1.0},
     }

@@ -106,7 +106,7 @@ def _values(request: Request) -> dict[str, Any]:
 def _check_keys(values: Mapping[str, Any], access: Access) -> None:
     """A confined caller sets known keys only, and text that is no path where the key is none. Raises: `AccessError`."""
     paths = {"observation", "condition.actions", "domain.statistics", "model.repo", "model.lora.repo", "output_dir",
-             "policy.actions", "policy.repo", "policy.imagine.repo", "world.repo", "score.goal_image.goal"}  # fmt: skip
+             "policy.actions", "policy.repo", "policy.predict.repo", "world.repo", "score.goal_image.goal"}  # fmt: skip
     texts = {"prompt", "condition.negative_prompt"}
     for key, value in values.items():
         if key == "tracker" and value == access.tracker:
