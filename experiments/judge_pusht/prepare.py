@@ -29,6 +29,9 @@ PAST = {  # name: (commit that shipped it, guidance, flow shift)
 GUIDANCES = (1, 4, 8)
 """What the shipped model is asked with; 4 is recommended."""
 
+PROPOSALS = (2, 4, 8)
+"""Of `policy=best_of`, which proposes and sees what comes of it by the shipped model."""
+
 JUDGES = ("deaf", "confused")
 
 
@@ -42,6 +45,10 @@ def main() -> None:
         preset(out, "policy", name, "model", policy(folder, guidance, shift))
     for scale in GUIDANCES:
         preset(out, "policy", f"guidance_{scale}", "model", policy("asset:cosmos3_pusht", scale, 1.0))
+    for count in PROPOSALS:
+        chosen = f"proposals: {count}\nscore: pusht_coverage\npictures: 0\nimagine: {{repo: asset:cosmos3_pusht}}\n"
+        content = policy("asset:cosmos3_pusht", 4, 1.0).replace("video: false\n", "") + chosen
+        preset(out, "policy", f"best_of_{count}", "best_of", content)
     for name in JUDGES:
         folder = out / "spoiled" / name
         if not folder.is_dir():

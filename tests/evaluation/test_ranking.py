@@ -202,6 +202,20 @@ def test_a_policy_that_is_the_model_is_another_policy_with_another_model(tmp_pat
     assert "not in both: model" in found.verdict
 
 
+def test_a_policy_with_checkpoints_of_its_own_is_the_same_whichever_model_is_the_world(tmp_path):
+    a_sweep(tmp_path, lambda good, scene: good)
+    for scene in range(5):
+        options = {"repo": "asset:one", "imagine": {"repo": "asset:two"}}
+        a_job(tmp_path, 100 + scene, "model", "model", f"table:{scene}", np.full(2, 0.7), options=options)
+        a_job(
+            tmp_path, 200 + scene, "model", "pusht", f"table:{scene}", np.full(2, 0.7), options=options, model="another"
+        )
+
+    [found] = judged(tmp_path)
+
+    assert found.numbers["policies"] == 6
+
+
 def test_policies_are_told_apart_by_their_options(tmp_path):
     number = 0
     for noise in (0, 20, 40):

@@ -191,8 +191,9 @@ def _keys(config: Mapping[str, str]) -> tuple[Key, Key]:
     world = [(k, v) for k, v in config.items() if k.startswith("world.") and k != "world.reference"]
     others = ("model.", "world.", *_NEITHER)
     policy = [(k, v) for k, v in config.items() if not k.startswith(others) and k not in _NEITHERS]
-    if _uses_model("policy", config["policy.name"]) and config.get("policy.repo", "null") == "null":
-        policy += model
+    repos = [v for k, v in policy if k.startswith("policy.") and k.endswith(".repo")]
+    if _uses_model("policy", config["policy.name"]) and "null" in (repos or ["null"]):
+        policy += model  # it acts, or imagines, by the chosen model
     if _uses_model("world", config["world.name"]):
         world += model
     return tuple(sorted(policy)), tuple(sorted(world))
