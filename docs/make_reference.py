@@ -13,10 +13,11 @@ from typing import Any, get_type_hints
 
 from omegaconf import MISSING
 
-from strands_diffusers.config import conditions, engines, models, schema
+from strands_diffusers.config import conditions, engines, models, schema, store
 from strands_diffusers.plugin import manager
+from strands_diffusers.serve.options import ServeConfig
 
-GROUPS = ("output", "visualizer", "metric", "tracker", "source")
+GROUPS = ("policy", "world", "score", "output", "visualizer", "metric", "tracker", "source")
 
 
 @functools.cache
@@ -89,7 +90,7 @@ def _table(cls: type, prefix: str, inherited: Iterable[str] = ()) -> list[str]:
 
 
 def markdown(classes: dict[str, dict[str, type]]) -> str:
-    """The whole page. `classes[group][name]`: the plugin classes of the groups output, visualizer, metric, tracker, source."""
+    """The whole page. `classes[group][name]`: the plugin classes of `GROUPS`."""
     lines = [
         "# Config reference",
         "",
@@ -116,10 +117,11 @@ def markdown(classes: dict[str, dict[str, type]]) -> str:
     ]
     for group, members in classes.items():
         for name, cls in members.items():
-            multi = group in ("output", "visualizer", "metric")
+            multi = group in store.MULTI_SELECT
             title = f"{group}=[{name}]" if multi else (f"source.{name}" if group == "source" else f"{group}={name}")
             prefix = f"{group}.{name}." if multi or group == "source" else f"{group}."
             lines += [f"## {title}", "", (inspect.getdoc(cls) or "").split("\n", 1)[0], "", *_table(cls.Config, prefix)]  # type: ignore[attr-defined]
+    lines += ["## serve", "", (ServeConfig.__doc__ or "").strip(), "", *_table(ServeConfig, "serve.")]
     return "\n".join(lines).rstrip() + "\n"
 
 

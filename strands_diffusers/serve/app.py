@@ -187,7 +187,10 @@ class Server:
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or `stop`; a second SIGINT does not wait for answers."""
-        asyncio.run(self._uvicorn.serve(sockets=[self._socket]))
+        try:
+            asyncio.run(self._uvicorn.serve(sockets=[self._socket]))
+        finally:
+            self._uvicorn.ready.set()
 
     def stop(self) -> None:
         """Begin the end, from any thread; as SIGTERM does."""

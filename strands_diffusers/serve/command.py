@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from strands_diffusers import loop, remote
@@ -18,7 +19,9 @@ from strands_diffusers.serve.options import ServeConfig
 if TYPE_CHECKING:
     from strands_diffusers.serve.app import Server
 
-FIXED = ("condition=closed_loop", "output=[]", "visualizer=[]", "metric=[]", "tracker=none")
+FIXED = ("condition=closed_loop", "output=[]", "visualizer=[]", "metric=[]", "score=[]", "tracker=none")
+UNUSED = ("output", "visualizer", "metric", "score", "tracker", "output_dir", "resume", "sweep")
+"""What nothing is written, drawn, measured or logged by."""
 
 
 def checked(overrides: Sequence[str]) -> tuple[ServeConfig, loop.Cast]:
@@ -29,10 +32,14 @@ def checked(overrides: Sequence[str]) -> tuple[ServeConfig, loop.Cast]:
     config, rest = options.split("serve", ServeConfig, overrides)
     config.require_packages()
     config.token()
-    named = {each.partition("=")[0] for each in rest}
-    cast = job.check(compose.compose([*(f for f in FIXED if f.partition("=")[0] not in named), *rest])).cast
-    if cast is None:
-        raise ConfigError("serve serves what acts in condition=closed_loop; leave condition= as it is.")
+    named = {each.partition("=")[0].split(".")[0] for each in rest}
+    if useless := [key for key in UNUSED if key in named]:
+        raise ConfigError(f"serve writes, draws, measures and logs nothing: leave {useless[0]}= out.")
+    rest = [each for each in rest if each != FIXED[0]]
+    if any(each.startswith("condition=") for each in rest):
+        raise ConfigError("serve serves what acts in condition=closed_loop; leave condition= out.")
+    cast = job.check(compose.compose([*FIXED, *rest])).cast
+    assert cast is not None
     for group, item in (("policy", cast.policy), ("world", cast.world)):
         if item.name == "server":
             raise ConfigError(f"{group}=server is served by another server already. Name that one to your clients.")
@@ -69,6 +76,11 @@ def warm(config: ServeConfig, cast: loop.Cast) -> float:
 
 def serve(arguments: list[str], say: Callable[[str], None]) -> int:
     """Serve a policy and a world to other programs, over websockets: openpi's protocol; overrides as for a rollout."""
+    if arguments in (["--help"], ["-h"]):
+        say(f"strands-diffusers serve [KEY=VALUE ...]\n\n{serve.__doc__}\n\nKeys of a run, and:")
+        say("\n".join(f"  serve.{each.name}={each.default}" for each in fields(ServeConfig) if each.name != "origins"))
+        say("What each means: docs/serving.md, docs/config.md.")
+        return 0
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     config, cast = checked(arguments)
     listening = server(config, cast)

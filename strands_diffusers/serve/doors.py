@@ -170,12 +170,12 @@ class PolicyDoor(Door):
             raise WrongMessage(f"{config.reset_key!r} must be true or false.")
         seed = _seed(message, config.seed_key)
         state = _state(message, config.state_key) if config.state_key else None
-        self._spend(1)
         return partial(self._act, frame, prompt, bool(reset), seed, state)
 
     def _act(
         self, frame: np.ndarray, prompt: str, reset: bool, seed: int | None, state: Any, progress: Progress
     ) -> dict[str, Any]:
+        self._spend(1)
         policy, setting = self.item, self.setting
         if reset or prompt != self._prompt:
             if prompt != setting.prompt:
@@ -238,7 +238,6 @@ class WorldDoor(Door):
             raise WrongMessage(f"'type' must be 'reset' or 'step', got {str(kind)[:40]!a}.")
         if kind == "reset":
             setting, seed = self._beginning(message), _seed(message, "seed")
-            self._spend(1)
             return partial(self._reset, setting, setting.config.seed if seed is None else seed)
         if not self._begun:
             raise WrongMessage("a 'step' came before a 'reset' that worked.")
@@ -250,7 +249,6 @@ class WorldDoor(Door):
         count = message.get("num_steps", len(rows))
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(rows):
             raise WrongMessage(f"'num_steps' must be 1 to {len(rows)}, got {str(count)[:40]!a}.")
-        self._spend(count)
         return partial(self._step, np.array(rows, np.float32), count)
 
     def _beginning(self, message: Mapping[str, Any]) -> Setting:
@@ -272,6 +270,7 @@ class WorldDoor(Door):
         return dataclasses.replace(setting, observation=seen, prompt=setting.prompt if prompt is None else prompt)
 
     def _reset(self, setting: Setting, seed: int, progress: Progress) -> dict[str, Any]:
+        self._spend(1)
         world, self._begun = self.item, False
         self._call("check", partial(world.check, setting), progress)
         frame, state = self._call("reset", partial(world.reset, setting, seed), progress)
@@ -280,8 +279,8 @@ class WorldDoor(Door):
         return {"frame": _shown(world, np.asarray(frame), self._shape), "state": plain(state), "hold": hold}
 
     def _step(self, rows: np.ndarray, count: int, progress: Progress) -> dict[str, Any]:
-        world = self.item
-        self._begun = False  # until it has worked
+        self._spend(count)
+        world, self._begun = self.item, False  # until it has worked
         found = self._call("step", partial(world.step, rows, count, progress), progress)
         self._begun = True
         frames = _shown(world, found.frames, (count, *self._shape))

@@ -23,7 +23,7 @@ from strands_diffusers.serve.turns import Counts, Refused, Turns
 
 log = logging.getLogger(__name__)
 
-GOING_AWAY, POLICY = 1001, 1008
+GOING_AWAY, POLICY, FAILED = 1001, 1008, 1011
 """Codes of a websocket's close."""
 
 
@@ -55,7 +55,13 @@ class Sessions:
             self.counts.sessions.labels(door.name).inc()
             try:
                 with contextlib.suppress(WebSocketDisconnect, ConnectionError):
-                    await _Session(self, door(self.config, self._cast), websocket).run()
+                    await websocket.accept()
+                    try:
+                        made = await asyncio.to_thread(door, self.config, self._cast)
+                    except StrandsDiffusersError as error:
+                        await websocket.close(FAILED, one_line(error, 100))
+                    else:
+                        await _Session(self, made, websocket).run()
             finally:
                 self._open -= 1
                 self.counts.sessions.labels(door.name).dec()
@@ -73,7 +79,6 @@ class _Session:
     async def run(self) -> None:
         """Answer until the client leaves, is idle for too long, or the server ends."""
         websocket, config = self._websocket, self._all.config
-        await websocket.accept()
         reading: asyncio.Task[Any] | None = None
         try:
             await self._send(remote.pack(self._door.facts()))

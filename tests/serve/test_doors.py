@@ -483,6 +483,8 @@ def test_a_world_of_another_domain_or_rate_is_refused_before_anything_loads(serv
         (["serve.units=feet"], r"serve\.units|units"),
         (["serve.prot=1"], r"Did you mean 'serve\.port'"),
         (["--port", "1"], r"serve takes overrides"),
+        (["tracker=wandb"], r"logs nothing: leave tracker= out"),
+        (["sweep.retries=2"], r"leave sweep= out"),
         (["condition=policy"], r"serves what acts in condition=closed_loop"),
         (["policy=server"], r"Start the server|served by another"),
         (["seeed=1"], r"seed"),
