@@ -46,7 +46,7 @@ def main() -> None:
     for scale in GUIDANCES:
         preset(out, "policy", f"guidance_{scale}", "model", policy("asset:cosmos3_pusht", scale, 1.0))
     for count in PROPOSALS:
-        chosen = f"proposals: {count}\nscore: pusht_coverage\npictures: 0\nimagine: {{repo: asset:cosmos3_pusht}}\n"
+        chosen = f"proposals: {count}\nscore: pusht_coverage\npictures: 0\npredict: {{repo: asset:cosmos3_pusht}}\n"
         content = policy("asset:cosmos3_pusht", 4, 1.0).replace("video: false\n", "") + chosen
         preset(out, "policy", f"best_of_{count}", "best_of", content)
     for name in JUDGES:

@@ -205,7 +205,7 @@ def test_a_policy_that_is_the_model_is_another_policy_with_another_model(tmp_pat
 def test_a_policy_with_checkpoints_of_its_own_is_the_same_whichever_model_is_the_world(tmp_path):
     a_sweep(tmp_path, lambda good, scene: good)
     for scene in range(5):
-        options = {"repo": "asset:one", "imagine": {"repo": "asset:two"}}
+        options = {"repo": "asset:one", "predict": {"repo": "asset:two"}}
         a_job(tmp_path, 100 + scene, "model", "model", f"table:{scene}", np.full(2, 0.7), options=options)
         a_job(
             tmp_path, 200 + scene, "model", "pusht", f"table:{scene}", np.full(2, 0.7), options=options, model="another"

@@ -193,7 +193,7 @@ def _keys(config: Mapping[str, str]) -> tuple[Key, Key]:
     policy = [(k, v) for k, v in config.items() if not k.startswith(others) and k not in _NEITHERS]
     repos = [v for k, v in policy if k.startswith("policy.") and k.endswith(".repo")]
     if _uses_model("policy", config["policy.name"]) and "null" in (repos or ["null"]):
-        policy += model  # it acts, or imagines, by the chosen model
+        policy += model  # it acts, or predicts, by the chosen model
     if _uses_model("world", config["world.name"]):
         world += model
     return tuple(sorted(policy)), tuple(sorted(world))
@@ -317,7 +317,8 @@ def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping
     left_out = [name for key, name in policies.items() if name not in names and any(e.policy == key for e in mine)]
     text = (
         f"{what.who} {'ranks' if last in passing else 'does not rank'} the {len(names)} policies as {what.truth} does: "
-        f"{_said(final)} after {last} looks, over {final.observations} observations (at least {PEARSON:g} and at most {limit:.2g} count)"
+        f"{_said(final)} after {_count(last, 'look')}, over {_count(final.observations, 'observation')} "
+        f"(at least {PEARSON:g} and at most {limit:.2g} count)"
     )
     if count > 1:
         text += f"; after {_listed(passing)} it passes" if passing else "; it passes after no look"
@@ -328,7 +329,7 @@ def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping
     if left_out:
         text += f"; not in both: {', '.join(left_out)}"
     if lost:
-        text += f"; {lost} episode{'s' * (lost > 1)} could not be read"
+        text += f"; {_count(lost, 'episode')} could not be read"
     numbers: dict[str, Any] = {
         **_numbers(final),
         "policies": len(names),
@@ -398,6 +399,10 @@ def _numbers(found: Ranking) -> dict[str, Any]:
     return {**found.values, **{f"{name}_interval": list(ends) for name, ends in found.intervals.items()}}
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def _listed(looks: Sequence[int]) -> str:
     """`looks 2 to 4 and 6`."""
     runs: list[list[int]] = []
@@ -454,7 +459,9 @@ def _policies_table(names: Sequence[str], of: Ranking, looks: int) -> Table:
         true = (of.true_P[p], *(of.true_P2[p] if of.true_P2 is not None else (None, None)))
         rows.append([names[p], *map(_digits, (*judged, *true, of.judged_P[p] - of.true_P[p]))])
     return Table(
-        columns, rows, f"After {looks} looks, over {of.observations} observations; 95 % intervals of each mean."
+        columns,
+        rows,
+        f"After {_count(looks, 'look')}, over {_count(of.observations, 'observation')}; 95 % intervals of each mean.",
     )
 
 
