@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ import numpy as np
 from strands_diffusers import actions, domains, loop
 from strands_diffusers.config.schema import MAX_PROMPT_CHARACTERS
 from strands_diffusers.errors import RequestError, RolloutError, one_line
-from strands_diffusers.plugin.acting import SEED_STEP, Look, Progress, Setting
+from strands_diffusers.plugin.acting import SEED_STEP, Look, Progress, Setting, described, wrong_actions
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import plain
 from strands_diffusers.remote import Units
@@ -29,6 +30,9 @@ from strands_diffusers.serve.options import MAX_SIDE, MIN_SIDE, ServeConfig
 class WrongMessage(RequestError):  # noqa: N818 - an answer
     """A message that is not what the door takes."""
 
+
+MAX_SAMPLES = 64
+"""Samples of one observation that may be asked for at once."""
 
 Call = Callable[[Progress], dict[str, Any]]
 """What is done in the engine's thread: it takes a `Progress` and returns the answer."""
@@ -168,12 +172,12 @@ class PolicyDoor(Door):
         reset = message.get(config.reset_key, False)
         if not isinstance(reset, bool | np.bool_):
             raise WrongMessage(f"{config.reset_key!r} must be true or false.")
-        seed = _seed(message, config.seed_key)
+        seed = _seeds(message, config.seed_key)
         state = _state(message, config.state_key) if config.state_key else None
         return partial(self._act, frame, prompt, bool(reset), seed, state)
 
     def _act(
-        self, frame: np.ndarray, prompt: str, reset: bool, seed: int | None, state: Any, progress: Progress
+        self, frame: np.ndarray, prompt: str, reset: bool, seed: int | list[int] | None, state: Any, progress: Progress
     ) -> dict[str, Any]:
         self._spend(1)
         policy, setting = self.item, self.setting
@@ -184,25 +188,34 @@ class PolicyDoor(Door):
             self._prompt = None  # until the policy has begun
             self._call("reset", partial(policy.reset, setting, setting.config.seed), progress)
             self.setting, self._prompt, self._looks = setting, prompt, 0
+        several = seed if isinstance(seed, list) else None
+        if seed is None:
+            seed = setting.config.seed + SEED_STEP * self._looks
         look = Look(
             self._looks,
             frame[None],
             self._acted[: self._looks * setting.act_steps],
             prompt,
-            setting.config.seed + SEED_STEP * self._looks if seed is None else seed,
+            several[0] if several else seed,  # type: ignore[arg-type]
             state=state,
             progress=progress,
         )
-        proposal = self._call("act", partial(policy.act, look), progress)
-        rows, shape = proposal.actions, (setting.chunk_size, self._acted.shape[1])
-        if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape != shape:
-            raise RolloutError(f"policy={policy.name} gave no actions float32 {list(shape)}.")
-        if not np.isfinite(rows).all():
-            raise RolloutError(f"policy={policy.name} gave actions that are not finite.")
-        self._remember(rows[: setting.act_steps])
+        if several is None:
+            found = [self._call("act", partial(policy.act, look), progress)]
+        elif (found := self._call("answers", partial(policy.answers, look, several), progress)) is None:
+            raise WrongMessage(f"policy={policy.name} gives one answer to an observation; send one seed.")
+        chunks = [each.actions for each in found]
+        for rows in chunks:
+            if wrong := wrong_actions(rows, (setting.chunk_size, self._acted.shape[1])):
+                raise RolloutError(f"policy={policy.name} {wrong}.")
+        self._remember(chunks[0][: setting.act_steps])
+        whole = chunks[0] if several is None else np.stack(chunks)
         if self.config.units is Units.physical:
-            rows = actions.to_physical(rows, setting.space)
-        return {self.config.action_key: rows, "stages": dict(proposal.seconds)}
+            whole = actions.to_physical(whole, setting.space)
+        stages: Counter[str] = Counter()
+        for each in found:
+            stages.update(each.seconds)
+        return {self.config.action_key: whole, "stages": stages}
 
     def _remember(self, rows: np.ndarray) -> None:
         begin = self._looks * len(rows)
@@ -237,13 +250,13 @@ class WorldDoor(Door):
         if not isinstance(kind, str) or kind not in ("reset", "step"):
             raise WrongMessage(f"'type' must be 'reset' or 'step', got {str(kind)[:40]!a}.")
         if kind == "reset":
-            setting, seed = self._beginning(message), _seed(message, "seed")
-            return partial(self._reset, setting, setting.config.seed if seed is None else seed)
+            setting, seed = self._beginning(message), message.get("seed")
+            return partial(self._reset, setting, setting.config.seed if seed is None else _seed("seed", seed))
         if not self._begun:
             raise WrongMessage("a 'step' came before a 'reset' that worked.")
         rows, width = message.get("actions"), domains.get(self.setting.space.domain).width or 0
         if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != width or rows.dtype.kind != "f":
-            raise WrongMessage(f"'actions' must be floats [T, {width}], got {_kind(rows)}.")
+            raise WrongMessage(f"'actions' must be floats [T, {width}], got {described(rows)}.")
         if not 1 <= len(rows) <= self.setting.chunk_size or not np.isfinite(rows).all():
             raise WrongMessage(f"'actions' must be 1 to {self.setting.chunk_size} finite rows, got {len(rows)}.")
         count = message.get("num_steps", len(rows))
@@ -258,7 +271,7 @@ class WorldDoor(Door):
         if prompt is not None and (not isinstance(prompt, str) or len(prompt) > MAX_PROMPT_CHARACTERS):
             raise WrongMessage(f"'prompt' must be text of at most {MAX_PROMPT_CHARACTERS:,} characters.")
         if not isinstance(details, dict) or not all(isinstance(key, str) for key in details):
-            raise WrongMessage(f"'details' must be a map of the observation's facts, got {_kind(details)}.")
+            raise WrongMessage(f"'details' must be a map of the observation's facts, got {described(details)}.")
         seen = setting.observation
         if message.get("frame") is not None:
             frame = _frame("frame", message["frame"])
@@ -294,17 +307,13 @@ DOORS: dict[str, type[Door]] = {"/": PolicyDoor, "/world": WorldDoor}
 
 def _shown(world: Any, frames: Any, shape: tuple[int, ...]) -> np.ndarray:
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape != shape:
-        raise RolloutError(f"world={world.name} gave frames {_kind(frames)}; they must be uint8 {list(shape)}.")
+        raise RolloutError(f"world={world.name} gave frames {described(frames)}; they must be uint8 {list(shape)}.")
     return frames
-
-
-def _kind(value: Any) -> str:
-    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _frame(key: str, value: Any) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3:
-        raise WrongMessage(f"{key!r} must be uint8 [H, W, 3], got {_kind(value)}.")
+        raise WrongMessage(f"{key!r} must be uint8 [H, W, 3], got {described(value)}.")
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in value.shape[:2]):
         raise WrongMessage(f"{key!r} is {value.shape[1]}x{value.shape[0]} pixels; sides are {MIN_SIDE} to {MAX_SIDE}.")
     return np.array(value)
@@ -332,12 +341,23 @@ def _composed(config: ServeConfig, message: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def _seed(message: Mapping[str, Any], key: str) -> int | None:
-    seed = message.get(key)
+def _seed(key: str, seed: Any) -> int:
     seed = seed.item() if isinstance(seed, np.integer) else seed
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63):
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise WrongMessage(f"{key!r} must be a whole number, 0 to 2**63 - 1.")
     return seed
+
+
+def _seeds(message: Mapping[str, Any], key: str) -> int | list[int] | None:
+    """The seed of a look, or those of several samples of it."""
+    seed = message.get(key)
+    if isinstance(seed, np.ndarray) and seed.ndim == 1:
+        seed = list(seed)
+    if not isinstance(seed, list):
+        return None if seed is None else _seed(key, seed)
+    if not 1 <= len(seed) <= MAX_SAMPLES:
+        raise WrongMessage(f"{key!r} holds {len(seed)} seeds; there may be 1 to {MAX_SAMPLES}.")
+    return [_seed(key, each) for each in seed]
 
 
 def _state(message: Mapping[str, Any], key: str) -> Any:
@@ -352,6 +372,6 @@ def _state(message: Mapping[str, Any], key: str) -> Any:
             return value.tolist()
         if isinstance(value, bool | int | float):
             return value
-        raise WrongMessage(f"{key!r} must be numbers, an array of them, or a map of such, got {_kind(value)}.")
+        raise WrongMessage(f"{key!r} must be numbers, an array of them, or a map of such, got {described(value)}.")
 
     return None if message.get(key) is None else ready(message[key])

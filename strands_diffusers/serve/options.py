@@ -112,7 +112,8 @@ class ServeConfig(WebConfig):
     """Name of the state in an observation, for policies that read one: a map of numbers, or an array; null: none is taken."""
 
     seed_key: str = "seed"
-    """Name of the look's seed in an observation, which may leave it out: then it follows from `seed` and the look's number."""
+    """Name of the look's seed in an observation, which may leave it out: then it follows from `seed` and the look's number. A
+    list of up to 64 asks for as many samples, which the model makes together."""
 
     reset_key: str = "reset"
     """Name of a flag in an observation, which may leave it out: true begins a new episode on the same connection."""

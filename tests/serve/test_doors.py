@@ -82,6 +82,9 @@ class Seen(Policy):
         row = np.float32([look.frames[-1, 0, 0, 0] / 100, look.index / 10 + look.seed / 1e8 + more / 1000])
         return Proposal(np.tile(row, (16, 1)), seconds={"think": 0.5})
 
+    def answers(self, look, seeds):
+        return None if look.prompt == "one" else [self.act(dataclasses.replace(look, seed=seed)) for seed in seeds]
+
     def check(self, setting):
         if setting.prompt == "no":
             raise errors.ConfigError("no such task.")
@@ -246,6 +249,21 @@ def test_an_episode_is_a_connection_up_to_a_reset_or_another_task(server):
         assert client.look(9, prompt="Pull.") == [9, 0.118]
     with Client(server) as client:
         assert client.look(1) == [1, 0]
+
+
+def test_several_seeds_are_several_samples_of_one_look(server):
+    with Client(server) as client:
+        for seeds in ([1, 10**8, 2 * 10**8], np.array([1, 10**8, 2 * 10**8])):
+            found = array(client.ask({"observation/image": FRAME, "seed": seeds})["actions"])
+            assert found.shape == (3, 16, 2)
+            np.testing.assert_allclose(np.diff(found[:, 0, 1]), [1, 1], atol=1e-6)
+        assert client.look(1) == [1, 0.236]
+        assert (
+            client.look(1, seed=[1, 2], prompt="one")
+            == "policy=seen gives one answer to an observation; send one seed."
+        )
+        assert client.look(1, seed=[]) == "'seed' holds 0 seeds; there may be 1 to 64."
+        assert "whole number" in client.look(1, seed=[1, -1])
 
 
 def test_keys_views_state_and_units_are_the_config_s():
