@@ -16,6 +16,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from experiments.serve_load.echo import SIDE
 
+STOPPING = 1012
+"""Code with which a server that ends closes a connection."""
+
 
 @dataclass
 class Ledger:
@@ -94,7 +97,10 @@ async def _ask(socket: Any, message: bytes, ledger: Ledger) -> dict[str, Any] | 
     try:
         answer = await socket.recv()
     except ConnectionClosed as closed:
-        ledger.wrong.append(f"closed: {closed}")
+        if closed.rcvd and closed.rcvd.code == STOPPING:
+            ledger.refused[f"closed with code {STOPPING}"] += 1
+        else:
+            ledger.wrong.append(f"closed: {closed}")
         raise
     if isinstance(answer, str):
         ledger.refused[answer] += 1
@@ -216,8 +222,8 @@ async def under_load(
     for number in range(clients):
         client = world_client if number % 4 == 0 else policy_client
         work.append(client(address, 1000 + number, ledger, until, pause_s))
-    senders = max(1, min(4, malformed // 10))
-    each = malformed // senders
+    senders = min(4, -(-malformed // 10))
+    each = malformed // max(senders, 1)
     work += [nonsense(address, each, seed + n, ledger, seconds / each / 3) for n in range(senders)]
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException) and not isinstance(result, ConnectionClosed | InvalidHandshake):

@@ -178,7 +178,7 @@ class Server:
                 access_log=False,
                 server_header=False,
                 limit_concurrency=CONNECTIONS,
-                timeout_graceful_shutdown=2,
+                timeout_graceful_shutdown=max(1, round(config.stop_s)),  # for what is sent already to arrive
             ),
             stopping,
             config.stop_s,

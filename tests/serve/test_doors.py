@@ -180,20 +180,31 @@ def eventually(condition):
 # --------------------------------------------------------------------------------------------------- what clients get
 
 
-@pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")  # the client of that day
-def test_openpi_s_own_client_gets_the_actions_of_the_same_loop_in_process():
-    openpi = pytest.importorskip("openpi_client.websocket_client_policy")
-    for seed in range(3):
+def openpi_s_own(server):
+    client = pytest.importorskip("openpi_client.websocket_client_policy").WebsocketClientPolicy
+    made = client("127.0.0.1", int(server.address.rsplit(":", 1)[1]))
+    return made.infer, made._ws.close
+
+
+def from_the_protocol(server):
+    client = Client(server)
+    return (lambda seen: {"actions": array(client.ask(seen)["actions"])}), client.open.close
+
+
+@pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")  # of openpi's client
+@pytest.mark.parametrize("client", [openpi_s_own, from_the_protocol])
+def test_a_client_gets_the_actions_of_the_same_loop_in_process(client):
+    for seed in range(2):
         config = dataclasses.replace(CONFIG, seed=seed)
         setting = dataclasses.replace(SETTING, config=config)
         [rollout] = loop.run(loop.Cast(setting, RandomPolicy(), Counting(), {}))
         with serving(RandomPolicy, setting) as server:
-            client = openpi.WebsocketClientPolicy("127.0.0.1", int(server.address.rsplit(":", 1)[1]))
+            infer, close = client(server)
             found = [
-                client.infer({"observation/image": rollout.video[look], "prompt": "Push."})["actions"]
+                infer({"observation/image": rollout.video[look], "prompt": "Push."})["actions"]
                 for look in rollout.episode.looks
             ]
-            client._ws.close()
+            close()
 
         np.testing.assert_array_equal(found, rollout.episode.proposed_action)
         assert found[0].dtype == np.float32
