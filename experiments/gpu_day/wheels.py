@@ -99,7 +99,7 @@ def main() -> None:
     for name in lacking(ROOTS, have, options.python):
         download(name, options.into, options.python)
     plugins = [
-        str(Path(__file__).parents[2] / "plugins" / name) for name in ("engines", "pusht")
+        str(Path(__file__).parents[2] / "plugins" / name) for name in ("engines", "pusht", "training")
     ]  # entry points: installed
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(options.into), *plugins], check=True

@@ -80,7 +80,7 @@ def record(stage: str, config: Any, options: argparse.Namespace, argv: list[str]
 
 def main() -> None:
     """Run the stage named on the command line."""
-    from .parallel import launch
+    from strands_diffusers_training.parallel import launch
 
     stage, config, options = parse(sys.argv[1:])
     record(stage, config, options, sys.argv[1:])

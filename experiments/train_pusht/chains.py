@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from strands_diffusers_training.parallel import Progress, Ranks
 
 from .latents import files, load
-from .parallel import Progress, Ranks
 from .vae import NUM_FRAMES
 from .world import World
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from strands_diffusers_training.parallel import Ranks
 
 from .data import ALL_TASKS, VALIDATION_SEED
 from .model import LATENT_SHAPE, NUM_ACTIONS
-from .parallel import Ranks
 from .world import World
 
 NUM_CHUNKS = 6

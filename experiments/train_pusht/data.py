@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from .parallel import Progress, Ranks
+from strands_diffusers_training.parallel import Progress, Ranks
 
 if TYPE_CHECKING:
     from strands_diffusers_pusht.simulator import PushT

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .parallel import Ranks
+from strands_diffusers_training.parallel import Ranks
 
 
 @dataclass

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 from diffusers import Cosmos3OmniPipeline, Cosmos3OmniTransformer
+from strands_diffusers_training.optim import newest
+from strands_diffusers_training.parallel import Ranks
 from transformers import AutoTokenizer
 
 from .latents import load_vae, scale_of
 from .model import build
-from .optim import newest
-from .parallel import Ranks
 from .world import scheduler
 
 LIMIT_BYTES = 20_000_000

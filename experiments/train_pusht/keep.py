@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import Cosmos3OmniTransformer
-
-from .optim import newest
-from .parallel import Ranks
+from strands_diffusers_training.optim import newest
+from strands_diffusers_training.parallel import Ranks
 
 LEVELS = 7
 

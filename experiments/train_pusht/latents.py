@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from strands_diffusers_training.parallel import Progress, Ranks
 
 from .data import Frames, in_the_way
-from .parallel import Progress, Ranks
 from .vae import LATENT_DIM, NUM_FRAMES, build, decode, encode, to_clip
 
 

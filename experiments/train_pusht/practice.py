@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from strands_diffusers_training.parallel import Progress, Ranks
 
 from .data import ALL_TASKS, Frames, in_the_way
 from .model import LATENT_SHAPE, NUM_ACTIONS
-from .parallel import Progress, Ranks
 from .world import World
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from diffusers import Cosmos3OmniPipeline
 from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _ACTION_VIEWPOINT_TEMPLATES
+from strands_diffusers_training.parallel import Ranks
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from .data import ALL_TASKS
-from .parallel import Ranks
 
 WORDINGS: dict[str, tuple[str, ...]] = {
     "free": (

@@ -1,27 +1,16 @@
-"""What the transformer is trained on: which windows, modes and noise levels, and samples carried along their own path."""
+"""What the transformer is trained on: which windows, modes and noise levels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from strands_diffusers_training.flow import FORWARD, IMAGE, MODES, POLICY, PURE, Examples, noise_levels, noised
 
 from .latents import channel_root, files, load
-from .model import LATENT_SHAPE, Batch, seen_actions, seen_frames
 from .prompts import CHUNKS, Captions
-
-MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
-"""Order of `mode_weights`. The last two are text-conditioned video, from a first frame and from nothing."""
-
-FORWARD, INVERSE, POLICY, IMAGE, TEXT = range(len(MODES))
-
-PURE = 0.9995
-"""Noise level of a sampler's first step."""
-
-Pair = tuple[torch.Tensor, torch.Tensor]
-"""For latents [B, 32, 5, 6, 6] and for actions [B, 16, 2]."""
 
 
 @dataclass
@@ -69,53 +58,6 @@ class Mixture:
     floor: float = 0.1
     """Share of the video loss in which all latent channels count alike; the rest weighs an error by what it changes in
     the decoded picture. 1: plain."""
-
-
-@dataclass
-class Examples:
-    """Samples for the model, and what it is to say of them."""
-
-    batch: Batch
-    targets: Pair
-    """Velocities."""
-    clean: torch.Tensor
-    """The true latents [B, 32, 5, 6, 6]."""
-    modes: torch.Tensor
-    """[B], numbers into MODES."""
-    decided: torch.Tensor
-    """bool [B]: there is one right answer, see `Mixture.carried`."""
-
-    def to(self, device: str) -> Examples:
-        """The same on a device."""
-        latent, action = (x.to(device) for x in self.targets)
-        return Examples(
-            self.batch.to(device),
-            (latent, action),
-            self.clean.to(device),
-            self.modes.to(device),
-            self.decided.to(device),
-        )
-
-    def __getitem__(self, rows: torch.Tensor) -> Examples:
-        """Some of the samples, in that order."""
-        parts = {name: getattr(self.batch, name)[rows] for name in self._of_samples}
-        latent, action = (x[rows] for x in self.targets)
-        return Examples(
-            replace(self.batch, **parts), (latent, action), self.clean[rows], self.modes[rows], self.decided[rows]
-        )
-
-    def __add__(self, others: Examples) -> Examples:
-        """Both, with the wordings of the first: a prompt's row means the same task and chunk in every batch with actions."""
-        parts = {name: torch.cat([getattr(x.batch, name) for x in (self, others)]) for name in self._of_samples}
-        latent, action = (torch.cat(pair) for pair in zip(self.targets, others.targets, strict=True))
-        clean, modes, decided = (
-            torch.cat([getattr(x, name) for x in (self, others)]) for name in ("clean", "modes", "decided")
-        )
-        return Examples(replace(self.batch, **parts), (latent, action), clean, modes, decided)
-
-    @property
-    def _of_samples(self) -> list[str]:
-        return [name for name in self.batch.__dataclass_fields__ if name not in ("ids_PL", "length_P")]
 
 
 class Sampler:
@@ -189,9 +131,8 @@ class Sampler:
         chained = windows.has_first[pick] & ((modes == FORWARD) | policy) & (rng.random(size) < config.own_first)
         latent[torch.from_numpy(chained), :, 0] = windows.first[pick[chained]].float()
         m, drawn = torch.from_numpy(modes), torch.from_numpy(own)
-        u = config.lowest + (1 - config.lowest) * torch.rand(size, generator=self.generator)
-        shift = torch.tensor(config.shifts)[m]
-        sigma = (shift * u / (1 + (shift - 1) * u)).clamp(max=PURE)
+        u = torch.rand(size, generator=self.generator)
+        sigma = noise_levels(u, torch.tensor(config.shifts)[m], config.lowest)
         decided = (m < POLICY) | drawn
         if config.carried:
             sigma[decided] = PURE
@@ -201,57 +142,15 @@ class Sampler:
             rows_own = torch.from_numpy(pick[own] - self.first_practice)
             noise[drawn] = windows.noise[rows_own].float()
             action_noise[drawn] = windows.action_noise[rows_own]
-        s5, s3 = sigma.view(-1, 1, 1, 1, 1), sigma.view(-1, 1, 1)
-        batch = Batch(
-            ids_PL=self.captions.ids[rows],  # always as wide, so that a compiled step fits every batch
-            length_P=self.captions.lengths[rows],
-            prompt_B=torch.from_numpy(prompt),
-            latent_BCTHW=latent,
-            action_BAD=action,
-            noisy_frame_BT=torch.ones(size, LATENT_SHAPE[1], dtype=torch.bool),
-            noisy_action_BA=((m == INVERSE) | (m == POLICY))[:, None].expand(size, action.shape[1]),
-            has_action_B=m < IMAGE,
-            sigma_B=sigma,
-            chunk_B=torch.tensor(CHUNKS)[torch.from_numpy(chunks)],
+        return noised(
+            m,
+            latent,
+            action,
+            (noise, action_noise),
+            sigma,
+            torch.tensor(CHUNKS)[torch.from_numpy(chunks)],
+            torch.from_numpy(prompt),
+            self.captions.ids[rows],  # always as wide, so that a compiled step fits every batch
+            self.captions.lengths[rows],
+            decided,
         )
-        noisy_frame = seen_frames(batch) & (m != INVERSE)[:, None]
-        noisy_frame[m != TEXT, 0] = False
-        noisy_action = batch.noisy_action_BA & seen_actions(batch)
-        batch = replace(
-            batch,
-            noisy_frame_BT=noisy_frame,
-            noisy_action_BA=noisy_action,
-            latent_BCTHW=torch.where(noisy_frame[:, None, :, None, None], latent.lerp(noise, s5), latent),
-            action_BAD=torch.where(noisy_action[..., None], action.lerp(action_noise, s3), action),
-        )
-        return Examples(batch, (noise - latent, action_noise - action), latent, m, decided)
-
-
-@torch.no_grad()
-def euler(examples: Examples, predicted: Pair, sigma_B: torch.Tensor) -> Examples:
-    """One Euler step along `predicted`, to the noise levels `sigma` (over 0); the targets lead from there to the truth."""
-    batch, moved, wanted = examples.batch, [], []
-    for x, target, velocity, noisy in (
-        (batch.latent_BCTHW, examples.targets[0], predicted[0], batch.noisy_frame_BT[:, None, :, None, None]),
-        (batch.action_BAD, examples.targets[1], predicted[1], batch.noisy_action_BA[..., None]),
-    ):
-        before, after = (s.view(-1, *[1] * (x.ndim - 1)) for s in (batch.sigma_B, sigma_B))
-        moved.append(torch.where(noisy, x + (after - before) * velocity.float(), x))
-        wanted.append((moved[-1] - (x - before * target)) / after)
-    batch = replace(batch, latent_BCTHW=moved[0], action_BAD=moved[1], sigma_B=sigma_B)
-    return replace(examples, batch=batch, targets=(wanted[0], wanted[1]))
-
-
-@torch.no_grad()
-def carry(examples: Examples, predicted: Pair, count: int) -> Examples | None:
-    """`count` decided samples, at random, where the model's own step to some lower noise level leads them.
-
-    None where there are fewer above a noise level of 0.1.
-    """
-    sigma = examples.batch.sigma_B
-    chance = torch.rand(len(sigma), device=sigma.device) * (examples.decided & (sigma > 0.1))
-    rows = chance.argsort(descending=True)[:count]
-    if count == 0 or chance[rows[-1]] == 0:
-        return None
-    lower = (sigma[rows] * torch.rand(count, device=sigma.device)).clamp(min=0.05)
-    return euler(examples[rows], (predicted[0].detach()[rows], predicted[1].detach()[rows]), lower)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderKLWan
+from strands_diffusers_training.flow import FORWARD, POLICY, Examples
 from torch.nn import functional
 
-from .sampling import FORWARD, POLICY, Examples
 from .vae import decode
 
 BLOCK_LEVELS = (119.0, 136.0, 153.0)

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from strands_diffusers_training.parallel import Ranks
 
 import strands_diffusers
 
 from .export import ExportConfig, run
-from .parallel import Ranks
 
 MODEL = Path(strands_diffusers.__file__).parent / "assets" / "cosmos3_pusht"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import Cosmos3OmniTransformer
+from strands_diffusers_training.parallel import Ranks
 
 import strands_diffusers
 
 from .keep import KeepConfig, run
-from .parallel import Ranks
 
 MODEL = str(Path(strands_diffusers.__file__).parent / "assets" / "cosmos3_pusht")
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from diffusers import Cosmos3OmniPipeline, CosmosActionCondition, UniPCMultistepScheduler
+from strands_diffusers_training.network import Batch, predict
 
 from experiments.train_pusht import vae
-from experiments.train_pusht.model import ACTION_DIM, LATENT_SHAPE, NUM_ACTIONS, Batch, build, positions, predict
+from experiments.train_pusht.model import ACTION_DIM, LATENT_SHAPE, NUM_ACTIONS, build, layout
 from experiments.train_pusht.prompts import build_tokenizer
 
 
@@ -88,7 +89,7 @@ def test_predict_equals_the_pipelines_transformer(pipeline: Cosmos3OmniPipeline,
             chunk_B=torch.tensor([chunk]),
         )
         with torch.no_grad():
-            vision, acted = predict(pipeline.transformer, batch, positions())
+            vision, acted = predict(pipeline.transformer, batch, layout())
         noisy = noisy_frame[0, :frames]
         got, expected = vision[:, :, :frames][:, :, noisy], result[0][0][:, :, noisy]
         torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)

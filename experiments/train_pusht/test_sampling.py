@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from strands_diffusers_training.flow import MODES, PURE, Examples, Levels, carry
 from transformers import AutoTokenizer
 
 from experiments.train_pusht.prompts import Captions, build_tokenizer
-from experiments.train_pusht.sampling import MODES, PURE, Examples, Sampler, carry
-from experiments.train_pusht.transformer import Levels, TransformerConfig
+from experiments.train_pusht.sampling import Sampler
+from experiments.train_pusht.transformer import TransformerConfig
 from experiments.train_pusht.vae import LATENT_DIM
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from .optim import Optimizer, Schedule, Training
+from strands_diffusers_training.optim import Optimizer, Schedule, Training
 
 
 def test_a_run_by_steps_warms_up_and_cools_down_to_zero() -> None:

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from strands_diffusers_training.flow import errors
 
 from experiments.train_pusht import vae
 from experiments.train_pusht.latents import channel_root, sensitivity
-from experiments.train_pusht.transformer import errors
 from experiments.train_pusht.vae import LATENT_DIM, decode
 
 

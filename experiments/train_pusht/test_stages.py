@@ -12,13 +12,13 @@ pytest.importorskip("gym_pusht")
 
 from strands_diffusers_pusht import tracking
 from strands_diffusers_pusht.simulator import PushT, to_pixels
+from strands_diffusers_training.parallel import Ranks
 
 import strands_diffusers
 
 from . import chains, data, latents, practice, transformer
 from .data import ALL_TASKS, Frames
 from .latents import load
-from .parallel import Ranks
 from .world import World
 
 MODEL = str(Path(strands_diffusers.__file__).parent / "assets" / "cosmos3_pusht")

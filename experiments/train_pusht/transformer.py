@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from strands_diffusers_training.flow import FORWARD, MODES, POLICY, Examples, Levels, Pair, carry, errors, euler
+from strands_diffusers_training.network import Batch, predict
+from strands_diffusers_training.optim import Optimizer, Schedule, Training
+from strands_diffusers_training.parallel import Progress, Ranks
 
 from .latents import channel_root, load_vae, scale_of
-from .model import FPS, Batch, build, positions, predict, trained_parameters
-from .optim import Optimizer, Schedule, Training
-from .parallel import Progress, Ranks
+from .model import FPS, build, layout, trained_parameters
 from .prompts import CHUNKS, Captions, load_tokenizer
-from .sampling import FORWARD, MODES, POLICY, Examples, Mixture, Pair, Sampler, carry, euler
+from .sampling import Mixture, Sampler
 from .shape import ShapeLoss
 
 assert FPS == 10.0
@@ -72,49 +74,6 @@ class TransformerConfig(Mixture):
 
     compile: bool = True
     """`torch.compile` the forward pass: 30 % less time per step on a CPU, for one or two minutes at the start."""
-
-
-def errors(
-    batch: Batch,
-    predicted: Pair,
-    targets: Pair,
-    weight_BTHW: torch.Tensor | None = None,
-    root_CC: torch.Tensor | None = None,
-) -> Pair:
-    """Mean squared error [B] over a sample's noisy latents, and over its noisy actions; 0 where it has none.
-
-    `root`: see `channel_root`.
-    """
-    error = predicted[0].float() - targets[0]
-    if root_CC is not None:
-        error = torch.einsum("dc,bcthw->bdthw", root_CC, error)
-    error = error.pow(2).mean(1)
-    mask = batch.noisy_frame_BT[:, :, None, None].expand_as(error).float()
-    mask = mask if weight_BTHW is None else mask * weight_BTHW
-    action_error = (predicted[1].float() - targets[1]).pow(2).mean(-1)
-    action_mask = batch.noisy_action_BA.float()
-    vision = (error * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)
-    return vision, (action_error * action_mask).sum(1) / action_mask.sum(1).clamp(min=1)
-
-
-class Levels:
-    """The usual error of each mode at each of ten noise levels, to divide by: they count alike.
-
-    The error of a velocity is that of the data over the noise level, so that one and the same error of an action costs
-    a hundred times as much at a level of 0.1 as at 1; and where a policy has yet to decide, its error says nothing.
-    """
-
-    def __init__(self, device: str) -> None:
-        self.total, self.count = torch.zeros(2, 10 * len(MODES), device=device)
-
-    def relative(self, error_B: torch.Tensor, mode_B: torch.Tensor, sigma_B: torch.Tensor) -> torch.Tensor:
-        """The mean of the errors over the usual ones, samples with none (0) included."""
-        bin_B = mode_B * 10 + (sigma_B * 10).long()
-        known = (error_B.detach() > 0).float()
-        self.total.mul_(0.995).index_add_(0, bin_B, error_B.detach())
-        self.count.mul_(0.995).index_add_(0, bin_B, known)
-        usual_B = (self.total / self.count.clamp(min=1e-9))[bin_B]
-        return (error_B / usual_B.clamp(min=1e-9)).mean()
 
 
 def _compile_in_turn(
@@ -174,7 +133,7 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     training.resume()
     first_step = training.step
     sampler = Sampler(config, work, "shard_", captions, [ranks.rank, first_step])
-    position = positions().to(ranks.device)
+    position = layout().to(ranks.device)
     usual, root = sampler.windows.latent[:2000].float().mean(0).to(ranks.device), channel_root(work, config.floor)
     device_root = root.to(ranks.device)
     batches: dict[str, list[Examples]] = {}
@@ -197,8 +156,8 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
             return compiled(model, batch, position, torch.bfloat16)
 
     def averaged(batch: Batch) -> Pair:
-        with torch.autocast(ranks.device, dtype=torch.bfloat16):
-            latent, action = predict(training.average, batch.to(ranks.device), position, torch.bfloat16)
+        with training.averaged(), torch.autocast(ranks.device, dtype=torch.bfloat16):
+            latent, action = predict(model, batch.to(ranks.device), position, torch.bfloat16)
         return latent.float().cpu(), action.float().cpu()
 
     progress = Progress(

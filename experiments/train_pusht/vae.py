@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+from strands_diffusers_training.optim import Optimizer, Schedule, Training
+from strands_diffusers_training.parallel import Progress, Ranks
 from torch.nn import functional
 
 from .data import Frames
-from .optim import Optimizer, Schedule, Training
-from .parallel import Progress, Ranks
 
 NUM_FRAMES = 17
 LATENT_DIM = 32
@@ -254,8 +254,9 @@ def run(config: VaeConfig, work: Path, ranks: Ranks) -> None:
         training.advance()
         losses.append(float(rec.detach()))
         if progress.due() and training.step > 5:
-            quality = psnr(training.average, clips, ranks.device)
-            moved = f", latents moved {_moved(training.average, anchor, clips[:4]):.3f} std" if anchor else ""
+            with training.averaged() as average:
+                quality = psnr(average, clips, ranks.device)
+                moved = f", latents moved {_moved(average, anchor, clips[:4]):.3f} std" if anchor else ""
             with (work / "vae_curve.jsonl").open("a") as file:
                 point = {"step": training.step, "loss": np.mean(losses[-60:]), "psnr_db": quality, "time": time.time()}
                 file.write(json.dumps(point) + "\n")

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import UniPCMultistepScheduler
+from strands_diffusers_training.network import Batch, predict
+from strands_diffusers_training.optim import newest
+from strands_diffusers_training.parallel import Ranks
 
 from .latents import load_vae, scale_of
-from .model import LATENT_SHAPE, NUM_ACTIONS, Batch, build, positions, predict
-from .optim import newest
-from .parallel import Ranks
+from .model import LATENT_SHAPE, NUM_ACTIONS, build, layout
 from .prompts import CHUNKS, Captions, load_tokenizer
 from .vae import decode, encode, to_clip
 
@@ -35,7 +36,7 @@ class World:
 
     def __init__(self, work: Path, ranks: Ranks, init: str) -> None:
         tokenizer, device = load_tokenizer(work, ranks), ranks.device
-        self.captions, self.device, self.position = Captions(tokenizer), device, positions().to(device)
+        self.captions, self.device, self.position = Captions(tokenizer), device, layout().to(device)
         self.model = build(init, tokenizer)
         state = newest(work / "transformer.pt")
         self.step = state["step"] if state else 0

@@ -19,10 +19,10 @@ CPU_RATE = 28.0
 def run(task: Task) -> None:
     """Make a little data, train in rounds of as many steps as fit, keep what came of it."""
     import torch
+    from strands_diffusers_training.parallel import Ranks
 
     import strands_diffusers
     from experiments.train_pusht import data, keep, latents, transformer
-    from experiments.train_pusht.parallel import Ranks
 
     if not task.dry_run:
         torch.backends.cuda.matmul.allow_tf32 = True

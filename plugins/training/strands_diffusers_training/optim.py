@@ -1,4 +1,4 @@
-"""The optimiser both networks are trained with: Muon on matrices, AdamW on the rest, an average of the weights.
+"""The optimiser: Muon on matrices, AdamW on the rest, an average of the weights, and the checkpoint of all that.
 
 The schedule is warm-up, constant, and a linear cool-down to zero at the end ("WSD"): a checkpoint from the constant
 part can always be trained on, and a cool-down from it gives weights worth shipping.
@@ -6,15 +6,15 @@ part can always be trained on, and a cool-down from it gives weights worth shipp
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from .parallel import Ranks
+from strands_diffusers_training.parallel import Ranks
 
 
 @dataclass
@@ -140,17 +140,26 @@ def newest(path: Path) -> dict[str, Any] | None:
 
 
 class Training:
-    """A network, its averaged copy, its optimiser and its step count: what a checkpoint holds.
+    """A network, the average of what is trained of it, its optimiser and its step count: what a checkpoint holds.
 
     `NAME.pt` is the newest state of the constant part, `NAME_cooled.pt` that of the cool-down. Training that is
-    started again goes on from the cool-down if it ends at the same step, else from the constant part.
+    started again goes on from the cool-down if it ends at the same step, else from the constant part. A checkpoint holds the
+    whole network, or with `trained_only` the parameters that require a gradient.
     """
 
     def __init__(
-        self, model: torch.nn.Module, optimizer: Optimizer, schedule: Schedule, path: Path, decay: float
+        self,
+        model: torch.nn.Module,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        path: Path,
+        decay: float,
+        trained_only: bool = False,
     ) -> None:
         self.model, self.optimizer, self.schedule, self.path, self.decay = model, optimizer, schedule, path, decay
-        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.trained_only = trained_only
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.average = {name: p.detach().clone() for name, p in self.trained.items()}
         self.step, self.left = 0, 1.0
 
     def goes_on(self) -> bool:
@@ -158,33 +167,51 @@ class Training:
         self.left = self.optimizer.ranks.agree(self.schedule.left(self.step))
         return self.left > 0
 
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[torch.nn.Module]:
+        """The network with the averaged weights, inside; then it is trained on as it was."""
+        self._swap()
+        try:
+            yield self.model
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, p in self.trained.items():
+            mine = p.detach().clone()
+            p.copy_(self.average[name])
+            self.average[name].copy_(mine)
+
     @property
     def _cooled(self) -> Path:
         return self.path.with_name(f"{self.path.stem}_cooled.pt")
 
-    def resume(self) -> bool:
-        """Load the newest state that this schedule can go on from. -> whether there was one."""
+    def resume(self) -> dict[str, Any] | None:
+        """Load the newest state that this schedule can go on from. -> it, None where there was none."""
         for path in (self._cooled, self.path):
             if not path.exists():
                 continue
-            state = torch.load(path, map_location="cpu", weights_only=False)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
             if path == self._cooled and state["steps"] != self.schedule.steps:
                 continue
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
+            self.model.load_state_dict(state["model"], strict=not self.trained_only)
+            for name, average in self.average.items():
+                average.copy_(state["average"][name])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
             if state.get("minutes") == self.schedule.minutes:  # cut off, and started again
                 self.schedule.begin -= (1 - state["left"]) * self.schedule.minutes * 60
-            return True
-        return False
+            return state
+        return None
 
     def save(self, **extra: Any) -> None:
         """Write the state, by rename."""
         path = self._cooled if self.schedule.cooling(self.left) else self.path
+        own = self.trained if self.trained_only else self.model.state_dict()
         state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
+            "model": {name: value.detach() for name, value in own.items()},
+            "average": {name: self.average.get(name, value).detach() for name, value in own.items()},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "steps": self.schedule.steps,
@@ -202,5 +229,5 @@ class Training:
         self.optimizer.step(self.schedule.factor(self.step, self.left))
         self.step += 1
         decay = min(self.decay, (self.step + 1) / (self.step + 10))
-        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
+        for name, fast in self.trained.items():
+            self.average[name].lerp_(fast, 1 - decay)

@@ -25,6 +25,16 @@ class Ranks:
     world: int = 1
     device: str = "cpu"
 
+    @classmethod
+    def of_this_process(cls) -> Ranks | None:
+        """As `accelerate launch` or `torchrun` started this process; None where neither did."""
+        if "LOCAL_RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+            return None
+        from accelerate import PartialState
+
+        state = PartialState(timeout=timedelta(hours=1))
+        return cls(state.process_index, state.num_processes, str(state.device))
+
     @property
     def first(self) -> bool:
         """Whether this process prints and saves."""
@@ -50,9 +60,17 @@ class Ranks:
         """The largest of the ranks' values, so that all stop, or change their rate, at the same step."""
         if self.world == 1:
             return value
-        t = torch.tensor([value], dtype=torch.float64)
+        t = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.all_reduce(t, op=dist.ReduceOp.MAX)
         return float(t)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order, on the first; elsewhere an empty list."""
+        if self.world == 1:
+            return [value]
+        found = [None] * self.world if self.first else None
+        dist.gather_object(value, found)
+        return found or []
 
 
 class Progress:
@@ -76,7 +94,8 @@ class Progress:
         left = spent * (self.total - done) / max(done, 1e-9)
         message = f"{self.name} {done:.4g}/{self.total:.4g} | {spent:.1f} min, {left:.1f} min left | {text}"
         if self.ranks.first:
-            print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
+            sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+            sys.stdout.flush()
             if self.log:
                 with self.log.open("a") as file:
                     file.write(f"{time.strftime('%H:%M:%S')} {message}\n")
