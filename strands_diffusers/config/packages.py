@@ -23,6 +23,7 @@ PACKAGES = {
     ),
     "-e plugins/rerun": ("output=rerun",),
     "-e plugins/trackio": ("tracker=trackio",),
+    "-e plugins/training": ("adapt",),
     "-e plugins/workspace": ("wandb-workspace",),
 }
 """What pip takes -> what the package brings, as typed."""

@@ -112,16 +112,17 @@ def read_action_rows(address: str, domain: str, sources: Mapping[str, Source]) -
     A folder that is a LeRobot dataset is read by the source `lerobot`.
     Raises: as `read_observation`, and `MissingPackageError` where that plugin is not installed.
     """
-    scheme, rest = _choose(address, sources)
-    path = expanded(rest.split("@", 1)[0])
-    if scheme == FILE and exists(str(path / "meta" / "info.json")):
-        if LEROBOT not in sources:
-            raise MissingPackageError(
-                f"{path} is a LeRobot dataset, which the plugin strands-diffusers-lerobot reads. "
-                "Run: pip install -e plugins/lerobot."
-            )
-        scheme = LEROBOT
+    scheme, rest = _dataset(address, sources)
     return sources[scheme].action_rows(rest, domain)
+
+
+def read_episodes(address: str, sources: Mapping[str, Source]) -> list[tuple[str, int]]:
+    """Every episode behind `SCHEME:PATH...`: its address and its length [frames]. A folder that is a LeRobot dataset is one.
+
+    Raises: as `read_observation`.
+    """
+    scheme, rest = _dataset(address, sources)
+    return [(f"{scheme}:{episode}", length) for episode, length in sources[scheme].episodes(rest)]
 
 
 def absolute_address(address: str, cwd: Path, sources: Mapping[str, Source]) -> str:
@@ -158,6 +159,20 @@ def array_hash(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.dtype.str}{list(array.shape)};".encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _dataset(address: str, sources: Mapping[str, Source]) -> tuple[str, str]:
+    """As `_choose`, and a folder that is a LeRobot dataset is read by its source."""
+    scheme, rest = _choose(address, sources)
+    path = expanded(rest.split("@", 1)[0])
+    if scheme == FILE and exists(str(path / "meta" / "info.json")):
+        if LEROBOT not in sources:
+            raise MissingPackageError(
+                f"{path} is a LeRobot dataset, which the plugin strands-diffusers-lerobot reads. "
+                "Run: pip install -e plugins/lerobot."
+            )
+        scheme = LEROBOT
+    return scheme, rest
 
 
 def _choose(address: str, sources: Mapping[str, Source], cwd: Path | None = None) -> tuple[str, str]:

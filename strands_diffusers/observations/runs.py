@@ -61,6 +61,22 @@ class RunSource(Source):
         task = sample.prompt or None
         return Observation(frames_FHWC, fps, actions_TD, task, sample.domain, details=details, view_point=view)
 
+    def episodes(self, address: str) -> list[tuple[str, int]]:
+        """Every sample with a video and actions of the finished jobs in a folder."""
+        parsed = split_address(address, OPTIONS)
+        found = []
+        for record in records.jobs(parsed.local) if parsed.local.is_dir() else []:
+            for sample in record.samples if record.done else ():
+                shape = (sample.arrays.get("video") or {}).get("shape")
+                if shape and (sample.given_action is not None or sample.arrays.get("action")):
+                    which = "" if sample.index is None else f"@sample:{sample.index}"
+                    found.append((f"{record.directory}{which}", int(shape[0])))
+        if not found:
+            raise ObservationError(
+                f"run:{parsed.path} holds no finished job with a video and actions. Type the folder of a sweep in an action mode."
+            )
+        return found
+
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the folder absolute."""
         return str(split_address(address, OPTIONS, cwd=cwd).absolute(cwd))

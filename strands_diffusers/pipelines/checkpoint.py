@@ -22,6 +22,8 @@ Stamp = tuple[tuple[str, int, int], ...]
 """Name, size and time [ns] of each file of a checkpoint: while it is the same, so is all that was found in the files."""
 
 ASSET = "asset:"
+HEADS = "action_heads.safetensors"
+"""File beside a LoRA: rows `[1, ...]` of the transformer's action projections, by module; its metadata names the `domain_id`."""
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 

@@ -135,8 +135,21 @@ def _load_lora(pipe: Any, config: ModelConfig) -> None:
     try:
         target.load_lora_adapter(config.lora.repo, prefix=None, adapter_name="strands", **options)
         target.set_adapters(["strands"], weights=[config.lora.scale])
+        if (heads := Path(config.lora.repo).expanduser() / checkpoint.HEADS).is_file():
+            _replace_heads(target, heads)
     except Exception as error:
         raise ModelError(f"cannot load model.lora.repo={config.lora.repo}: {one_line(error, 300)}") from error
+
+
+def _replace_heads(transformer: Any, path: Path) -> None:
+    """Put the action projections of the one domain that a LoRA was trained with in the place of the checkpoint's."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as tensors, torch.no_grad():
+        row = int((tensors.metadata() or {})["domain_id"])
+        for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+            transformer.get_submodule(name).weight[row : row + 1].copy_(tensors.get_tensor(name))
 
 
 def _place(pipe: Any, offload: Offload, device: str) -> None:

@@ -164,6 +164,9 @@ class Tracker(Configured):
         failed. Called exactly once after `start`; without `log` before it where the job failed.
         """
 
+    def progress(self, step: int, values: Mapping[str, float], files: Mapping[str, Path]) -> None:
+        """Log numbers and pictures of long work on its way, between `start` and `finish`. Optional."""
+
     def summarize(self, run: RunInfo, records: Sequence[Record]) -> list[str]:
         """Log a finished sweep, once all its jobs have ended; called again, with the same `run.id`, when it is resumed.
 
@@ -208,6 +211,13 @@ class Source(Configured):
         `strands-diffusers stats` reads a whole dataset through it. Optional: a source without it has no statistics.
         """
         raise ObservationError(f"the source {self.name!r} has no dataset of actions: statistics need one.")
+
+    def episodes(self, address: str) -> Sequence[tuple[str, int]]:
+        """Return every episode behind `address`: an address that `read` takes, with `@start:N` after it, and its frames.
+
+        `strands-diffusers adapt` reads a whole dataset through it. Optional: a source without it has no dataset.
+        """
+        raise ObservationError(f"the source {self.name!r} has no dataset of episodes.")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A source is named by its scheme."""

@@ -325,6 +325,10 @@ class GuardedSource(Source):
         """Read all actions. Raises: as `read`."""
         return action_rows(self._owner, self.scheme, lambda: self._source.action_rows(address, domain))
 
+    def episodes(self, address: str) -> list[tuple[str, int]]:
+        """List the episodes of a dataset. Raises: as `read`."""
+        return source(self._owner, self.scheme, lambda: list(self._source.episodes(address)))
+
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the address absolute. Raises: as `read`."""
         if not self._owner:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from strands_diffusers.errors import StrandsDiffusersError
@@ -57,6 +57,11 @@ class SafeTracker:
         """Log a finished job."""
         if self._open:
             self._guard("log", lambda: self._tracker.log(record, rollouts))
+
+    def progress(self, step: int, values: Mapping[str, float], files: Mapping[str, Path]) -> None:
+        """Log how long work gets on."""
+        if self._open:
+            self._guard("log", lambda: self._tracker.progress(step, values, files))
 
     def finish(self, record: Record) -> None:
         """Close the run, once."""

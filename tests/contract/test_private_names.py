@@ -27,9 +27,9 @@ PRIVATE = {
         "hydra.core.utils:JobReturn._return_value": ("plugins/launchers",),
     },
     "torch": {
-        "torch:_utils": ("experiments/train_pusht",),
-        "torch._utils:_flatten_dense_tensors": ("experiments/train_pusht",),
-        "torch._utils:_unflatten_dense_tensors": ("experiments/train_pusht",),
+        "torch:_utils": ("plugins/training",),
+        "torch._utils:_flatten_dense_tensors": ("plugins/training",),
+        "torch._utils:_unflatten_dense_tensors": ("plugins/training",),
     },
     "diffusers": {
         f"{COSMOS3}:_ACTION_RESOLUTION_BINS": ("strands_diffusers/pipelines/canvas.py",),
@@ -37,6 +37,10 @@ PRIVATE = {
         f"{COSMOS3}:_ACTION_VIEWPOINT_TEMPLATES": ("experiments/train_pusht",),
         f"{COSMOS3}:Cosmos3OmniPipeline._build_action_json_prompt": ("experiments/train_pusht",),
         f"{COSMOS3}:Cosmos3OmniPipeline._get_execution_device": ("plugins/engines",),
+        f"{COSMOS3}:Cosmos3OmniPipeline._prepare_action_video_conditioning": ("plugins/training",),
+        f"{COSMOS3}:Cosmos3OmniPipeline._encode_video": ("plugins/training",),
+        f"{COSMOS3}:Cosmos3OmniPipeline._remove_action_video_padding_from_latent": ("plugins/training",),
+        "diffusers:Cosmos3OmniTransformer._keep_in_fp32_modules": ("plugins/training",),
         "diffusers:AutoencoderKLWan._encode": ("experiments/train_pusht",),
         "diffusers:AutoencoderKLWan._conv_idx": ("experiments/train_pusht",),
         "diffusers:AutoencoderKLWan._feat_map": ("experiments/train_pusht",),

@@ -65,6 +65,12 @@ class LeRobotSource(Source):
 
         return read_action_rows(split_address(address, OPTIONS), self.config, domain)
 
+    def episodes(self, address: str) -> list[tuple[str, int]]:
+        """Return every episode (or `@episode:N`) with its length at the address's rate."""
+        from strands_diffusers_lerobot.window import list_episodes
+
+        return list_episodes(split_address(address, OPTIONS))
+
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the dataset's folder absolute."""
         return str(split_address(address, OPTIONS, cwd=cwd).absolute(cwd))

@@ -95,6 +95,18 @@ def read_action_rows(parsed: Address, config: Any, domain: str) -> ActionRows:
     return ActionRows(_pieces(episodes, mapping, domain, stride, held), dataset.fps / stride)
 
 
+def list_episodes(parsed: Address) -> list[tuple[str, int]]:
+    """Every episode of the dataset, or the one that is named: its address, and its frames at the address's rate."""
+    dataset = open_dataset(parsed.local, f"lerobot:{parsed.path}")
+    stride = _stride(dataset, parsed)
+    named = [dataset.episode(parsed.integer("episode", 0)).index] if "episode" in parsed.options else []
+    rest = {key: value for key, value in parsed.options.items() if key not in ("episode", "start")}
+    return [
+        (str(Address(str(parsed.local), {"episode": str(number), **rest})), 1 + (dataset.lengths[number] - 1) // stride)
+        for number in named or sorted(dataset.lengths)
+    ]
+
+
 def _mapping(dataset: Dataset, parsed: Address, config: Any, domain: str | None) -> tuple[Mapping | None, str]:
     """The stated mapping, and a sentence on it; None where none was stated or no action is asked for."""
     options, marker = parsed.options, dataset.marker

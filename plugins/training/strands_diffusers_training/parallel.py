@@ -102,7 +102,8 @@ class Progress:
 
 
 def _worker(rank: int, world: int, port: int, device: str, stage: Callable[..., None], args: tuple[Any, ...]) -> None:
-    torch.set_num_threads(1 if device == "cpu" else max(1, (os.cpu_count() or 1) // 2))
+    if device != "auto":  # one thread per process beats one process with many threads by far, on a CPU
+        torch.set_num_threads(1 if device == "cpu" else max(1, (os.cpu_count() or 1) // 2))
     if world > 1:
         dist.init_process_group(
             "gloo",

@@ -128,6 +128,12 @@ class WandbTracker(Tracker):
         with self._noting("could not log the manifest"), self._staging():
             self._log_artifact(record)
 
+    def progress(self, step: int, values: Mapping[str, float], files: Mapping[str, Path]) -> None:
+        """Log numbers and files against `step`, a key of its own."""
+        if self._run is not None:
+            self._send("the progress", {"step": step, **values})
+            self._show({key: [path] for key, path in files.items()})
+
     def finish(self, record: Record) -> None:
         """Close the run: how the job ended into its summary, its problems as tags, exit code 1 unless it is done.
 

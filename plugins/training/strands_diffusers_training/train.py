@@ -1,0 +1,377 @@
+"""Stage `train`: flow matching on the latents, and what is watched meanwhile.
+
+Whatever is drawn in a step is a function of the seed, the rank and the step, and a checkpoint holds everything else: training
+that is killed and started again makes the same weights, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from strands_diffusers import errors, write_mp4
+from strands_diffusers.config.schema import RunConfig
+from strands_diffusers.pipelines import loader
+from strands_diffusers.records import writing
+from strands_diffusers_training import flow
+from strands_diffusers_training.config import LORA_FROM, AdaptConfig, What
+from strands_diffusers_training.encode import NO_ROOM, Windows
+from strands_diffusers_training.flow import FORWARD, INVERSE, POLICY, PURE, Examples, Levels, Pair
+from strands_diffusers_training.network import Batch, Layout, layout_of, predict
+from strands_diffusers_training.optim import Optimizer, Schedule, Training
+from strands_diffusers_training.parallel import Progress, Ranks
+from strands_diffusers_training.parameters import TABLES, add_lora, everything
+from strands_diffusers_training.plan import Plan, segments
+
+FEW_STEPS = 4
+"""A sampler of so few steps leads far with each; such a model learns on its own path (`train.carried`)."""
+
+Watch = Callable[[int, Mapping[str, float], Mapping[str, Path]], None]
+"""Told of every validation: step, numbers, files."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The choices that `auto` and null stand for."""
+
+    lora: bool
+    lr: float
+    weights: tuple[float, ...]
+    """Chance of each of the three modes."""
+    carried: int
+    """Samples of a pass."""
+
+
+class Captions:
+    """The prompts as the pipeline tokenises them; row 0 is the empty one."""
+
+    def __init__(self, pipe: Any, plan: Plan) -> None:
+        tasks = dict.fromkeys(episode.task for episode in plan.episodes)
+        self.row = {task: i for i, task in enumerate(tasks, 1)}
+        self.tokens: list[list[int]] = [[]]
+        for task in tasks:
+            given, empty = pipe.tokenize_prompt(
+                task,
+                None,
+                num_frames=plan.chunk + 1,
+                height=plan.canvas[0],
+                width=plan.canvas[1],
+                fps=plan.fps,
+                use_system_prompt=False,
+                action_mode="policy",
+                action_view_point=plan.view_point,
+            )
+            self.tokens[0] = list(empty)
+            self.tokens.append(list(given))
+
+    def batch(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Ids [P, L] of the different prompts, right-padded; their lengths [P]; which one each sample has [B]."""
+        used, which = np.unique(rows, return_inverse=True)
+        length = torch.tensor([len(self.tokens[row]) for row in used])
+        ids = torch.zeros(len(used), int(length.max()), dtype=torch.long)
+        for i, row in enumerate(used):
+            ids[i, : length[i]] = torch.tensor(self.tokens[row])
+        return ids, length, torch.from_numpy(which.astype(np.int64))
+
+
+class Sampler:
+    """Draws the samples of a pass."""
+
+    def __init__(
+        self, config: AdaptConfig, setting: Setting, windows: Windows, captions: Captions, action_dim: int
+    ) -> None:
+        self.config, self.setting, self.windows, self.captions = config, setting, windows, captions
+        self.action_dim = action_dim
+
+    def draw(self, size: int, key: list[int], mode: int | None = None, pure: bool = False) -> Examples:
+        """`size` samples, which `key` determines; of one mode, or of the mixture. `pure`: all from pure noise."""
+        train, rng = self.config.train, np.random.default_rng([self.config.seed, *key])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        weights = self.setting.weights
+        modes = np.full(size, mode) if mode is not None else rng.choice(len(weights), p=weights, size=size)
+        picks = rng.integers(0, len(self.windows), size)
+        latent, acted, tasks = self.windows.take(picks, self.action_dim)
+        rows = np.array([self.captions.row[task] for task in tasks])
+        rows[(rng.random(size) < train.prompt_dropout) & (mode is None)] = 0
+        ids, length, prompt = self.captions.batch(rows)
+        m = torch.from_numpy(modes)
+        sigma = flow.noise_levels(torch.rand(size, generator=generator), torch.tensor(train.shifts)[m], lowest=0.02)
+        decided = m != POLICY  # frames and actions leave one answer; a policy has yet to choose
+        if self.setting.carried:
+            sigma[decided] = PURE
+        if pure:
+            sigma[:] = PURE
+        noise = torch.randn(latent.shape, generator=generator)
+        action_noise = torch.randn(acted.shape, generator=generator)
+        action_noise[..., self.windows.plan.width :] = 0
+        chunk = torch.full((size,), acted.shape[1])
+        return flow.noised(m, latent, acted, (noise, action_noise), sigma, chunk, prompt, ids, length, decided)
+
+
+def setting_of(config: AdaptConfig, run: RunConfig, numbers: int) -> Setting:
+    """What the config means for a transformer of so many numbers."""
+    train = config.train
+    lora = train.what is What.lora or (train.what is What.auto and numbers >= LORA_FROM)
+    usual = {"forward_dynamics": 0.4, "inverse_dynamics": 0.15, "policy": 0.45}
+    given = dict(zip(train.modes, train.weights or [usual[mode] for mode in train.modes], strict=True))
+    weights = np.array([given.get(mode, 0.0) for mode in flow.MODES[:3]])
+    preset = run.model.recommended.get("forward_dynamics")
+    few = preset is not None and (preset.num_inference_steps or FEW_STEPS + 1) <= FEW_STEPS
+    share = train.carried if train.carried is not None else 0.375 if few else 0.0
+    return Setting(lora, train.lr or 3e-4, tuple((weights / weights.sum()).tolist()), int(share * train.batch))
+
+
+@dataclass
+class Adapted:
+    """The model while it is trained: the pipeline whose transformer it is, and how it computes."""
+
+    pipe: Any
+    layout: Layout
+    training: Training
+    setting: Setting
+    device: str
+    dtype: torch.dtype
+
+    @contextmanager
+    def sampling(self) -> Iterator[Any]:
+        """The pipeline as it samples, inside: averaged weights, and the action projections in the precision of the rest."""
+        transformer = self.pipe.transformer
+        tables = [transformer.get_submodule(name) for name in TABLES] if self.setting.lora else []
+        with self.training.averaged():
+            kept = [table.weight.data for table in tables]
+            for table in tables:
+                table.weight.data = table.weight.data.to(self.dtype)
+            transformer.eval()
+            try:
+                yield self.pipe
+            finally:
+                transformer.train()
+                for table, data in zip(tables, kept, strict=True):
+                    table.weight.data = data
+
+    def autocast(self) -> Any:
+        """bfloat16 where the model's weights are."""
+        kind = self.device.partition(":")[0]
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+
+    def predict(self, batch: Batch, checkpointing: bool = False) -> Pair:
+        """The velocities of a batch, on its device."""
+        with self.autocast():
+            return predict(self.pipe.transformer, batch, self.layout, self.dtype, checkpointing)
+
+
+def prepare(
+    config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, ranks: Ranks
+) -> tuple[Adapted, dict[str, Any] | None]:
+    """Load the model, free what is trained, and go on from the newest checkpoint. -> it, and the checkpoint."""
+    model, _ = loader.load(run.model)
+    transformer = model.pipe.transformer
+    numbers = sum(p.numel() for p in transformer.parameters())
+    setting, device, dtype = setting_of(config, run, numbers), model.device, next(transformer.parameters()).dtype
+    train = config.train
+    if dtype == torch.float16:
+        raise errors.ModelError("model.dtype=float16 is too coarse to train in. Use model.dtype=bfloat16.")
+    if setting.lora:
+        matrices, others = [], add_lora(transformer, train.rank, train.alpha, config.seed)
+    else:
+        transformer.float()
+        matrices, others = everything(transformer)
+    transformer.train()
+    layout = layout_of(transformer.config, plan.latent, plan.chunk, plan.fps, plan.domain_id).to(device)
+    optimizer = Optimizer(matrices, others, train.muon_lr, setting.lr, ranks=ranks)
+    schedule = Schedule(train.steps, train.warmup, int(train.cooldown * train.steps))
+    place = out / "train"
+    with writing(place, NO_ROOM):
+        place.mkdir(parents=True, exist_ok=True)
+    training = Training(transformer, optimizer, schedule, place / "state.pt", train.ema, trained_only=True)
+    state = training.resume()
+    return Adapted(model.pipe, layout, training, setting, device, dtype), state
+
+
+def train(
+    config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, ranks: Ranks, watch: Watch | None = None
+) -> Adapted:
+    """Train to the last step, from the newest checkpoint on. -> the trained model. Raises: `OutputError` for a full disk."""
+    options, place = config.train, out / "train"
+    adapted, state = prepare(config, run, plan, out, ranks)
+    training, device = adapted.training, adapted.device
+    captions = Captions(adapted.pipe, plan)
+    action_dim = adapted.pipe.transformer.config.action_dim
+    sampler = Sampler(config, adapted.setting, Windows(plan, out, held_out=False), captions, action_dim)
+    frame_levels, action_levels = Levels(device), Levels(device)
+    carried: Examples | None = None
+    if state is not None and len(state["ranks"]) == ranks.world:
+        mine = state["ranks"][ranks.rank]
+        for levels, kept in ((frame_levels, mine["frame"]), (action_levels, mine["action"])):
+            levels.total, levels.count = (x.to(device) for x in kept)
+        carried = mine["carried"] and mine["carried"].to(device)
+    validation = Validation(config, run, plan, out, adapted, captions, action_dim) if ranks.first else None
+    progress = Progress("train", options.steps - training.step, ranks, every_s=20, log=place / "train.log")
+    first, saved, recent = training.step, time.monotonic(), (0.0, 0.0)
+
+    def save() -> None:
+        facts = {
+            "frame": (frame_levels.total, frame_levels.count),
+            "action": (action_levels.total, action_levels.count),
+            "carried": carried and carried.to("cpu"),
+        }
+        gathered = ranks.gather(facts)
+        if ranks.first:
+            with writing(place, NO_ROOM):
+                try:
+                    training.save(ranks=gathered)
+                except RuntimeError as error:  # torch's own writer says so of a full disk
+                    raise OSError(errors.one_line(error, 120)) from error
+
+    while training.goes_on():
+        training.optimizer.zero_grad()
+        for part in range(options.accumulate):
+            count = options.batch - (len(carried.modes) if carried else 0)
+            examples = _joined(sampler.draw(count, [ranks.rank, training.step, part]).to(device), carried)
+            predicted = adapted.predict(examples.batch, options.checkpointing)
+            error, action_error = flow.errors(examples.batch, predicted, examples.targets, width=plan.width)
+            vision = frame_levels.relative(error, examples.modes, examples.batch.sigma_B)
+            act = action_levels.relative(action_error, examples.modes, examples.batch.sigma_B)
+            generator = torch.Generator().manual_seed(hash((config.seed, ranks.rank, training.step, part)) % 2**63)
+            carried = flow.carry(examples, predicted, adapted.setting.carried, generator)
+            loss = (vision + options.action_weight * act) / options.accumulate
+            if not torch.isfinite(loss):
+                raise errors.RolloutError(
+                    f"the loss is {float(loss)} at step {training.step}: the weights went astray. Delete {place} and type a "
+                    f"smaller train.lr= (it was {adapted.setting.lr:g})."
+                )
+            loss.backward()
+            recent = (float(error.detach().mean()), float(action_error.detach().mean()))
+        ranks.mean_gradients(training.optimizer.parameters)
+        training.advance()
+        values, files = {"train/video": recent[0], "train/action": recent[1]}, {}
+        if validation and options.validate_every and training.step % options.validate_every == 0:
+            found, files = validation(training.step)
+            values |= found
+            if watch:
+                watch(training.step, values, files)
+        rate = (
+            (training.step - first)
+            * options.batch
+            * options.accumulate
+            * ranks.world
+            / (time.monotonic() - progress.begin)
+        )
+        shown = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+        progress.line(training.step - first, f"step {training.step}, {rate:.2f} samples/s, {shown}")
+        if ranks.agree(float(time.monotonic() - saved > 60 * options.save_minutes)):
+            save()
+            saved = time.monotonic()
+    save()
+    adapted.pipe.transformer.eval()
+    return adapted
+
+
+def _joined(fresh: Examples, carried: Examples | None) -> Examples:
+    """Both, each with its own prompts."""
+    if carried is None:
+        return fresh
+    length = max(fresh.batch.ids_PL.shape[1], carried.batch.ids_PL.shape[1])
+    count = len(fresh.batch.length_P)
+    for examples in (fresh, carried):
+        ids = examples.batch.ids_PL
+        examples.batch.ids_PL = torch.nn.functional.pad(ids, (0, length - ids.shape[1]))
+    together = (
+        torch.cat([fresh.batch.ids_PL, carried.batch.ids_PL]),
+        torch.cat([fresh.batch.length_P, carried.batch.length_P]),
+    )
+    carried.batch.prompt_B = carried.batch.prompt_B + count
+    joined = fresh + carried
+    used, which = joined.batch.prompt_B.unique(return_inverse=True)  # prompts of samples that are gone
+    joined.batch.ids_PL, joined.batch.length_P, joined.batch.prompt_B = together[0][used], together[1][used], which
+    return joined
+
+
+class Validation:
+    """Losses on fixed held-out windows, and small rollouts of them."""
+
+    def __init__(
+        self,
+        config: AdaptConfig,
+        run: RunConfig,
+        plan: Plan,
+        out: Path,
+        adapted: Adapted,
+        captions: Captions,
+        action_dim: int,
+    ) -> None:
+        self.config, self.run, self.plan, self.out, self.adapted = config, run, plan, out, adapted
+        held_out = Windows(plan, out, held_out=True)
+        sampler = Sampler(config, adapted.setting, held_out, captions, action_dim)
+        size = min(16, config.train.batch)
+        modes = [mode for mode, weight in enumerate(adapted.setting.weights) if weight]
+        self.batches = [(mode, sampler.draw(size, [-mode - 1 + 2**31], mode, mode != POLICY)) for mode in modes]
+
+    @torch.no_grad()
+    def __call__(self, step: int) -> tuple[dict[str, float], dict[str, Path]]:
+        """Numbers and files of the averaged weights; the numbers are appended to `train/curve.jsonl`."""
+        values: dict[str, float] = {}
+        files: dict[str, Path] = {}
+        with self.adapted.training.averaged():
+            for mode, examples in self.batches:
+                name, there = flow.MODES[mode], examples.to(self.adapted.device)
+                predicted = self.adapted.predict(there.batch)
+                error, action_error = flow.errors(there.batch, predicted, there.targets, width=self.plan.width)
+                if mode != INVERSE:
+                    values[f"held_out/{name}/video"] = float(error.mean())
+                if mode != FORWARD:
+                    values[f"held_out/{name}/action"] = float(action_error.mean())
+        if self.config.train.rollouts:
+            with self.adapted.sampling() as pipe:
+                files = self._rollouts(pipe, step)
+        with (self.out / "train" / "curve.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+        return values, files
+
+    def _rollouts(self, pipe: Any, step: int) -> dict[str, Path]:
+        """Held-out windows beside what forward dynamics makes of them, one video each."""
+        from strands_diffusers.pipelines import canvas
+        from strands_diffusers.pipelines.engine.eager import EagerEngine
+        from strands_diffusers.plugin.engine import Call
+
+        plan, place = self.plan, self.out / "train" / "rollouts"
+        preset: Any = self.run.model.recommended.get("forward_dynamics")
+        files = {}
+        held = [number for number, episode in enumerate(plan.episodes) if episode.held_out]
+        for number in held[: self.config.train.rollouts]:
+            episode = plan.episodes[number]
+            _, frames, acted = next(segments(plan, episode, self.run))
+            from diffusers import CosmosActionCondition
+
+            action = CosmosActionCondition(
+                mode="forward_dynamics",
+                chunk_size=plan.chunk,
+                domain_name=plan.domain,
+                resolution_tier=plan.tier,
+                raw_actions=torch.from_numpy(acted.copy()),
+                view_point=plan.view_point,
+                image=canvas.to_pil(frames[:1])[0],
+            )
+            steps = (preset.num_inference_steps if preset else None) or 8
+            arguments = {
+                "prompt": episode.task, "action": action, "fps": plan.fps, "use_system_prompt": False,
+                "num_inference_steps": steps, "guidance_scale": 1.0,
+            }  # fmt: skip
+            sample = EagerEngine().run(pipe, Call(arguments, frozenset({"video"}), (self.config.seed,)))[0]
+            if sample.video is None:
+                continue
+            fitted = canvas.canvas_for(*plan.frame, plan.tier, int(pipe.vae_scale_factor_spatial))
+            true = canvas.transform(frames, pipe, fitted)
+            place.mkdir(parents=True, exist_ok=True)
+            path = place / f"{step:07d}_{number:06d}.mp4"
+            write_mp4(path, np.concatenate([true, sample.video], axis=2), plan.fps)
+            files[f"rollouts/forward_dynamics/{number}"] = path
+        return files
