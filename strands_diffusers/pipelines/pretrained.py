@@ -13,7 +13,7 @@ from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.errors import MissingPackageError, ModelError, near_miss, one_line
 from strands_diffusers.pipelines import catalog, devices, modular
 from strands_diffusers.pipelines import guardrail as guardrails
-from strands_diffusers.pipelines.checkpoint import Checkpoint
+from strands_diffusers.pipelines.checkpoint import HEADS, Checkpoint
 from strands_diffusers.pipelines.steps import owners
 
 TWIN = "The embedded model does the same job anywhere: strands-diffusers experiment=pusht_action_policy."
@@ -135,7 +135,7 @@ def _load_lora(pipe: Any, config: ModelConfig) -> None:
     try:
         target.load_lora_adapter(config.lora.repo, prefix=None, adapter_name="strands", **options)
         target.set_adapters(["strands"], weights=[config.lora.scale])
-        if (heads := Path(config.lora.repo).expanduser() / checkpoint.HEADS).is_file():
+        if (heads := Path(config.lora.repo).expanduser() / HEADS).is_file():
             _replace_heads(target, heads)
     except Exception as error:
         raise ModelError(f"cannot load model.lora.repo={config.lora.repo}: {one_line(error, 300)}") from error

@@ -69,7 +69,7 @@ def _run(config: AdaptConfig, overrides: list[str], out: Path, command: str, ran
     _say_plan(config, found, out)
     for name, number in SHARED.items():
         if number in todo:
-            _each(config, ranks, name, config, overrides, out)
+            _each(ranks, name, config, overrides, out)
     if last >= 3 and config.judge.windows and not (out / "judge" / "judgement.json").is_file():
         export.free()
         judge.judge(config, run, found, out, say)
@@ -105,12 +105,12 @@ def _todo(last: int, found: Any, out: Path) -> list[int]:
     return [number for name, number in SHARED.items() if last >= STAGES.index(name) and missing[name]]
 
 
-def _each(config: AdaptConfig, ranks: Ranks | None, *args: Any) -> None:
+def _each(ranks: Ranks | None, name: str, config: AdaptConfig, overrides: list[str], out: Path) -> None:
     """Run a stage in every process: those of `accelerate launch`, or `procs` of our own on this machine."""
     if ranks:
-        stage(*args, ranks)
+        stage(name, config, overrides, out, ranks)
     else:
-        launch(stage, *args, world=config.procs, device="cpu" if config.procs > 1 else "auto")
+        launch(stage, name, config, overrides, out, world=config.procs, device="cpu" if config.procs > 1 else "auto")
 
 
 def stage(name: str, config: AdaptConfig, overrides: list[str], out: Path, ranks: Ranks) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from strands_diffusers import domains, read_json
+from strands_diffusers import domains, errors, read_json
 from strands_diffusers.config import compose
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.pipelines.checkpoint import ASSET, HEADS
@@ -112,7 +112,7 @@ def export(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: 
     folder = out / "export"
     write_presets(folder, config.name, run, plan, out)
     judged = out / "judge" / "judgement.json"
-    judgement = read_json(judged, str(judged), OSError) if judged.is_file() else None
+    judgement = read_json(judged, str(judged), errors.OutputError) if judged.is_file() else None
     if judged.is_file():
         write_text(folder / "judgement.json", judged.read_text(encoding="utf-8"))
     write_text(folder / "README.md", card(config, run, plan, out, command, judgement))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+
 from strands_diffusers_training.network import Batch, seen_actions, seen_frames
 
 MODES = ("forward_dynamics", "inverse_dynamics", "policy", "image", "text")
@@ -186,4 +187,5 @@ def carry(examples: Examples, predicted: Pair, count: int, generator: torch.Gene
     if count == 0 or chance[rows[-1]] == 0:
         return None
     lower = (sigma[rows] * drawn[1, : len(rows)]).clamp(min=0.05)
-    return euler(examples[rows], (predicted[0].detach()[rows], predicted[1].detach()[rows]), lower)
+    led: Examples = euler(examples[rows], (predicted[0].detach()[rows], predicted[1].detach()[rows]), lower)
+    return led

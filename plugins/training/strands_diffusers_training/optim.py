@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from strands_diffusers_training.parallel import Ranks
 
 

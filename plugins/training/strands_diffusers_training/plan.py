@@ -18,6 +18,7 @@ import numpy as np
 
 from strands_diffusers import ActionSpace, Observation, ObservationRequest, actions, domains, errors, plugins, read_json
 from strands_diffusers.config import compose
+from strands_diffusers.config.fields import TIERS
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.observations import resolve
 from strands_diffusers.pipelines import canvas, checkpoint, pretrained
@@ -205,7 +206,14 @@ def _episodes(address: str, sources: Any) -> list[tuple[str, int]]:
 
 
 def _read(address: str, start: int, frames: int, run: RunConfig, space: ActionSpace, sources: Any) -> Observation:
-    request = ObservationRequest(frames, run.domain.fps, domains.get(run.domain.name).name, "inverse_dynamics", space, run.domain.view_point.value)
+    request = ObservationRequest(
+        frames,
+        run.domain.fps,
+        domains.get(run.domain.name).name,
+        "inverse_dynamics",
+        space,
+        run.domain.view_point.value,
+    )
     seen = resolve.read_observation(f"{address}@start:{start}", request, sources)
     if seen.frames is None:
         raise errors.ObservationError(f"{address} has no frames.")
@@ -269,7 +277,9 @@ def _checkpoint(run: RunConfig) -> Checkpoint:
     if found.local and found.index.get("_class_name") != COSMOS3:
         raise errors.ModelError(f"{found.place} is no Cosmos 3: adapt trains {COSMOS3} alone.")
     if found.transformer and not found.transformer.get("action_gen"):
-        raise errors.ModelError(f"the checkpoint {found.place} has no action projections: it was saved without actions.")
+        raise errors.ModelError(
+            f"the checkpoint {found.place} has no action projections: it was saved without actions."
+        )
     check_checkpoint(run, "policy", found)
     return found
 
@@ -291,7 +301,7 @@ def _plan(
             f"frames of {shape[1]}x{shape[0]} are smaller than one latent cell ({factor}x{factor})."
         )
     condition: Any = run.condition
-    tiers = tuple(run.model.tiers) if run.model.tiers else canvas.TIERS
+    tiers = tuple(run.model.tiers) if run.model.tiers else TIERS
     tier = condition.resolution_tier or canvas.default_tier(*shape, factor, tiers)
     fitted = canvas.canvas_for(*shape, tier, factor)
     height, width = (side // factor for side in fitted.output)

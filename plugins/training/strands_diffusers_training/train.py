@@ -179,8 +179,9 @@ def prepare(
     train = config.train
     if dtype == torch.float16:
         raise errors.ModelError("model.dtype=float16 is too coarse to train in. Use model.dtype=bfloat16.")
+    matrices: list[torch.nn.Parameter] = []
     if setting.lora:
-        matrices, others = [], add_lora(transformer, train.rank, train.alpha, config.seed)
+        others = add_lora(transformer, train.rank, train.alpha, config.seed)
     else:
         transformer.float()
         matrices, others = everything(transformer)

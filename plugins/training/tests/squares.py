@@ -9,7 +9,7 @@ FPS, TASKS = 10.0, ("go left", "go right", "go up")
 def episode(number, length=7, width=2, size=(48, 64), task=None):
     """Frames with a square at the action's place [px], and those places as the actions."""
     rng = np.random.default_rng(number)
-    places = np.cumsum(rng.uniform(-4, 4, (length, width)), 0) + np.array([32.0, 24.0, *[0.0] * (width - 2)])
+    places = rng.uniform(6, 36, (length, width))
     frames = np.full((length, *size, 3), 40 + 10 * number, np.uint8)
     for frame, (x, y, *_) in zip(frames, places, strict=True):
         frame[int(y) % 40 : int(y) % 40 + 8, int(x) % 56 : int(x) % 56 + 8] = (200, 60, 60)
