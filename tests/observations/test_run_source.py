@@ -66,6 +66,24 @@ def test_a_forward_dynamics_run_gives_the_actions_that_it_was_given(tmp_path):
     np.testing.assert_array_equal(shifted.actions, given.reshape(16, 2)[4:12])
 
 
+def test_the_episodes_of_a_sweep_are_its_samples_that_have_a_video_and_actions(tmp_path):
+    finish(tmp_path / "0", rollout())
+    finish(tmp_path / "1", rollout(0), rollout(1))
+    finish(tmp_path / "2", rollout(action=None), serializers=[VideoSerializer])
+    write_failure(tmp_path / "3", "out of memory", "denoise")
+
+    found = RunSource().episodes(str(tmp_path))
+
+    assert found == [(f"{tmp_path}/0", 17), (f"{tmp_path}/1@sample:0", 17), (f"{tmp_path}/1@sample:1", 17)]
+    for address, frames in found:
+        assert (
+            len(read(f"{address}@start:4", request("inverse_dynamics", frames - 4, 10.0, "pusht")).actions)
+            == frames - 5
+        )
+    with pytest.raises(ObservationError, match="holds no finished job with a video and actions"):
+        RunSource().episodes(str(tmp_path / "2"))
+
+
 def test_a_start_shifts_video_and_actions_together(tmp_path):
     seen = read(f"{finish(tmp_path, rollout())}@start:4", request("policy", 9, 10.0, "pusht"))
 

@@ -44,6 +44,22 @@ def test_a_run_reads_back_with_its_names_and_its_whole_config(info, rollout, art
     assert {key: value for key, value in run.config.items() if key != "_wandb"} == info.config
 
 
+def test_long_work_logs_its_numbers_and_videos_step_by_step(info, artifacts):
+    tracker = WandbTracker()
+    tracker.start(info)
+    [shown] = [artifact.path for artifact in artifacts if artifact.path.name == "video.mp4"]
+    for step in (100, 200):
+        tracker.progress(step, {"held_out/policy/video": 1.0 / step}, {"rollouts/0": shown})
+    tracker.finish(record_of(info.directory, [], []))
+
+    [run] = read_runs(info.directory)
+    assert [(row["step"], row["held_out/policy/video"]) for row in run.history if "step" in row] == [
+        (100, 0.01),
+        (200, 0.005),
+    ]
+    assert len(run.media("rollouts/0")) == 2
+
+
 def test_the_run_lies_in_the_jobs_wandb_folder_and_nothing_in_the_home_folder(info, rollout, artifacts, home):
     run, _ = track(info, [rollout], artifacts)
 

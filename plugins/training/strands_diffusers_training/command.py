@@ -66,7 +66,7 @@ def _run(config: AdaptConfig, overrides: list[str], out: Path, command: str, ran
     finally:
         if ranks:
             ranks.agree(float(sum(todo)))  # the others wait for a plan
-    _say_plan(config, found, out)
+    _say_plan(config, run, found, out)
     for name, number in SHARED.items():
         if number in todo:
             _each(ranks, name, config, overrides, out)
@@ -179,19 +179,34 @@ def earlier(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.is_file() else []
 
 
-def _say_plan(config: AdaptConfig, found: Any, out: Path) -> None:
+def _say_plan(config: AdaptConfig, run: RunConfig, found: Any, out: Path) -> None:
+    from strands_diffusers.pipelines import checkpoint
+    from strands_diffusers_training import estimate
+    from strands_diffusers_training.plan import trainable
+    from strands_diffusers_training.train import setting_of
+
     training, held = found.windows(held_out=False), found.windows(held_out=True)
     number = sum(episode.held_out for episode in found.episodes)
-    size = (len(training) + len(held)) * found.window_bytes / 1e6
+    megabytes = (len(training) + len(held)) * found.window_bytes / 1e6
     say(
         f"{out}: {len(found.episodes) - number} episodes to train on, {number} held out, {len(found.skipped)} too short"
     )
     say(
         f"{len(training)} + {len(held)} windows of {found.chunk} actions at {found.fps:g} Hz, {found.width} columns; "
-        f"latents {'x'.join(map(str, found.latent))}, {size:.0f} MB"
+        f"latents {'x'.join(map(str, found.latent))}, {megabytes:.0f} MB"
     )
-    passes = config.train.steps * config.train.batch * config.train.accumulate * config.procs / max(1, len(training))
-    say(f"{config.train.steps} steps: each window {passes:.1f} times")
+    weights, options = checkpoint.locate(trainable(run)), config.train
+    full = not setting_of(config, run, sum(weights.numbers.values()) or estimate.EDGE.numbers).lora
+    usual = estimate.EDGE if run.model.name == "cosmos3_edge" else estimate.NANO
+    size = estimate.size_of(weights.transformer, weights.numbers, full) if weights.transformer else usual
+    tokens = estimate.tokens_of(size, found.latent, found.chunk)
+    memory = estimate.memory_gb(size, tokens, options.batch, options.rank, options.checkpointing)
+    passes = options.steps * options.batch * options.accumulate * config.procs
+    work = passes * estimate.teraflop(size, tokens, options.checkpointing)
+    say(
+        f"{options.steps} steps of {'all weights' if full else f'a LoRA of rank {options.rank}'}: each window "
+        f"{passes / max(1, len(training)):.1f} times; on paper {memory:.2g} GB a process, {work:,.3g} TFLOP"
+    )
 
 
 def say(text: str) -> None:

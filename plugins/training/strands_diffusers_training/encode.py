@@ -18,7 +18,7 @@ from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.pipelines import canvas, loader
 from strands_diffusers.records import writing
 from strands_diffusers_training.parallel import Progress, Ranks
-from strands_diffusers_training.plan import EpisodePlan, Plan, segments
+from strands_diffusers_training.plan import EpisodePlan, Plan, segments, trainable
 
 NO_ROOM = "Free some space and type the same command: it goes on here. Or choose another disk with out=DIR."
 
@@ -41,7 +41,7 @@ def encode(plan: Plan, run: RunConfig, out: Path, ranks: Ranks) -> None:
     mine = left(plan, out)[ranks.rank :: ranks.world]
     if not mine:
         return
-    model, _ = loader.load(run.model)
+    model, _ = loader.load(trainable(run))
     done, total = 0, sum(len(plan.episodes[number].starts) for number in mine)
     progress = Progress("encode", total, ranks, every_s=10)
     for number in mine:

@@ -19,6 +19,7 @@ import numpy as np
 from strands_diffusers import ActionSpace, Observation, ObservationRequest, actions, domains, errors, plugins, read_json
 from strands_diffusers.config import compose
 from strands_diffusers.config.fields import TIERS
+from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.observations import resolve
 from strands_diffusers.pipelines import canvas, checkpoint, pretrained
@@ -95,6 +96,11 @@ def run_config(overrides: list[str]) -> RunConfig:
     if taken:
         raise errors.ConfigError(f"{taken[0]} is no key of adapt, whose dataset is data=. Leave it out.")
     return compose.compose([*overrides, "condition=inverse_dynamics"])
+
+
+def trainable(run: RunConfig) -> ModelConfig:
+    """The model as it is trained: without NVIDIA's safety checker, which has nothing to check here."""
+    return dataclasses.replace(run.model, guardrail=False)
 
 
 def check(config: AdaptConfig, run: RunConfig, out: Path) -> Plan:
@@ -272,7 +278,7 @@ def _checkpoint(run: RunConfig) -> Checkpoint:
     """The weights, once they are known to be a Cosmos 3 with action projections. Nothing is loaded."""
     if run.model.lora.repo:
         raise errors.ConfigError("model.lora: adapt trains a LoRA of its own. Leave model.lora out.")
-    found = checkpoint.locate(run.model)
+    found = checkpoint.locate(trainable(run))
     pretrained.check(found)
     if found.local and found.index.get("_class_name") != COSMOS3:
         raise errors.ModelError(f"{found.place} is no Cosmos 3: adapt trains {COSMOS3} alone.")

@@ -29,7 +29,7 @@ from strands_diffusers_training.network import Batch, Layout, layout_of, predict
 from strands_diffusers_training.optim import Optimizer, Schedule, Training
 from strands_diffusers_training.parallel import Progress, Ranks
 from strands_diffusers_training.parameters import TABLES, add_lora, everything
-from strands_diffusers_training.plan import Plan, segments
+from strands_diffusers_training.plan import Plan, segments, trainable
 
 FEW_STEPS = 4
 """A sampler of so few steps leads far with each; such a model learns on its own path (`train.carried`)."""
@@ -116,7 +116,7 @@ class Sampler:
         return flow.noised(m, latent, acted, (noise, action_noise), sigma, chunk, prompt, ids, length, decided)
 
 
-def setting_of(config: AdaptConfig, run: RunConfig, numbers: int) -> Setting:
+def setting_of(config: AdaptConfig, run: RunConfig, numbers: float) -> Setting:
     """What the config means for a transformer of so many numbers."""
     train = config.train
     lora = train.what is What.lora or (train.what is What.auto and numbers >= LORA_FROM)
@@ -172,7 +172,7 @@ def prepare(
     config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, ranks: Ranks
 ) -> tuple[Adapted, dict[str, Any] | None]:
     """Load the model, free what is trained, and go on from the newest checkpoint. -> it, and the checkpoint."""
-    model, _ = loader.load(run.model)
+    model, _ = loader.load(trainable(run))
     transformer = model.pipe.transformer
     numbers = sum(p.numel() for p in transformer.parameters())
     setting, device, dtype = setting_of(config, run, numbers), model.device, next(transformer.parameters()).dtype
