@@ -2,8 +2,10 @@
 
 The protocol is openpi's: on connection the server sends a map of facts about itself. Then each message is a msgpack map, and
 each answer another; a text message is the server's error. Arrays are maps of `__ndarray__`, `data`, `dtype` and `shape`, whose
-keys are bytes. An API key goes into the header `Authorization: Api-Key KEY`.
-Source: Physical-Intelligence/openpi, packages/openpi-client and src/openpi/serving.
+keys are bytes. An API key goes into the header `Authorization: Api-Key KEY`. RoboArena and vLLM-Omni answer with the array of
+actions itself, and the latter with a map of `type: error` where something failed.
+Sources: Physical-Intelligence/openpi, packages/openpi-client and src/openpi/serving; robo-arena/roboarena, policy_server.py;
+vllm-project/vllm-omni, entrypoints/openpi/connection.py.
 """
 
 from __future__ import annotations
@@ -138,8 +140,8 @@ class Link:
         self._socket = None
         self._open.close()
 
-    def ask(self, content: dict[str, Any], progress: Progress | None = None, *, again: bool = True) -> dict[str, Any]:
-        """Send a map and return the answer; with `again` over a new connection where the old one was lost.
+    def ask(self, content: dict[str, Any], progress: Progress | None = None, *, again: bool = True) -> Any:
+        """Send a map and return the answer, a map or an array; with `again` over a new connection where the old one was lost.
 
         Raises: `RolloutError` for whatever is wrong with the server or its answer.
         """
@@ -187,11 +189,11 @@ class Link:
             detail = f"{one_line(error, 200)}{f': {said}' if said.strip() else ''}"
             raise Lost(f"cannot connect to {config.address}: {one_line(Lost(detail), 300)}") from error
         try:
-            self.facts = self._exchange(None, config.connect_s, progress)
+            self.facts = mapping(self._exchange(None, config.connect_s, progress), self.name)
         except RolloutError as error:
             raise Lost(str(error)) from error
 
-    def _exchange(self, message: bytes | None, limit_s: float, progress: Progress | None) -> dict[str, Any]:
+    def _exchange(self, message: bytes | None, limit_s: float, progress: Progress | None) -> Any:
         """Send a message, if any, and return what comes back. Raises: `Lost` for a connection that went, `RolloutError`."""
         from websockets.exceptions import ConnectionClosed
 
@@ -217,7 +219,10 @@ class Link:
         if isinstance(answer, str):
             last = answer.strip().splitlines()[-1:] or ["nothing"]
             raise RolloutError(one_line(RolloutError(f"{self.name} reports: {last[0]}")))
-        return unpack(answer, self.name)
+        found = unpack(answer, self.name)
+        if isinstance(found, dict) and found.get("type") == "error":
+            raise RolloutError(one_line(RolloutError(f"{self.name} reports: {found.get('message')}")))
+        return found
 
 
 def _wait(seconds: float, what: str, progress: Progress | None) -> None:
@@ -228,8 +233,8 @@ def _wait(seconds: float, what: str, progress: Progress | None) -> None:
             progress(what, 0, 1)
 
 
-def pack(value: dict[str, Any]) -> bytes:
-    """A map of JSON-ready values and arrays as a message."""
+def pack(value: Any) -> bytes:
+    """A map of JSON-ready values and arrays, or an array, as a message."""
     import msgpack
 
     def array(item: Any) -> Any:
@@ -238,10 +243,10 @@ def pack(value: dict[str, Any]) -> bytes:
     return bytes(msgpack.packb(value, default=array))
 
 
-def unpack(message: bytes, who: str) -> dict[str, Any]:
-    """A message as a map; its arrays lie in the message and cannot be written to. `who` sent it.
+def unpack(message: bytes, who: str) -> Any:
+    """What a message holds; its arrays lie in the message and cannot be written to. `who` sent it.
 
-    Raises: `WrongBytes` for whatever else it is.
+    Raises: `WrongBytes` for what is no msgpack.
     """
     import msgpack
 
@@ -278,6 +283,11 @@ def unpack(message: bytes, who: str) -> dict[str, Any]:
     except Exception as error:
         detail = one_line(error, 120)
         raise WrongBytes(f"{who} sent {len(message):,} bytes that are no msgpack: {detail}") from error
+    return found
+
+
+def mapping(found: Any, who: str) -> dict[str, Any]:
+    """What `unpack` found, which must be a map. Raises: `WrongBytes`."""
     if not isinstance(found, dict):
         raise WrongBytes(f"{who} sent a {type(found).__name__}, not a map.")
     return found

@@ -13,7 +13,7 @@ from strands_diffusers.errors import ConfigError, RolloutError, StrandsDiffusers
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
 from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.remote import Link, RemoteConfig, Units, check_regions
+from strands_diffusers.remote import Link, RemoteConfig, Units, check_regions, mapping
 
 if TYPE_CHECKING:
     import numpy
@@ -59,8 +59,9 @@ class ServerPolicy(Policy):
         state: list[float] | None = None
         """The state that is sent where the world gives none, as `world=model`."""
 
-        action_key: str = "actions"
-        """Name of the actions in the answer."""
+        action_key: str | None = "actions"
+        """Name of the actions in the answer, as `action` of cosmos-framework; null: the answer is the actions, as of RoboArena and
+        vLLM-Omni."""
 
         units: Units = Units.model
         """What the answer's actions are in: `model` space, or `physical` units, encoded with the domain's statistics."""
@@ -104,7 +105,7 @@ class ServerPolicy(Policy):
         answer = self._link.ask(self._observation(look), look.progress)
         taken_s = time.monotonic() - begin
         actions_TD = self._actions(answer)
-        timing = answer.get("server_timing")
+        timing = answer.get("server_timing") if isinstance(answer, dict) else None
         details: dict[str, Any] = {"steps": len(actions_TD)}
         if look.index == 0:
             details["server"] = _plain(self._link.facts)
@@ -142,12 +143,17 @@ class ServerPolicy(Policy):
             sent[config.state_key] = np.array(state, np.float32)
         return sent
 
-    def _actions(self, answer: dict[str, Any]) -> numpy.ndarray:
+    def _actions(self, answer: Any) -> numpy.ndarray:
         """The answer's actions in model space, float32 `[T', D]`. Raises: `RolloutError`."""
         config, setting = self.config, self._setting
-        if config.action_key not in answer:
-            raise self._wrong(f"has no {config.action_key!r}, only {', '.join(map(repr, answer)) or 'nothing'}")
-        rows = np.asarray(answer[config.action_key])
+        if config.action_key is not None:
+            answer = mapping(answer, self._link.name)
+            if config.action_key not in answer:
+                raise self._wrong(f"has no {config.action_key!r}, only {', '.join(map(repr, answer)) or 'nothing'}")
+            answer = answer[config.action_key]
+        elif not isinstance(answer, np.ndarray):
+            raise self._wrong(f"is a {type(answer).__name__}, not the actions; name them by policy.action_key=actions")
+        rows = np.asarray(answer)
         if rows.ndim != 2 or rows.dtype.kind not in "fiu":
             raise self._wrong(
                 f"has {config.action_key!r} of shape {list(rows.shape)} and type {rows.dtype}, not [T, D] numbers"

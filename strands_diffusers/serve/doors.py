@@ -34,8 +34,8 @@ class WrongMessage(RequestError):  # noqa: N818 - an answer
 MAX_SAMPLES = 64
 """Samples of one observation that may be asked for at once."""
 
-Call = Callable[[Progress], dict[str, Any]]
-"""What is done in the engine's thread: it takes a `Progress` and returns the answer."""
+Call = Callable[[Progress], dict[Any, Any]]
+"""What is done in the engine's thread: it takes a `Progress` and returns the answer; under None, one that is no map."""
 
 
 class Door(ABC):
@@ -61,7 +61,7 @@ class Door(ABC):
         """
         work = self._read(message)
 
-        def answer(progress: Progress) -> dict[str, Any]:
+        def answer(progress: Progress) -> dict[Any, Any]:
             try:
                 return work(progress)
             except RequestError:
@@ -133,7 +133,8 @@ def _again(item: Any) -> Any:
 class PolicyDoor(Door):
     """openpi's policy server: an observation in, a chunk of actions out.
 
-    An episode is a connection, up to `reset_key` or another task. The k-th look has the seed `seed + 1000003 * k`, as in
+    An episode is a connection, up to `reset_key`, another task, another `session_key`, or a message `{"endpoint": "reset"}`, as clients
+    of RoboArena and vLLM-Omni send it. The k-th look has the seed `seed + 1000003 * k`, as in
     `condition=closed_loop`, unless the observation brings one; it is taken that `condition.act_steps` actions of each chunk
     were acted on. A policy sees the frame that was sent, no earlier ones.
     """
@@ -143,19 +144,21 @@ class PolicyDoor(Door):
     def __init__(self, config: ServeConfig, cast: loop.Cast) -> None:
         super().__init__(config, cast)
         self._prompt: str | None = None
+        self._session = ""
         self._looks = 0
         self._acted = np.zeros((0, domains.get(self.setting.space.domain).width or 0), np.float32)
 
     def facts(self) -> dict[str, Any]:
         """Names of what is sent and taken, and what the actions are."""
         config, physical = self.config, self.config.units is Units.physical
-        named = ("image_key", "views", "prompt_key", "state_key", "seed_key", "reset_key", "action_key")
+        named = [each for each in vars(config) if each.endswith("_key")]
         columns = domains.get(self.setting.space.domain).columns
         units = {"column_units": [column.unit for column in columns]} if physical else {}
         return {
             **self._common(),
             "units": config.units.value,
             **units,
+            "views": config.views,
             **{name: getattr(config, name) for name in named},
         }
 
@@ -164,6 +167,8 @@ class PolicyDoor(Door):
 
     def _read(self, message: Mapping[str, Any]) -> Call:
         config = self.config
+        if isinstance(asked := message.get("endpoint"), str) and asked == "reset":
+            return self._reset
         frame = _composed(config, message)
         prompt = message.get(config.prompt_key) if config.prompt_key else None
         prompt = self.setting.prompt if prompt is None else prompt
@@ -172,13 +177,20 @@ class PolicyDoor(Door):
         reset = message.get(config.reset_key, False)
         if not isinstance(reset, bool | np.bool_):
             raise WrongMessage(f"{config.reset_key!r} must be true or false.")
+        session = message.get(config.session_key, "")
+        session = str(session.tolist() if isinstance(session, np.ndarray) else session)[:200]
+        reset, self._session = bool(reset) or session != self._session, session
         seed = _seeds(message, config.seed_key)
         state = _state(message, config.state_key) if config.state_key else None
-        return partial(self._act, frame, prompt, bool(reset), seed, state)
+        return partial(self._act, frame, prompt, reset, seed, state)
+
+    def _reset(self, progress: Progress) -> dict[str, Any]:
+        self._forget()
+        return {"status": "reset successful"}
 
     def _act(
         self, frame: np.ndarray, prompt: str, reset: bool, seed: int | list[int] | None, state: Any, progress: Progress
-    ) -> dict[str, Any]:
+    ) -> dict[Any, Any]:
         self._spend(1)
         policy, setting = self.item, self.setting
         if reset or prompt != self._prompt:
@@ -301,8 +313,8 @@ class WorldDoor(Door):
         return {"frames": frames, "states": states, "stages": dict(found.seconds)}
 
 
-DOORS: dict[str, type[Door]] = {"/": PolicyDoor, "/world": WorldDoor}
-"""By the path that a client connects to."""
+DOORS: dict[str, type[Door]] = {"/": PolicyDoor, "/v1/realtime/robot/openpi": PolicyDoor, "/world": WorldDoor}
+"""By the path that a client connects to; the long one is where clients of vLLM-Omni look."""
 
 
 def _shown(world: Any, frames: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -118,8 +118,11 @@ class ServeConfig(WebConfig):
     reset_key: str = "reset"
     """Name of a flag in an observation, which may leave it out: true begins a new episode on the same connection."""
 
-    action_key: str = "actions"
-    """Name of the actions in an answer."""
+    session_key: str = "session_id"
+    """Name of an episode's id in an observation, which may leave it out: another id begins another episode."""
+
+    action_key: str | None = "actions"
+    """Name of the actions in an answer; null: the answer is the actions alone."""
 
     units: Units = Units.model
     """What the actions of an answer are in: `model` space, or `physical` units."""

@@ -132,6 +132,8 @@ class _Session:
         counts.requests.labels(door.name, "ok").inc()
         counts.seconds.labels(door.name, "queue").observe(waited_s)
         counts.seconds.labels(door.name, "engine").observe(took_s)
+        if None in found:
+            return remote.pack(found[None])
         stages = {f"{name}_ms": 1000 * float(seconds) for name, seconds in found.pop("stages", {}).items()}
         timing = {"queue_ms": 1000 * waited_s, "infer_ms": 1000 * took_s, **stages}
         if self._before_s is not None:
@@ -155,4 +157,4 @@ class _Session:
 def _content(message: Any) -> dict[str, Any]:
     if message.get("bytes") is None:
         raise remote.WrongBytes("a text message is no observation: send a msgpack map as one binary message.")
-    return remote.unpack(message["bytes"], "the client")
+    return remote.mapping(remote.unpack(message["bytes"], "the client"), "the client")

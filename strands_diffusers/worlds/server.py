@@ -11,7 +11,7 @@ from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import Progress, Setting, Stepped, World
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.records import plain
-from strands_diffusers.remote import Link, RemoteConfig
+from strands_diffusers.remote import Link, RemoteConfig, mapping
 
 if TYPE_CHECKING:
     import numpy
@@ -65,7 +65,7 @@ class ServerWorld(World):
             "prompt": setting.prompt,
             "seed": seed,
         }
-        answer = self._link.ask(begin)
+        answer = mapping(self._link.ask(begin), self._link.name)
         hold = answer.get("hold")
         self._hold = None if hold is None else np.asarray(hold, np.float32)
         return self._array(answer, "frame", 3), answer.get("state")
@@ -75,7 +75,9 @@ class ServerWorld(World):
         sent = {"type": "step", "actions": actions, "num_steps": num_steps}
         if not self._link.connected:
             raise RolloutError(f"the connection to {self._link.name} is closed: the episode cannot go on there.")
-        answer = self._link.ask(sent, progress, again=False)  # another connection is another episode
+        answer = mapping(
+            self._link.ask(sent, progress, again=False), self._link.name
+        )  # another connection is another episode
         timing = answer.get("server_timing")
         seconds = {
             f"server.{str(name)[:40].removesuffix('_ms')}": value / 1000

@@ -21,7 +21,7 @@ from websockets.sync.server import serve
 
 from strands_diffusers import Look, Observation, Setting, Stepped, World, actions, errors, loop, testing
 from strands_diffusers.policies.server import ServerPolicy, _image
-from strands_diffusers.remote import Units, pack, unpack
+from strands_diffusers.remote import Units, mapping, pack, unpack
 from strands_diffusers.runner.chunks import FinishedChunks
 
 SPACE = actions.space_of("pusht", pixel_map=True)
@@ -167,6 +167,7 @@ def test_physical_actions_are_encoded_with_the_domain_s_statistics():
         (b"\xc1garbage", r"sent 8 bytes that are no msgpack"),
         (msgpack.packb([1, 2]), r"sent a list, not a map"),
         (msgpack.packb({"action": 1}), r"has no 'actions', only 'action'"),
+        (msgpack.packb({"type": "error", "message": "Invalid request\npayload"}), r"reports: Invalid request payload$"),
         (answer(np.zeros((16, 3), np.float32)), r"actions have 3 columns; domain 'pusht' needs 2"),
         (answer(np.zeros((8, 2), np.float32)), r"has 8 actions, and 16 are needed: use condition\.chunk_size=8"),
         (answer(np.zeros((1, 16, 2), np.float32)), r"of shape \[1, 16, 2\]"),
@@ -374,7 +375,7 @@ def test_a_wrong_option_says_what_to_type(options, message):
 )
 def test_any_bytes_are_a_map_or_one_clear_line(message):
     try:
-        found = unpack(message, "ws://x")
+        found = mapping(unpack(message, "ws://x"), "ws://x")
     except errors.RolloutError as error:
         found, line = {}, str(error)
         if "ws://x" not in line or "\n" in line:

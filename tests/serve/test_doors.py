@@ -19,7 +19,19 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from strands_diffusers import Observation, Policy, Proposal, Setting, Stepped, World, actions, errors, loop, testing
+from strands_diffusers import (
+    Look,
+    Observation,
+    Policy,
+    Proposal,
+    Setting,
+    Stepped,
+    World,
+    actions,
+    errors,
+    loop,
+    testing,
+)
 from strands_diffusers.policies.given import RandomPolicy
 from strands_diffusers.policies.server import ServerPolicy
 from strands_diffusers.remote import Units
@@ -240,6 +252,7 @@ def test_what_a_server_says_of_itself_names_all_that_a_client_needs(server):
             "domain": "pusht", "fps": 10.0, "chunk_size": 16, "act_steps": 8, "action_dim": 2,
             "columns": ["target_x", "target_y"], "units": "model", "image_key": "observation/image", "views": None,
             "prompt_key": "prompt", "state_key": None, "seed_key": "seed", "reset_key": "reset", "action_key": "actions",
+            "session_key": "session_id",
         }  # fmt: skip
         answer = client.ask({"observation/image": FRAME})
         assert set(answer["server_timing"]) == {"queue_ms", "infer_ms", "think_ms"}
@@ -260,6 +273,28 @@ def test_an_episode_is_a_connection_up_to_a_reset_or_another_task(server):
         assert client.look(9, prompt="Pull.") == [9, 0.118]
     with Client(server) as client:
         assert client.look(1) == [1, 0]
+
+
+def test_clients_of_roboarena_and_vllm_omni_are_answered_as_by_those(server):
+    """robo-arena/roboarena, policy_server.py; vllm-project/vllm-omni, entrypoints/openpi/connection.py."""
+    with serving(action_key=None) as bare, Client(bare, "/v1/realtime/robot/openpi") as client:
+        seen = {"observation/image": FRAME, "prompt": "Push.", "endpoint": "infer", "session_id": "a"}
+        assert array(client.ask(seen)).shape == (16, 2)
+        assert array(client.ask(seen))[0, 1] > 0.1
+        assert client.ask({"endpoint": "reset"})["status"] == "reset successful"
+        assert array(client.ask(seen))[0, 1] == 0
+        assert array(client.ask(seen))[0, 1] > 0.1
+        assert array(client.ask({**seen, "session_id": np.array(["b"])}))[0, 1] == 0
+        address = bare.address.replace("http", "ws")
+        look = Look(0, FRAME[None], np.zeros((0, 2), np.float32), "Push.", 0)
+        for key, line in ((None, None), ("actions", "sent a ndarray, not a map")):
+            ours = ServerPolicy(ServerPolicy.Config(address=address, action_key=key))
+            ours.reset(SETTING, 0)
+            with (
+                contextlib.closing(ours),
+                pytest.raises(errors.RolloutError, match=line) if line else contextlib.nullcontext(),
+            ):
+                assert ours.act(look).actions.shape == (16, 2)
 
 
 def test_several_seeds_are_several_samples_of_one_look(server):
