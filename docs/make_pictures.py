@@ -1,7 +1,7 @@
 """Make the pictures of README, docs and plugins anew from the shipped model: python docs/make_pictures.py [NAME ...].
 
-Names: rollout, report, episode, dataset, closed_loop, viewer, dashboard; all of them without one. The last five need their
-plugins; `report`, `viewer` and `dashboard` need Chromium, its driver and selenium (`pip install -e '.[dev]'`).
+Names: rollout, report, episode, play, dataset, closed_loop, viewer, dashboard; all of them without one. The last six need their
+plugins; `report`, `play`, `viewer` and `dashboard` need Chromium, its driver and selenium (`pip install -e '.[dev]'`).
 """
 
 import contextlib
@@ -24,6 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES, PLUGINS = ROOT / "docs" / "images", ROOT / "plugins"
 TABLE = 500_007
 """The held-out table of `closed_loop.png`."""
+
+PORT = 8797
+"""Where `play` listens meanwhile."""
 
 BROWSER = (
     "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--hide-scrollbars", "--force-prefers-reduced-motion",
@@ -152,6 +155,53 @@ def episode(folder: Path) -> None:
     figure.savefig(IMAGES / "closed_loop.png")
 
 
+def play(folder: Path) -> None:
+    """`play.png`: a session of three branches, two of the model's policy and one of a person who is dragging, beside the simulator."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def session(driver: Any) -> None:
+        def until(what: str) -> None:
+            WebDriverWait(driver, 120).until(lambda _: driver.execute_script(f"return Boolean({what})"))
+
+        def policy(task: str, moments: int) -> None:
+            driver.execute_script("document.querySelector('#task').value = arguments[0]; play.doIt()", task)
+            until(f"play.tail.depth >= {moments}")
+            driver.execute_script("play.pause()")
+            until(quiet)
+
+        quiet = "play.shown && !play.acting && !play.pending && !play.queue.length"
+        until("window.play && play.shown")
+
+        def to(x: float, y: float) -> ActionChains:
+            """Press the pointer down at a place of the picture, as shares of its side from the left and the top."""
+            chain = ActionChains(driver)
+            return chain.move_to_element_with_offset(
+                view, round((x - 0.5) * side), round((y - 0.5) * side)
+            ).click_and_hold()
+
+        policy("Push the T block up.", 5)
+        driver.execute_script("play.go(1)")
+        until("play.at.id === 1")
+        policy("Push the T block to the left.", 6)
+        driver.execute_script("play.go(0); play.hands.speed = 16")  # slowly: a push, not a stroke
+        until("play.at.id === 0")
+        view = driver.find_element("css selector", "#view")
+        side = view.rect["width"]
+        for place in ((0.9, 0.93), (0.985, 0.86), (0.985, 0.7)):
+            to(*place).release().perform()
+            until(quiet)
+        driver.execute_script(
+            "document.querySelector('#pace').hidden = true"
+        )  # the browser takes a part of the machine
+        to(0.72, 0.69).perform()
+        until("Math.hypot(play.hands.goal[0] - play.tail.point[0], play.hands.goal[1] - play.tail.point[1]) < 9")
+
+    options = (f"play.port={PORT}", "observation=pusht:500051@task:left", "world.reference=pusht", "tracker=none")
+    with served(sys.executable, "-m", "strands_diffusers", "play", *options, f"output_dir={folder}"):
+        screenshot(f"http://127.0.0.1:{PORT}/", IMAGES / "play.png", (1200, 800), 1, session)
+
+
 def dataset(folder: Path) -> None:
     """`plugins/lerobot/dataset.png`: two episodes of the dataset that a sweep wrote, read back."""
     import matplotlib as mpl
@@ -266,7 +316,7 @@ def dashboard(folder: Path) -> None:
         screenshot(address, PLUGINS / "trackio" / "dashboard.png", (1265, 672), 8, media)
 
 
-PICTURES = (rollout, report, episode, dataset, closed_loop, viewer, dashboard)
+PICTURES = (rollout, report, episode, play, dataset, closed_loop, viewer, dashboard)
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [picture.__name__ for picture in PICTURES]

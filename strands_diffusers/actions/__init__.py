@@ -1,6 +1,6 @@
 """What the action numbers mean: model space <-> physical units, rot6d <-> SO(3), deltas -> SE(3) paths. Pure numpy."""
 
-from strands_diffusers.actions.chance import uniform
+from strands_diffusers.actions.chance import rotations, uniform
 from strands_diffusers.actions.check import check_actions
 from strands_diffusers.actions.fit import Fit, statistics_record
 from strands_diffusers.actions.noise import check_noise, noisy, proper
@@ -44,6 +44,7 @@ __all__ = [
     "proper",
     "range_note",
     "rot6d_to_matrix",
+    "rotations",
     "space_of",
     "statistics_record",
     "still_row",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from strands_diffusers.cli import discovery, finished
 from strands_diffusers.cli.stats import stats
-from strands_diffusers.cli.terminal import columns, parser, write
+from strands_diffusers.cli.terminal import columns, parser, say, write
 from strands_diffusers.domains import Column
 from strands_diffusers.errors import ConfigError
 
@@ -44,6 +44,13 @@ def plugins(arguments: list[str]) -> int:
     if index.disabled:
         write(f"disabled: {', '.join(index.disabled)} ({manager.DISABLE_VARIABLE})")
     return 0
+
+
+def play(arguments: list[str]) -> int:
+    """Act in the world model yourself, in the browser: play.port=8765, and overrides as for a rollout."""
+    from strands_diffusers.play import command
+
+    return command.play(arguments, say)
 
 
 def _new_plugin(arguments: list[str]) -> int:
@@ -133,6 +140,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "samples": discovery.samples,
     "experiments": discovery.experiments,
     "visualize": discovery.visualize,
+    "play": play,
     "stats": stats,
     "report": finished.report,
     "measure": finished.measure,

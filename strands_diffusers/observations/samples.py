@@ -79,6 +79,12 @@ def task(name: str) -> str:
     return str(json.loads((ROOT / name / "sample.json").read_text("utf-8"))["task"])
 
 
+def tasks(domain: str) -> list[str]:
+    """What is to be done in the samples of a domain, as prompts."""
+    facts = [json.loads((ROOT / name / "sample.json").read_text("utf-8")) for name in names()]
+    return [str(each["task"]) for each in facts if each["domain"] == domain]
+
+
 def _frames(strip: np.ndarray, facts: dict[str, int]) -> np.ndarray:
     """Cut the strip, `columns` frames a row, into uint8 `[F, H, W, 3]`."""
     height, width, columns = facts["height"], facts["width"], facts["columns"]

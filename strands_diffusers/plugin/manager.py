@@ -58,6 +58,7 @@ BUILT_INS = (
     "strands_diffusers.metrics.horizon",
     "strands_diffusers.policies.model",
     "strands_diffusers.policies.given",
+    "strands_diffusers.policies.person",
     "strands_diffusers.policies.server",
     "strands_diffusers.policies.best_of",
     "strands_diffusers.worlds.model",

@@ -4,6 +4,7 @@ import json
 import re
 import time
 
+import browser
 import pytest
 from PIL import Image
 
@@ -11,7 +12,6 @@ from strands_diffusers import records
 from strands_diffusers.records import Problem
 from strands_diffusers.report import write_report
 
-from . import browser
 from .conftest import QUOTES, SCRIPT, copy_job, fail_job, rewrite, with_samples
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]

@@ -21,9 +21,9 @@ class Page:
         self.driver = driver
 
     def open(
-        self, path: Path, width: int = 1280, height: int = 900, *, dark: bool = False, still: bool = True
+        self, path: Path | str, width: int = 1280, height: int = 900, *, dark: bool = False, still: bool = True
     ) -> "Page":
-        """Open a file at a width [px]; `still` asks for reduced motion, so that nothing plays by itself."""
+        """Open a file, or an address, at a width [px]; `still` asks for reduced motion, so that nothing plays by itself."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         features = [
@@ -32,7 +32,7 @@ class Page:
         ]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.driver.get_log("browser")  # forget what other pages said
-        self.driver.get(path.as_uri())
+        self.driver.get(path if isinstance(path, str) else path.as_uri())
         self.run("localStorage.clear()")
         return self
 

@@ -1,0 +1,1 @@
+"""`strands-diffusers play`: a person acts in a world, in the browser."""
