@@ -144,7 +144,7 @@ class PolicyDoor(Door):
     def __init__(self, config: ServeConfig, cast: loop.Cast) -> None:
         super().__init__(config, cast)
         self._prompt: str | None = None
-        self._session = ""
+        self._session: str | None = None
         self._looks = 0
         self._acted = np.zeros((0, domains.get(self.setting.space.domain).width or 0), np.float32)
 
@@ -177,29 +177,38 @@ class PolicyDoor(Door):
         reset = message.get(config.reset_key, False)
         if not isinstance(reset, bool | np.bool_):
             raise WrongMessage(f"{config.reset_key!r} must be true or false.")
-        session = message.get(config.session_key, "")
-        session = str(session.tolist() if isinstance(session, np.ndarray) else session)[:200]
-        reset, self._session = bool(reset) or session != self._session, session
+        session = message.get(config.session_key)
+        if session is not None:
+            session = str(session.tolist() if isinstance(session, np.ndarray) else session)[:200]
         seed = _seeds(message, config.seed_key)
         state = _state(message, config.state_key) if config.state_key else None
-        return partial(self._act, frame, prompt, reset, seed, state)
+        return partial(self._act, frame, prompt, bool(reset), session, seed, state)
 
     def _reset(self, progress: Progress) -> dict[str, Any]:
         self._forget()
         return {"status": "reset successful"}
 
     def _act(
-        self, frame: np.ndarray, prompt: str, reset: bool, seed: int | list[int] | None, state: Any, progress: Progress
+        self,
+        frame: np.ndarray,
+        prompt: str,
+        reset: bool,
+        session: str | None,
+        seed: int | list[int] | None,
+        state: Any,
+        progress: Progress,
     ) -> dict[Any, Any]:
         self._spend(1)
         policy, setting = self.item, self.setting
+        session = self._session if session is None else session
+        reset = reset or session != self._session
         if reset or prompt != self._prompt:
             if prompt != setting.prompt:
                 setting = dataclasses.replace(setting, prompt=prompt)
                 self._call("check", partial(policy.check, setting), progress)
             self._prompt = None  # until the policy has begun
             self._call("reset", partial(policy.reset, setting, setting.config.seed), progress)
-            self.setting, self._prompt, self._looks = setting, prompt, 0
+            self.setting, self._prompt, self._session, self._looks = setting, prompt, session, 0
         several = seed if isinstance(seed, list) else None
         if seed is None:
             seed = setting.config.seed + SEED_STEP * self._looks

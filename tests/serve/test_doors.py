@@ -285,6 +285,7 @@ def test_clients_of_roboarena_and_vllm_omni_are_answered_as_by_those(server):
         assert array(client.ask(seen))[0, 1] == 0
         assert array(client.ask(seen))[0, 1] > 0.1
         assert array(client.ask({**seen, "session_id": np.array(["b"])}))[0, 1] == 0
+        assert array(client.ask({"observation/image": FRAME, "prompt": "Push."}))[0, 1] > 0.1  # the same session
         address = bare.address.replace("http", "ws")
         look = Look(0, FRAME[None], np.zeros((0, 2), np.float32), "Push.", 0)
         for key, line in ((None, None), ("actions", "sent a ndarray, not a map")):
