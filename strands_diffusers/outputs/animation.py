@@ -13,7 +13,7 @@ from strands_diffusers.outputs.curves import Drawn, Look, draw_curves
 from strands_diffusers.outputs.files import check_frames, check_rate
 from strands_diffusers.outputs.panels import panel_rows, shown_action
 from strands_diffusers.outputs.titles import draw_title, facts
-from strands_diffusers.outputs.video_file import DRAWN, write_mp4
+from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
@@ -59,7 +59,7 @@ class AnimationVisualizer(Visualizer):
         fps = check_rate("fps of the rollout", rollout.fps)
         layout = Layout.of(rollout, action_KTD)
         path = directory / "animation.mp4"
-        return [Artifact(path, self.name, write_mp4(path, layout.frames(fps), fps, crf=CRF, parameters=DRAWN))]
+        return [Artifact(path, self.name, write_mp4(path, layout.frames(fps), fps, crf=CRF, drawn=True))]
 
     def draw_all(self, rollouts: Sequence[Rollout], directory: Path) -> list[Artifact]:
         """Write `grid.mp4`: the videos of a job's samples side by side, row by row, at most `MAX_CELLS`."""
@@ -69,9 +69,7 @@ class AnimationVisualizer(Visualizer):
         fps = check_rate("fps of the video", rollouts[0].fps)
         path = directory / "grid.mp4"
         return [
-            Artifact(
-                path, "grid", write_mp4(path, grid(videos), fps, crf=CRF, parameters=DRAWN) | {"samples": len(videos)}
-            )
+            Artifact(path, "grid", write_mp4(path, grid(videos), fps, crf=CRF, drawn=True) | {"samples": len(videos)})
         ]
 
 

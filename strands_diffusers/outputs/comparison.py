@@ -12,7 +12,7 @@ from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.files import check_frames, check_rate
 from strands_diffusers.outputs.titles import draw_title, facts
-from strands_diffusers.outputs.video_file import DRAWN, write_mp4
+from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
@@ -57,7 +57,7 @@ class ComparisonVisualizer(Visualizer):
         fps = check_rate("fps of the video", rollout.fps)
         path = directory / "comparison.mp4"
         frames = comparison_frames(rollout, reference_FHWC, video_FHWC, fps)
-        return [Artifact(path, self.name, write_mp4(path, frames, fps, crf=CRF, parameters=DRAWN))]
+        return [Artifact(path, self.name, write_mp4(path, frames, fps, crf=CRF, drawn=True))]
 
 
 def comparison_frames(
