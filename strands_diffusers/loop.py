@@ -235,15 +235,19 @@ class _Episode:
         for who, stages in (("policy", proposal.seconds), ("world", answer.seconds)):
             seconds |= {f"{who}.{stage}": float(value) for stage, value in stages.items()}
         arrays = {"actions": proposal.actions, "frames": answer.frames}
-        if proposal.video is not None:
-            arrays["video"] = proposal.video
+        arrays |= {
+            name: value
+            for name, value in (("video", proposal.video), ("alternatives", proposal.alternatives))
+            if value is not None
+        }
         states = None if states is None else list(states)
         return arrays, plain({"states": states, "seconds": seconds, "details": proposal.details})
 
     def _take(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
         """Add a finished look to the episode."""
         n = self.cast.setting.act_steps
-        self.proposals.append(Proposal(arrays["actions"], arrays.get("video"), details=facts["details"]))
+        pictures, details = arrays.get("alternatives"), facts["details"]
+        self.proposals.append(Proposal(arrays["actions"], arrays.get("video"), {}, details, pictures))
         self.actions.append(arrays["actions"][:n])
         self.frames.append(arrays["frames"])
         self.states += facts["states"] or []
@@ -277,6 +281,13 @@ class _Episode:
             known = self.proposals[-1].video if self.proposals else video
             if known is None or known.shape != video.shape:
                 self._wrong("policy", cast.policy, "returned videos of several sizes")
+        others = proposal.alternatives
+        if others is not None and not (
+            _is_video(others)
+            and all(p.alternatives is not None and p.alternatives.shape == others.shape for p in self.proposals)
+        ):
+            self._wrong("policy", cast.policy, f"returned alternatives {described(others)}; they must be uint8 [M, H, W, 3], "
+                        "as many of one size at each look")  # fmt: skip
         return proposal
 
     def _width(self) -> int:
@@ -286,7 +297,7 @@ class _Episode:
         cast, setting = self.cast, self.cast.setting
         frames_FHWC, states = np.concatenate(self.frames), self.states or None
         action_KnD = np.stack(self.actions)
-        videos = [p.video for p in self.proposals]
+        videos, alternatives = ([getattr(p, name) for p in self.proposals] for name in ("video", "alternatives"))
         began = time.perf_counter()
         scores = self._scored(frames_FHWC, states)
         reference, truth, true_states, true_scores = cast.reference, None, None, {}
@@ -312,6 +323,7 @@ class _Episode:
             reference.name if reference else "",
             true_scores,
             true_states,
+            np.stack(alternatives) if all(a is not None for a in alternatives) else None,
         )
         details: dict[str, Any] = {"looks_kept": looks_kept} if looks_kept else {}
         if notes := self._notes(frames_FHWC):

@@ -172,6 +172,10 @@ class Episode:
     reference_states: Sequence[Any] | None = None
     """The reference world's own states, F of them."""
 
+    alternatives: np.ndarray | None = None
+    """uint8 `[K, M, H, W, 3]`: the last predicted frame of M of the proposals that were compared at each look, the one that
+    was acted on first, then from better to worse. Their scores are in `details`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rollout:

@@ -170,7 +170,22 @@ def read_episode(record: Record, sample: SampleRecord, video_FHWC: np.ndarray | 
         tree["reference"],
         scored(tree["reference_scores"]),
         tree["reference_states"],
+        _alternatives(record, files) if video_FHWC is not None else None,
     )
+
+
+def _alternatives(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:
+    """The pictures of `alternatives.png`, uint8 `[K, M, H, W, 3]`."""
+    entry = next(iter(of_type(files, "episode", "alternatives.png")), None)
+    if entry is None:
+        return None
+    grid_HWC, shape = read_image(checked_file(record, entry)), entry.details.get("pictures")
+    if not (isinstance(shape, list) and len(shape) == 5 and all(isinstance(n, int) and n > 0 for n in shape)):
+        raise ObservationError(f"{entry.path}: its record does not say how many pictures it holds.")
+    looks, count, height, width, channels = shape
+    if grid_HWC.shape != (looks * height, count * width, channels):
+        raise ObservationError(f"{entry.path} has {grid_HWC.shape[:2]} pixels, not those of {shape} pictures.")
+    return grid_HWC.reshape(looks, height, count, width, channels).swapaxes(1, 2)
 
 
 def _sound(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:

@@ -232,7 +232,8 @@ class EpisodeSerializer(Serializer):
 
     Shapes: `proposed_action` [K][T][D] in model space, exact; `scores.NAME.values` [F], null where a frame has none;
         `states` [F], in the world's own terms. `proposed.mp4`: the policy's own videos, look after look, each cut to
-        what was acted on: frame f beside frame f of `video.mp4`.
+        what was acted on: frame f beside frame f of `video.mp4`. `alternatives.png`: a row a look, the last predicted frames
+        of the proposals that were compared.
     """
 
     name = "episode"
@@ -251,7 +252,21 @@ class EpisodeSerializer(Serializer):
             video = directory / "proposed.mp4"
             fps = check_rate("fps of the proposed videos", rollout.fps)
             artifacts.append(Artifact(video, self.name, write_mp4(video, proposed_frames(episode), fps)))
+        if (pictures := episode.alternatives) is not None:
+            _, count, height, side = pictures.shape[:4]
+            grid_HWC = pictures.swapaxes(1, 2).reshape(looks * height, count * side, 3)
+            artifacts.append(write_grid(directory / "alternatives.png", grid_HWC, self.name, pictures.shape))
         return artifacts
+
+
+def write_grid(path: Path, grid_HWC: np.ndarray, type_: str, shape: tuple[int, ...]) -> Artifact:
+    """Write pictures `[K, M, H, W, 3]`, laid out as K rows of M, to one PNG."""
+    from PIL import Image
+
+    content = BytesIO()
+    Image.fromarray(grid_HWC).save(content, "PNG")
+    write_files({path: content.getvalue()})
+    return Artifact(path, type_, {"pictures": list(shape), "shape": list(grid_HWC.shape), "dtype": "uint8"})
 
 
 def proposed_frames(episode: Episode) -> np.ndarray:

@@ -52,6 +52,7 @@ BUILT_INS = (
     "strands_diffusers.outputs.trajectory",
     "strands_diffusers.outputs.animation",
     "strands_diffusers.outputs.comparison",
+    "strands_diffusers.outputs.proposals",
     "strands_diffusers.metrics.video",
     "strands_diffusers.metrics.action",
     "strands_diffusers.metrics.scores",

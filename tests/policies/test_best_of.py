@@ -7,6 +7,7 @@ from strands_diffusers import Look, Measure, Score, actions, errors, loop
 from strands_diffusers.api.access import Access
 from strands_diffusers.api.verbs.rollout import confined
 from strands_diffusers.config import compose
+from strands_diffusers.observations.rollouts import read_rollouts
 from strands_diffusers.plugin.manager import Registration, plugins
 from strands_diffusers.policies.best_of import BestOfPolicy
 from strands_diffusers.runner import job
@@ -20,7 +21,7 @@ QUICK = (
     "policy=best_of",
     "policy.base=random",
     "policy.score=goal_image",
-    "policy.proposals=3",
+    "policy.proposals=2",
     "score=[goal_image]",
     "score.goal_image.goal=sample:push_left@frame:-1",
     "world.sampler.num_inference_steps=1",
@@ -72,16 +73,24 @@ def chooser(rightness, monkeypatch):
 
 @pytest.mark.slow
 def test_what_was_predicted_of_the_chosen_proposal_is_what_the_models_world_shows(tmp_path):
-    whole = run_job(job.check(compose.compose(QUICK)), tmp_path / "whole").rollouts[0]
+    made = run_job(job.check(compose.compose(words("visualizer=[proposals]"))), tmp_path / "whole")
+    whole = made.rollouts[0]
 
     episode, video = whole.episode, whole.video
     for k, details in enumerate(episode.details):
-        assert (details["proposals"], details["predicted"]) == (3, 3)
+        assert (details["proposals"], details["predicted"]) == (2, 2)
         assert details["chosen"] == int(np.argmax(details["scores"]))
         seen = episode.proposed_video[k, 1:9]
         np.testing.assert_array_equal(seen, video[k * 8 + 1 : k * 8 + 9])
         assert {"policy.propose", "policy.predict", "policy.score"} <= episode.seconds[k].keys()
-    assert len(set(episode.details[0]["scores"])) == 3
+    assert len(set(episode.details[0]["scores"])) == 2
+    ranks = np.argsort([-score for score in episode.details[0]["scores"]], kind="stable")
+    assert episode.details[0]["pictured"] == ranks.tolist()
+    np.testing.assert_array_equal(episode.alternatives[:, 0], episode.proposed_video[:, -1])
+    assert episode.alternatives.shape == (2, 2, 96, 96, 3)
+    [read] = read_rollouts(made.record)
+    np.testing.assert_array_equal(read.episode.alternatives, episode.alternatives)
+    assert {"alternatives.png", "proposals.png", "proposed.mp4"} <= {entry.path for entry in made.record.artifacts}
 
 
 @pytest.mark.slow
