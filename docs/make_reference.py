@@ -86,6 +86,9 @@ def _table(cls: type, prefix: str, inherited: Iterable[str] = ()) -> list[str]:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     kinds = get_type_hints(cls)  # of a module whose annotations are texts
     lines += [f"| `{prefix}{f.name}` | {_type(kinds[f.name])} | {_default(f)} | {docs.get(f.name, '')} |" for f in rows]
+    if prefix in ("policy.", "world."):  # their nodes have nowhere else to stand
+        for node in (f for f in rows if dataclasses.is_dataclass(kinds[f.name])):
+            lines += _table(kinds[node.name], f"{prefix}{node.name}.")[2:-1]
     return [*lines, ""]
 
 
