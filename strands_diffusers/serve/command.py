@@ -27,8 +27,8 @@ UNUSED = ("output", "visualizer", "metric", "score", "tracker", "output_dir", "r
 def checked(overrides: Sequence[str]) -> tuple[ServeConfig, loop.Cast]:
     """The server's options, and who is served, checked. Raises: a `RequestError`."""
     prepare()
-    if wrong := [o for o in overrides if o.startswith("-") or "=" not in o]:
-        raise ConfigError(f"serve takes overrides, as serve.port=8000 policy=model; {wrong[0]!r} is none.")
+    if flags := [each for each in overrides if each.startswith("-")]:
+        raise ConfigError(f"serve takes overrides, as serve.port=8000 policy=model; {flags[0]!r} is none.")
     config, rest = options.split("serve", ServeConfig, overrides)
     config.require_packages()
     config.token()

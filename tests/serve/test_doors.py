@@ -550,6 +550,7 @@ def test_a_world_of_another_domain_or_rate_is_refused_before_anything_loads(serv
         (["--port", "1"], r"serve takes overrides"),
         (["tracker=wandb"], r"logs nothing: leave tracker= out"),
         (["sweep.retries=2"], r"leave sweep= out"),
+        (["prompt=Push", "it"], r"the shell took the value of prompt apart"),
         (["condition=policy"], r"serves what acts in condition=closed_loop"),
         (["policy=server"], r"Start the server|served by another"),
         (["seeed=1"], r"seed"),
