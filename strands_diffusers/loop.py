@@ -274,7 +274,7 @@ class _Episode:
             self._wrong("policy", cast.policy, wrong)
         video, T = proposal.video, setting.chunk_size
         if video is not None:
-            if not (_is_video(video) and len(video) == T + 1):
+            if not (_is_video(video) and setting.act_steps < len(video) <= T + 1):
                 self._wrong(
                     "policy", cast.policy, f"returned a video {described(video)}; it must be uint8 [{T + 1}, H, W, 3]"
                 )

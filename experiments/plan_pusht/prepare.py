@@ -30,6 +30,22 @@ ARMS = {
 """Options of `policy=pusht_planner`, by arm."""
 
 
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /domain: pusht
+  - override /condition: closed_loop
+  - override /world: pusht
+  - override /score: [pusht_coverage]
+  - override /metric: [scores]
+  - override /output: [action, episode]
+  - override /visualizer: []
+condition:
+  num_looks: 12
+  act_steps: 8
+"""
+"""`experiment=plan_pusht` without what it sweeps: here the tables vary slowest. No video is kept."""
+
+
 def main() -> None:
     """Write the folder."""
     parser = argparse.ArgumentParser(prog="python -m experiments.plan_pusht.prepare", description=__doc__)
@@ -43,6 +59,8 @@ def main() -> None:
     for name, options in ARMS.items():
         lines = ["defaults:", "  - pusht_planner", "  - _self_", options.replace("FOLDER", str(out / "spoiled"))]
         (presets / f"{name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (out / "conf" / "experiment").mkdir(exist_ok=True)
+    (out / "conf" / "experiment" / "plan.yaml").write_text(EXPERIMENT, encoding="utf-8")
     print(out / "conf")
 
 

@@ -20,8 +20,7 @@ sweep() {  # FOLDER OVERRIDE...: into DIR/FOLDER, or on with what is there
   local where="output_dir=$out/$1"
   [ -d "$out/$1" ] && where="resume=$out/$1"
   shift
-  "${PYTHON:-python}" -m strands_diffusers -m --config-dir "$out/conf" experiment=pusht_closed_loop "$@" world=pusht \
-    'metric=[scores]' 'visualizer=[]' 'output=[action,episode]' tracker=none "$where"
+  "${PYTHON:-python}" -m strands_diffusers -m --config-dir "$out/conf" experiment=plan "$@" tracker=none "$where"
 }
 
 sweep plan "observation=$(tables "${2:-20}")" "policy=$arms"

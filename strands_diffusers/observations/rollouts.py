@@ -74,7 +74,7 @@ def _rollout(
         prompt=sample.prompt,
         seed=sample.seed,
         video=video_FHWC if "video" in types else None,
-        episode=read_episode(record, sample, video_FHWC) if "episode" in types else None,
+        episode=read_episode(record, sample, video_FHWC, pictures=True) if "episode" in types else None,
         sound=_sound(record, files) if "sound" in types else None,
         action=_action(record, sample, files) if "action" in types else None,
         image=_images(record, files) if "image" in types else None,
@@ -134,9 +134,12 @@ def recorded_chunks(record: Record, rows: Sequence[Any] | None) -> np.ndarray | 
     return chunks_KTD
 
 
-def read_episode(record: Record, sample: SampleRecord, video_FHWC: np.ndarray | None = None) -> Episode | None:
+def read_episode(
+    record: Record, sample: SampleRecord, video_FHWC: np.ndarray | None = None, *, pictures: bool = False
+) -> Episode | None:
     """What `episode.json` holds, and with the episode's own video `proposed.mp4`, whose videos begin with its frames.
 
+    `pictures`: with those of `alternatives.png`.
     None where the sample has no episode. Raises: `ObservationError` for a file that is gone or damaged.
     """
     files = record.files_of(sample)
@@ -170,7 +173,7 @@ def read_episode(record: Record, sample: SampleRecord, video_FHWC: np.ndarray | 
         tree["reference"],
         scored(tree["reference_scores"]),
         tree["reference_states"],
-        _alternatives(record, files) if video_FHWC is not None else None,
+        _alternatives(record, files) if pictures else None,
     )
 
 

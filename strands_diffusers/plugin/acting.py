@@ -95,7 +95,8 @@ class Proposal:
     """float32 `[T, D]`, finite, model space; the first n are acted on."""
 
     video: np.ndarray | None = None
-    """uint8 `[T + 1, H, W, 3]`: what the policy itself imagines will happen, where it imagines anything."""
+    """uint8 `[T + 1, H, W, 3]`, or fewer frames that reach past the acted steps: what the policy itself imagines will happen,
+    where it imagines anything."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall seconds per stage."""

@@ -280,7 +280,7 @@ class BestOfPolicy(Policy):
             details["pictured"] = shown
         return Proposal(
             rows_MTD[chosen],
-            videos[chosen] if videos and len(videos[chosen]) == len(rows_MTD[chosen]) + 1 else None,
+            videos[chosen] if videos and len(videos[chosen]) > self._setting.act_steps else None,
             seconds,
             details,
             np.stack([videos[i][-1] for i in shown]) if len(shown) else None,

@@ -196,6 +196,20 @@ def test_frames_that_are_none_are_one_line_that_names_the_world_and_the_look(fra
         loop.run(cast(None, Wrong()))
 
 
+@pytest.mark.parametrize("shape", [(SIDE, SIDE, 3), (2, SIDE, SIDE)])
+def test_pictures_of_proposals_that_are_none_are_one_line(shape):
+    class Choosing(Seeing):
+        name = "choosing"
+
+        def act(self, look):
+            return replace(super().act(look), alternatives=np.zeros(shape, np.uint8))
+
+    with pytest.raises(
+        RolloutError, match=r"policy=choosing, look 1/4: it returned alternatives uint8 \[.*\[M, H, W, 3\]"
+    ):
+        loop.run(cast(Choosing()))
+
+
 def test_a_plugin_that_raises_or_stalls_is_one_line(third_party):
     class Raising(Seeing):
         """Raise."""

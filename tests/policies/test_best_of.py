@@ -94,6 +94,16 @@ def test_what_was_predicted_of_the_chosen_proposal_is_what_the_models_world_show
 
 
 @pytest.mark.slow
+def test_the_models_own_agreement_judges_without_a_label():
+    agreement = words("policy.score=agreement", "policy.over=mean", "condition.num_looks=1")
+    [found] = loop.run(job.check(compose.compose([w for w in agreement if "goal_image" not in w])).cast)
+
+    scores = found.episode.details[0]["scores"]
+    assert np.isfinite(scores).all()
+    assert found.episode.details[0]["chosen"] == int(np.argmin(scores))
+
+
+@pytest.mark.slow
 def test_an_episode_that_is_cut_off_goes_on_to_the_same_choices(tmp_path):
     checked = job.check(compose.compose(QUICK))
     whole = loop.run(checked.cast, None, FinishedChunks(tmp_path / "whole", "a"))[0]

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("gym_pusht")
 
-from strands_diffusers_pusht import PushTCoverage, PushTExpert, PushTHorizon, PushTSource, PushTWorld
+from strands_diffusers_pusht import PushTCoverage, PushTExpert, PushTGap, PushTHorizon, PushTSource, PushTWorld
 from strands_diffusers_pusht.expert import GOAL_PX, Expert
 from strands_diffusers_pusht.score import coverage
 from strands_diffusers_pusht.simulator import PushT, to_model_space, to_pixels
@@ -267,6 +267,21 @@ def test_coverage_is_the_same_to_the_last_digit_on_every_table_and_gym_pusht_s_o
 
     assert len({table.coverage for table in tables}) == 1
     assert tables[0].coverage == pytest.approx(tables[0]._env._get_coverage(), abs=1e-12)
+
+
+def test_the_gap_is_how_far_the_block_s_pixels_are_from_the_target():
+    table, frames = PushT(), []
+    table.start(500_000)
+    for shift in (0, 40, 150):
+        table.state = np.array([30.0, 30.0, GOAL_PX[0] + shift, GOAL_PX[1], np.pi / 4])
+        frames.append(table.render())
+    frames.append(np.full_like(frames[0], 255))
+
+    on, near, far, gone = PushTGap().compute(Track(np.stack(frames), np.zeros((3, 2), np.float32)))
+
+    assert on < 2
+    assert 5 < near < 40 < far < 150
+    assert np.isnan(gone)
 
 
 def test_coverage_is_refused_where_there_is_no_block():
