@@ -148,8 +148,8 @@ class Episode:
     """float32 `[K, T, D]` in model space: all that the policy proposed. The first n of each were acted on."""
 
     proposed_video: np.ndarray | None = None
-    """uint8 `[K, T + 1, H, W, 3]`, or at least n + 1 frames: what the policy itself imagined at each look. Read back from disk `[K, n + 1, ...]`:
-    cut to what was acted on, each first frame the world's."""
+    """uint8 `[K, T + 1, H, W, 3]`, or at least n + 1 frames: what the policy itself imagined at each look. Read back from
+    disk `[K, n + 1, ...]`: cut to what was acted on, each first frame the world's."""
 
     scores: Mapping[str, Scored] = field(default_factory=dict)
     """By score name."""
