@@ -18,6 +18,7 @@ from typing import Any
 
 from strands_diffusers import actions, loop, records
 from strands_diffusers.config import compose
+from strands_diffusers.config.fields import require_text
 from strands_diffusers.config.schema import PolicyConfig, RunConfig
 from strands_diffusers.errors import ConfigError, RequestError, StrandsDiffusersError, one_line
 from strands_diffusers.lazy import np
@@ -172,6 +173,7 @@ class Session:
         at, offered = self._moment(parent), self.offered().get(name)
         if offered is None:
             raise ConfigError(f"there is no policy {name!r}; there are {', '.join(self.offered())}.")
+        require_text("the task", task)
         setting = replace(self.setting, prompt=task.strip())
         before, self._acting = self._acting, None
         same = before is not None and before[0] is at and before[1:3] == (name, setting.prompt)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from strands_diffusers.play.options import PlayConfig
 from strands_diffusers.play.session import Session
 
 QUICK = (
@@ -17,3 +18,15 @@ def session(tmp_path_factory) -> Session:
     session.begin()
     yield session
     session.close()
+
+
+@pytest.fixture(scope="module")
+def address(session):
+    """Where its page is."""
+    pytest.importorskip("uvicorn")
+    from strands_diffusers.play.web import server
+
+    session.offered()
+    listening, _ = server(session, PlayConfig(port=0))
+    with listening:
+        yield listening.address

@@ -28,6 +28,7 @@ def session(tmp_path_factory):
 
 
 def test_pads_keys_and_the_gripper_move_in_metres_and_degrees(session, tmp_path_factory):
+    pytest.importorskip("uvicorn")
     from strands_diffusers.play.web import server
 
     session.offered()

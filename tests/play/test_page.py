@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from strands_diffusers import records
-from strands_diffusers.play.options import PlayConfig
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
@@ -18,16 +17,6 @@ def driver(tmp_path_factory):
     driver = browser.start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
-
-
-@pytest.fixture(scope="module")
-def address(session):
-    from strands_diffusers.play.web import server
-
-    session.offered()
-    listening, _ = server(session, PlayConfig(port=0))
-    with listening:
-        yield listening.address
 
 
 @pytest.fixture

@@ -411,3 +411,26 @@ def test_world_expert_and_score_keep_the_rules_of_the_loop():
     testing.check_world(PushTWorld, given)
     testing.check_policy(PushTExpert, given)
     testing.check_score(PushTCoverage, given)
+
+
+@pytest.mark.slow
+def test_a_session_of_play_shows_what_the_simulator_does_under_the_same_actions_on_every_branch(tmp_path):
+    from strands_diffusers.play.session import Session
+
+    quick = ("world.sampler.num_inference_steps=1", "tracker=none", "visualizer=[]", "metric=[horizon]")
+    session = Session([*quick, "observation=pusht:500003@task:left", "world.reference=pusht", f"output_dir={tmp_path}"])
+    session.begin()
+    first = session.act(0, {"point": [120, 400], "speed": 40})
+    session.act(first.id, {"point": [60, 60], "speed": 40})
+    branch = session.hand_over(first.id, "pusht_expert", "Push the T block to the left.")
+
+    saved = session.save(branch.id).rollouts[0]
+
+    true = np.concatenate([moment.truth for moment in branch.path])
+    np.testing.assert_array_equal(saved.reference_video, true)  # acted out anew, from the start
+    np.testing.assert_array_equal(saved.video, np.concatenate([moment.frames for moment in branch.path]))
+    assert [dict(each) for each in saved.episode.details] == [
+        {"by": "person"},
+        {"by": "pusht_expert", "task": "Push the T block to the left."},
+    ]
+    session.close()
