@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError, SweepError
@@ -132,7 +132,7 @@ _NO_TRUTH = (
 _Row = tuple[str, str | None, float]
 """policy, observation, score."""
 
-_Scores = Mapping[tuple[str, str], float] | np.ndarray
+_Scores: TypeAlias = "Mapping[tuple[str, str], float] | np.ndarray"
 """A policy's scores by case; or its trials, of which nobody knows the case."""
 
 _True = Callable[[int, float], Mapping[Key, _Scores]]
