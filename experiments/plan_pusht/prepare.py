@@ -21,9 +21,9 @@ ARMS = {
     "best_16": "proposals: 16",
     "cem": "proposals: 8\niterations: 3",
     "random_8": "proposals: 8\nchoose: random",
-    "deaf_8": "proposals: 8\npredict: {repo: FOLDER/deaf}",
-    "confused_8": "proposals: 8\npredict: {repo: FOLDER/confused}",
-    "short_8": "proposals: 8\npredict: {steps: 8}",
+    "deaf_8": "proposals: 8\npredict: {repo: FOLDER/deaf, steps: 8}",
+    "confused_8": "proposals: 8\npredict: {repo: FOLDER/confused, steps: 8}",
+    "whole_8": "proposals: 8\npredict: {steps: null}",
     "gap_8": "proposals: 8\nscore: pusht_gap",
     "agreement_8": "proposals: 8\nscore: agreement\nover: mean",
 }

@@ -8,7 +8,7 @@ set -euo pipefail
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" SDL_VIDEODRIVER=dummy
 [[ $# -ge 1 && -d "$1/conf" ]] || { sed -n '2,6s/^# *//p' "$0"; exit 2; }
 out=$(cd "$1" && pwd)
-arms=${ARMS:-alone,pusht_expert,best_8,random_8,best_2,best_4,deaf_8,confused_8,best_16,cem}
+arms=${ARMS:-alone,pusht_expert,best_8,random_8,confused_8,deaf_8,best_2,best_4,best_16,cem}
 
 tables() {  # N: the first N held-out tables
   local found

@@ -247,14 +247,15 @@ class BestOfPolicy(Policy):
 
     def act(self, look: Look) -> Proposal:
         """Propose, predict, score, choose. Raises: `EngineError`, `RolloutError`."""
-        began = time.perf_counter()
-        first = self._proposed(look)
-        rows_MTD = np.stack([each.actions for each in first])
+        began, rng = time.perf_counter(), np.random.default_rng([look.seed, 7])
+        count, chosen = self.config.proposals, 0
+        if self.config.choose is Choose.random:
+            chosen = int(rng.integers(count))
+        rows_MTD = np.stack(
+            [each.actions for each in self._proposed(look, range(count) if self._predicts else [chosen])]
+        )
         seconds = {"propose": time.perf_counter() - began, "predict": 0.0, "score": 0.0}
-        rng, chosen = np.random.default_rng([look.seed, 7]), 0
         values_M, videos = np.zeros(0), []
-        if not self._predicts:
-            chosen = int(rng.integers(len(rows_MTD))) if self.config.choose is Choose.random else 0
         for round_ in range(self.config.iterations if self._predicts else 0):
             if round_:
                 rows_MTD = np.concatenate([rows_MTD, self._drawn(rows_MTD, values_M, rng)])
@@ -270,7 +271,7 @@ class BestOfPolicy(Policy):
             chosen = int(order[0])
         details: dict[str, Any] = {
             "base": self.config.base,
-            "proposals": len(rows_MTD),
+            "proposals": len(rows_MTD) if self._predicts else count,
             "predicted": len(videos),
             "chosen": chosen,
             **({"score": self.config.score, "scores": values_M.tolist()} if videos else {}),
@@ -279,7 +280,7 @@ class BestOfPolicy(Policy):
         if len(shown):
             details["pictured"] = shown
         return Proposal(
-            rows_MTD[chosen],
+            rows_MTD[chosen if self._predicts else 0],
             videos[chosen] if videos and len(videos[chosen]) > self._setting.act_steps else None,
             seconds,
             details,
@@ -317,27 +318,29 @@ class BestOfPolicy(Policy):
                 raise ConfigError(f"policy.options of policy={config.base}: {one_line(error, 200)}") from error
         return plugins().make(cls, own)  # type: ignore[no-any-return]
 
-    def _proposed(self, look: Look) -> list[Proposal]:
-        """N answers of the base policy, the first its own; the others with errors. Raises: `RolloutError`."""
-        count, what = self.config.proposals, f"policy.base={self.config.base}"
-        seeds = [look.seed + PROPOSAL_STEP * i for i in range(count)]
+    def _proposed(self, look: Look, which: Sequence[int]) -> list[Proposal]:
+        """Those of the N answers of the base policy: 0 is its own, the others have errors. Raises: `RolloutError`."""
+        what, base = f"policy.base={self.config.base}", self._bases[0]
+        seeds = [look.seed + PROPOSAL_STEP * i for i in range(self.config.proposals)]
         found: list[Proposal] = []
-        if len(self._bases) < count:
-            base = self._bases[0]
-            answers = self._call("policy.base", base, partial(base.answers, look, seeds))
+        if len(self._bases) < len(seeds):
+            answers = self._call("policy.base", base, partial(base.answers, look, [seeds[i] for i in which]))
             found = answers if isinstance(answers, list) else []
-        else:
+        else:  # each is asked at each look, for it may keep a state
             for base, seed in zip(self._bases, seeds, strict=True):
                 found.append(self._call("policy.base", base, partial(base.act, replace(look, seed=seed))))
-        if len(found) != count or not all(isinstance(each, Proposal) for each in found):
-            raise RolloutError(f"{what}: it returned no {count} proposals.")
+            found = [found[i] for i in which]
+        if len(found) != len(which) or not all(isinstance(each, Proposal) for each in found):
+            raise RolloutError(f"{what}: it returned no {len(which)} proposals.")
         shape = self._setting.chunk_size, domains.get(self._setting.space.domain).width or 0
         for each in found:
             if wrong := wrong_actions(each.actions, shape):
                 raise RolloutError(f"{what}: it {wrong}.")
         if any(self.config.noise.sizes.values()):
-            rng = np.random.default_rng([look.seed, 11])
-            found[1:] = [replace(each, actions=self._noisy(each.actions, rng)) for each in found[1:]]
+            for place, i in enumerate(which):
+                if i:
+                    rows_TD = self._noisy(found[place].actions, np.random.default_rng([look.seed, 11, i]))
+                    found[place] = replace(found[place], actions=rows_TD)
         return found
 
     def _noisy(self, rows_TD: np.ndarray, rng: np.random.Generator) -> np.ndarray:

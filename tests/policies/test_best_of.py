@@ -162,7 +162,7 @@ def test_errors_are_added_to_all_but_the_first_proposal_in_the_units_of_the_doma
         "policy.proposals=4", "policy.base=still", "policy.noise.target_px=20", "policy.noise.every=16"
     )
 
-    first, *others = policy._proposed(look)
+    first, *others = policy._proposed(look, range(4))
 
     assert np.ptp(first.actions) >= 0
     np.testing.assert_array_equal(first.actions, np.broadcast_to(first.actions[0], first.actions.shape))
