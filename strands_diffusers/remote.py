@@ -99,7 +99,7 @@ class WrongBytes(RolloutError):  # noqa: N818 - a kind of answer
     """A message that is no map."""
 
 
-class Link:
+class Connection:
     """A connection to one server, made when it is first needed, and again where it was lost."""
 
     def __init__(self, config: RemoteConfig) -> None:

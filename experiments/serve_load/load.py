@@ -92,8 +92,8 @@ async def world_client(address: str, number: int, ledger: Ledger, until: float, 
 
 
 async def _ask(socket: Any, message: bytes, ledger: Ledger) -> dict[str, Any] | str | None:
-    ledger.sent += 1
     await socket.send(message)
+    ledger.sent += 1
     try:
         answer = await socket.recv()
     except ConnectionClosed as closed:

@@ -13,7 +13,7 @@ from strands_diffusers.errors import ConfigError, RolloutError, StrandsDiffusers
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
 from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.remote import Link, RemoteConfig, Units, check_regions, mapping
+from strands_diffusers.remote import Connection, RemoteConfig, Units, check_regions, mapping
 
 if TYPE_CHECKING:
     import numpy
@@ -83,7 +83,7 @@ class ServerPolicy(Policy):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
-        self._link = Link(self.config)
+        self._connection = Connection(self.config)
 
     def check(self, setting: Setting) -> None:
         """Refuse a missing package or key, units that cannot be encoded, and a server that does not answer."""
@@ -92,30 +92,30 @@ class ServerPolicy(Policy):
                 f"policy.units=physical needs statistics to encode actions with, and domain {setting.space.domain} has none "
                 "here. Use policy.units=model."
             )
-        self._link.check()
+        self._connection.check()
 
     def reset(self, setting: Setting, seed: int) -> None:
         """Begin an episode, with a connection of its own: the protocol has no message for it."""
         self._setting = setting
-        self._link.close()
+        self._connection.close()
 
     def act(self, look: Look) -> Proposal:
         """Send what is seen, wait for the actions."""
         begin = time.monotonic()
-        answer = self._link.ask(self._observation(look), look.progress)
+        answer = self._connection.ask(self._observation(look), look.progress)
         taken_s = time.monotonic() - begin
         actions_TD = self._actions(answer)
         timing = answer.get("server_timing") if isinstance(answer, dict) else None
         details: dict[str, Any] = {"steps": len(actions_TD)}
         if look.index == 0:
-            details["server"] = _plain(self._link.facts)
+            details["server"] = _plain(self._connection.facts)
         if isinstance(timing, dict):
             details["server_timing"] = _plain(timing)
         return Proposal(actions_TD[: self._setting.chunk_size], seconds={"server": taken_s}, details=details)
 
     def close(self) -> None:
         """Close the connection."""
-        self._link.close()
+        self._connection.close()
 
     def _observation(self, look: Look) -> dict[str, Any]:
         config, frame = self.config, look.frames[-1]
@@ -147,7 +147,7 @@ class ServerPolicy(Policy):
         """The answer's actions in model space, float32 `[T', D]`. Raises: `RolloutError`."""
         config, setting = self.config, self._setting
         if config.action_key is not None:
-            answer = mapping(answer, self._link.name)
+            answer = mapping(answer, self._connection.name)
             if config.action_key not in answer:
                 raise self._wrong(f"has no {config.action_key!r}, only {', '.join(map(repr, answer)) or 'nothing'}")
             answer = answer[config.action_key]
@@ -172,7 +172,7 @@ class ServerPolicy(Policy):
             raise self._wrong(f"cannot be used: {error}") from error
 
     def _wrong(self, what: str) -> RolloutError:
-        return RolloutError(one_line(RolloutError(f"the answer of {self._link.name[4:]} {what}"), 600))
+        return RolloutError(one_line(RolloutError(f"the answer of {self._connection.name[4:]} {what}"), 600))
 
 
 def _image(frame: numpy.ndarray, region: list[float], size: list[int] | None) -> numpy.ndarray:

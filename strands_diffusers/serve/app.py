@@ -166,7 +166,7 @@ class Server:
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=_Impatient,
+                http=_HttpWithTimeout,
                 ws="websockets-sansio",
                 ws_max_size=int(config.max_message_mb * 1e6),
                 ws_ping_interval=PING_S,
@@ -257,7 +257,7 @@ class _Uvicorn(uvicorn.Server):  # type: ignore[misc] # Any
                 signal.signal(each, handler)
 
 
-class _Impatient(H11Protocol):  # type: ignore[misc] # Any
+class _HttpWithTimeout(H11Protocol):  # type: ignore[misc] # Any
     """uvicorn's HTTP, without connections that never say what they want."""
 
     def connection_made(self, transport: Any) -> None:

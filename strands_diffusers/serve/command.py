@@ -57,20 +57,20 @@ def server(config: ServeConfig, cast: loop.Cast) -> Server:
 
 def warm(config: ServeConfig, cast: loop.Cast) -> float:
     """Answer one look and begin one episode at the config's own observation, so that the model is loaded; seconds of it."""
-    from strands_diffusers.serve.doors import PolicyDoor, WorldDoor
+    from strands_diffusers.serve.endpoints import PolicyEndpoint, WorldEndpoint
 
     begun = time.perf_counter()
     assert cast.setting.observation.frames is not None
     frame = cast.setting.observation.frames[0]
     seen = dict.fromkeys(config.images, frame)
-    for door, message in (
-        (PolicyDoor(config, cast), seen),
-        (WorldDoor(config, cast), {"type": "reset"}),
+    for endpoint, message in (
+        (PolicyEndpoint(config, cast), seen),
+        (WorldEndpoint(config, cast), {"type": "reset"}),
     ):
         try:
-            remote.pack(door.ask(message)(lambda *_: None))
+            remote.pack(endpoint.ask(message)(lambda *_: None))
         finally:
-            door.close()
+            endpoint.close()
     return time.perf_counter() - begun
 
 

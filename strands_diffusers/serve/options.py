@@ -128,7 +128,7 @@ class ServeConfig(WebConfig):
     """What the actions of an answer are in: `model` space, or `physical` units."""
 
     max_sessions: int = 32
-    """Clients at once, of both doors, 1 to 256; further ones are refused with status 503."""
+    """Clients at once, of policy and world together, 1 to 256; further ones are refused with status 503."""
 
     max_queue: int = 32
     """Requests that may wait, 1 to 256, each client with one at most; further ones are answered `busy`."""

@@ -1,4 +1,4 @@
-"""The doors over websockets: who has a place, what is read and sent, and what becomes of those who leave."""
+"""The endpoints over websockets: who has a place, what is read and sent, and what becomes of those who leave."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strands_diffusers import loop, remote
 from strands_diffusers.errors import RequestError, StrandsDiffusersError, one_line
 from strands_diffusers.serve.app import Stopping, application
-from strands_diffusers.serve.doors import DOORS, Door
+from strands_diffusers.serve.endpoints import ENDPOINTS, Endpoint
+from strands_diffusers.serve.engine_queue import Counts, EngineQueue, Refused
 from strands_diffusers.serve.options import ServeConfig
-from strands_diffusers.serve.turns import Counts, Refused, Turns
 
 log = logging.getLogger(__name__)
 
@@ -34,46 +34,46 @@ class Sessions:
         """`cast`: of the checked job that is served."""
         self.config, self._cast, self._stopping = config, cast, stopping
         self.counts = Counts()
-        self.turns = Turns(config.max_queue, config.answer_s, self.counts, stopping)
+        self.queue = EngineQueue(config.max_queue, config.answer_s, self.counts, stopping)
         self._open = 0
         routes: list[Any] = [Route("/metrics", self._metrics)]
-        routes += [WebSocketRoute(path, self._endpoint(door)) for path, door in DOORS.items()]
+        routes += [WebSocketRoute(path, self._handler(endpoint)) for path, endpoint in ENDPOINTS.items()]
         self.app = application(routes, config, stopping)
 
     async def _metrics(self, request: Any) -> Response:
         return Response(generate_latest(self.counts.registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
-    def _endpoint(self, door: type[Door]) -> Any:
-        async def endpoint(websocket: WebSocket) -> None:
+    def _handler(self, endpoint: type[Endpoint]) -> Any:
+        async def handle(websocket: WebSocket) -> None:
             if self._open >= self.config.max_sessions or self._stopping.begun:
-                self.counts.refused.labels(door.name).inc()
+                self.counts.refused.labels(endpoint.name).inc()
                 line = f"busy: {self._open} clients are connected already (serve.max_sessions). Come again later.\n"
                 line = "the server is stopping.\n" if self._stopping.begun else line
                 await websocket.send_denial_response(PlainTextResponse(line, 503, {"retry-after": "10"}))
                 return
             self._open += 1
-            self.counts.sessions.labels(door.name).inc()
+            self.counts.sessions.labels(endpoint.name).inc()
             try:
                 with contextlib.suppress(WebSocketDisconnect, ConnectionError):
                     await websocket.accept()
                     try:
-                        made = await asyncio.to_thread(door, self.config, self._cast)
+                        made = await asyncio.to_thread(endpoint, self.config, self._cast)
                     except StrandsDiffusersError as error:
                         await websocket.close(FAILED, one_line(error, 100))
                     else:
                         await _Session(self, made, websocket).run()
             finally:
                 self._open -= 1
-                self.counts.sessions.labels(door.name).dec()
+                self.counts.sessions.labels(endpoint.name).dec()
 
-        return endpoint
+        return handle
 
 
 class _Session:
     """One client. While its message is answered the next one is awaited already, so that one who leaves is noticed."""
 
-    def __init__(self, sessions: Sessions, door: Door, websocket: WebSocket) -> None:
-        self._all, self._door, self._websocket = sessions, door, websocket
+    def __init__(self, sessions: Sessions, endpoint: Endpoint, websocket: WebSocket) -> None:
+        self._all, self._endpoint, self._websocket = sessions, endpoint, websocket
         self._before_s: float | None = None
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class _Session:
         websocket, config = self._websocket, self._all.config
         reading: asyncio.Task[Any] | None = None
         try:
-            await self._send(remote.pack(self._door.facts()))
+            await self._send(remote.pack(self._endpoint.facts()))
             reading = asyncio.create_task(websocket.receive())
             while True:
                 done, _ = await asyncio.wait({reading}, timeout=config.idle_s)
@@ -100,38 +100,38 @@ class _Session:
                     await self._send(answer)
                 self._before_s = time.perf_counter() - begun
                 if isinstance(answer, bytes):
-                    self._all.counts.seconds.labels(self._door.name, "answer").observe(self._before_s)
+                    self._all.counts.seconds.labels(self._endpoint.name, "answer").observe(self._before_s)
         finally:
             if reading is not None:
                 reading.cancel()
-            await self._all.turns.call(self._door.close)
+            await self._all.queue.call(self._endpoint.close)
 
     async def _answer(self, message: Any, reading: asyncio.Task[Any]) -> bytes | str | None:
         """The answer to a message, text where it is an error; None where nobody waits for it any more."""
-        counts, door = self._all.counts, self._door
+        counts, endpoint = self._all.counts, self._endpoint
         gone = threading.Event()
         try:
-            call = door.ask(_content(message))
-            turn = asyncio.create_task(self._all.turns.answer(call, gone))
+            call = endpoint.ask(_content(message))
+            turn = asyncio.create_task(self._all.queue.answer(call, gone))
             await asyncio.wait({turn, reading}, return_when=asyncio.FIRST_COMPLETED)
             if not turn.done() and reading.result()["type"] == "websocket.disconnect":
                 gone.set()  # ends what is being computed, at its next step
                 turn.cancel()
-                counts.requests.labels(door.name, "gone").inc()
+                counts.requests.labels(endpoint.name, "gone").inc()
                 return None
             found, waited_s, took_s = await turn
         except Refused as refused:
-            counts.requests.labels(door.name, refused.outcome).inc()
+            counts.requests.labels(endpoint.name, refused.outcome).inc()
             return one_line(refused)
         except StrandsDiffusersError as error:
             wrong = isinstance(error, RequestError) or type(error) is remote.WrongBytes
-            counts.requests.labels(door.name, "wrong" if wrong else "failed").inc()
+            counts.requests.labels(endpoint.name, "wrong" if wrong else "failed").inc()
             if not wrong:
-                log.warning("%s: %s", door.name, one_line(error))
+                log.warning("%s: %s", endpoint.name, one_line(error))
             return one_line(error)
-        counts.requests.labels(door.name, "ok").inc()
-        counts.seconds.labels(door.name, "queue").observe(waited_s)
-        counts.seconds.labels(door.name, "engine").observe(took_s)
+        counts.requests.labels(endpoint.name, "ok").inc()
+        counts.seconds.labels(endpoint.name, "queue").observe(waited_s)
+        counts.seconds.labels(endpoint.name, "engine").observe(took_s)
         if None in found:
             return remote.pack(found[None])
         stages = {f"{name}_ms": 1000 * float(seconds) for name, seconds in found.pop("stages", {}).items()}

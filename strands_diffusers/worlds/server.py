@@ -11,7 +11,7 @@ from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import Progress, Setting, Stepped, World
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.records import plain
-from strands_diffusers.remote import Link, RemoteConfig, mapping
+from strands_diffusers.remote import Connection, RemoteConfig, mapping
 
 if TYPE_CHECKING:
     import numpy
@@ -41,23 +41,23 @@ class ServerWorld(World):
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
-        self._link = Link(self.config)
+        self._connection = Connection(self.config)
 
     def check(self, setting: Setting) -> None:
         """Refuse a missing package or key, and a server that does not answer or is a world of another kind."""
-        self._link.check()
-        facts, known = self._link.facts, domains.short_name(setting.space.domain)
+        self._connection.check()
+        facts, known = self._connection.facts, domains.short_name(setting.space.domain)
         for fact, key, mine in (("domain", "domain", known), ("fps", "domain.fps", setting.fps)):
             if facts.get(fact) != mine:
                 said = one_line(ConfigError(str(facts.get(fact))), 60)
                 raise ConfigError(
-                    f"{self._link.name} says {fact} {said}, and {key} is {mine} here. Use {key}={said}, or another server."
+                    f"{self._connection.name} says {fact} {said}, and {key} is {mine} here. Use {key}={said}, or another server."
                 )
 
     def reset(self, setting: Setting, seed: int) -> tuple[numpy.ndarray, Any]:
         """Send the observation's first frame and details, over a connection of its own."""
         assert setting.observation.frames is not None
-        self._link.close()
+        self._connection.close()
         begin = {
             "type": "reset",
             "frame": setting.observation.frames[0],
@@ -65,7 +65,7 @@ class ServerWorld(World):
             "prompt": setting.prompt,
             "seed": seed,
         }
-        answer = mapping(self._link.ask(begin), self._link.name)
+        answer = mapping(self._connection.ask(begin), self._connection.name)
         hold = answer.get("hold")
         self._hold = None if hold is None else np.asarray(hold, np.float32)
         return self._array(answer, "frame", 3), answer.get("state")
@@ -73,10 +73,10 @@ class ServerWorld(World):
     def step(self, actions: numpy.ndarray, num_steps: int, progress: Progress | None = None) -> Stepped:
         """Send the actions, wait for the frames."""
         sent = {"type": "step", "actions": actions, "num_steps": num_steps}
-        if not self._link.connected:
-            raise RolloutError(f"the connection to {self._link.name} is closed: the episode cannot go on there.")
+        if not self._connection.connected:
+            raise RolloutError(f"the connection to {self._connection.name} is closed: the episode cannot go on there.")
         answer = mapping(
-            self._link.ask(sent, progress, again=False), self._link.name
+            self._connection.ask(sent, progress, again=False), self._connection.name
         )  # another connection is another episode
         timing = answer.get("server_timing")
         seconds = {
@@ -92,14 +92,14 @@ class ServerWorld(World):
 
     def close(self) -> None:
         """Close the connection."""
-        self._link.close()
+        self._connection.close()
 
     def _array(self, answer: dict[str, Any], key: str, axes: int) -> numpy.ndarray:
         found = answer.get(key)
         if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.ndim != axes or not found.size:
             kind = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
             raise RolloutError(
-                f"the answer of {self._link.name[4:]} has {key!r} of {kind}, not uint8 with {axes} axes."
+                f"the answer of {self._connection.name[4:]} has {key!r} of {kind}, not uint8 with {axes} axes."
             )
         return found
 

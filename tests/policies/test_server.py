@@ -187,7 +187,7 @@ def test_a_wrong_answer_is_one_line_and_nothing_hangs(reply, message):
         with pytest.raises(errors.RolloutError, match=message) as caught:
             server.act(look())
         assert "\n" not in str(caught.value)
-        assert not server._link.connected or reply not in (None, ConnectionError)
+        assert not server._connection.connected or reply not in (None, ConnectionError)
     assert time.monotonic() - begin < 20
 
 
@@ -195,7 +195,7 @@ def test_a_wrong_answer_is_one_line_and_nothing_hangs(reply, message):
 def test_a_hundred_megabytes_are_refused_by_default_and_kept_in_no_memory(pieces):
     whole = [b"\x00" * (100_000_000 // pieces)] * pieces
     with serving(whole[0] if pieces == 1 else whole) as address, policy(address, answer_s=20.0) as server:
-        server._link.connect()
+        server._connection.connect()
         tracemalloc.start()
         try:
             with pytest.raises(errors.RolloutError, match=r"sent more than policy\.max_message_mb=16\.$") as caught:

@@ -83,7 +83,7 @@ def test_the_model_answers_as_in_process_and_sigterm_and_kill_are_survived():
         scope["client"]._ws.close()
         connection = http.client.HTTPConnection(address.removeprefix("ws://"), timeout=10)
         connection.request("GET", "/metrics")
-        assert 'requests_total{door="policy",outcome="ok"} 1.0' in connection.getresponse().read().decode()
+        assert 'requests_total{endpoint="policy",outcome="ok"} 1.0' in connection.getresponse().read().decode()
         connection.close()
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0

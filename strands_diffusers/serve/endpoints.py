@@ -28,7 +28,7 @@ from strands_diffusers.serve.options import MAX_SIDE, MIN_SIDE, ServeConfig
 
 
 class WrongMessage(RequestError):  # noqa: N818 - an answer
-    """A message that is not what the door takes."""
+    """A message that is not what the endpoint takes."""
 
 
 MAX_SAMPLES = 64
@@ -38,7 +38,7 @@ Call = Callable[[Progress], dict[Any, Any]]
 """What is done in the engine's thread: it takes a `Progress` and returns the answer; under None, one that is no map."""
 
 
-class Door(ABC):
+class Endpoint(ABC):
     """One session. `ask` checks a message at once and returns what is to be done in the client's turn."""
 
     name: ClassVar[str]
@@ -106,7 +106,7 @@ class Door(ABC):
         return {
             "server": "strands-diffusers",
             "version": importlib.metadata.version("strands-diffusers"),
-            "door": self.name,
+            "endpoint": self.name,
             self.name: self.item.name,
             "model": setting.config.model.name if self.item.uses_model else None,
             "domain": known.short,
@@ -130,7 +130,7 @@ def _again(item: Any) -> Any:
     return plugins().make(type(item), item.config)
 
 
-class PolicyDoor(Door):
+class PolicyEndpoint(Endpoint):
     """openpi's policy server: an observation in, a chunk of actions out.
 
     An episode is a connection, up to `reset_key`, another task, another `session_key`, or a message `{"endpoint": "reset"}`, as clients
@@ -248,7 +248,7 @@ class PolicyDoor(Door):
         self._looks += 1
 
 
-class WorldDoor(Door):
+class WorldEndpoint(Endpoint):
     """A world: `reset` with a frame, then `step` with actions, frames back.
 
     `{"type": "reset", "frame"?: uint8 [H, W, 3], "details"?: map, "prompt"?: text, "seed"?: int}` -> `{"frame", "state", "hold"}`.
@@ -322,7 +322,11 @@ class WorldDoor(Door):
         return {"frames": frames, "states": states, "stages": dict(found.seconds)}
 
 
-DOORS: dict[str, type[Door]] = {"/": PolicyDoor, "/v1/realtime/robot/openpi": PolicyDoor, "/world": WorldDoor}
+ENDPOINTS: dict[str, type[Endpoint]] = {
+    "/": PolicyEndpoint,
+    "/v1/realtime/robot/openpi": PolicyEndpoint,
+    "/world": WorldEndpoint,
+}
 """By the path that a client connects to; the long one is where clients of vLLM-Omni look."""
 
 

@@ -248,7 +248,7 @@ def test_policy_server_and_world_server_give_the_episode_that_they_give_in_proce
 def test_what_a_server_says_of_itself_names_all_that_a_client_needs(server):
     with Client(server) as client:
         assert client.facts | {"version": ""} == {
-            "server": "strands-diffusers", "version": "", "door": "policy", "policy": "seen", "model": None,
+            "server": "strands-diffusers", "version": "", "endpoint": "policy", "policy": "seen", "model": None,
             "domain": "pusht", "fps": 10.0, "chunk_size": 16, "act_steps": 8, "action_dim": 2,
             "columns": ["target_x", "target_y"], "units": "model", "image_key": "observation/image", "views": None,
             "prompt_key": "prompt", "state_key": None, "seed_key": "seed", "reset_key": "reset", "action_key": "actions",
@@ -470,7 +470,7 @@ def test_a_client_without_a_place_is_refused_and_a_vanished_one_frees_its_own(wa
             second.socket.socket.shutdown(2)
             assert said(first.take())[0] == 0
         eventually(lambda: sum(metrics(server, "strands_diffusers_sessions{").values()) == 1)
-        assert 'strands_diffusers_requests_total{door="policy",outcome="gone"}' in metrics(server, "strands")
+        assert 'strands_diffusers_requests_total{endpoint="policy",outcome="gone"}' in metrics(server, "strands")
         assert first.look(3)[0] == 3
 
 
@@ -529,9 +529,9 @@ def test_a_world_of_another_domain_or_rate_is_refused_before_anything_loads(serv
         world.check(dataclasses.replace(SETTING, fps=5.0))
     with pytest.raises(errors.ConfigError, match=r"says domain pusht, and domain is bridge here"):
         world.check(dataclasses.replace(SETTING, space=actions.space_of("bridge_orig_lerobot")))
-    policy_door = ServerWorld(ServerWorld.Config(address=server.address.replace("http", "ws") + "/nowhere"))
+    elsewhere = ServerWorld(ServerWorld.Config(address=server.address.replace("http", "ws") + "/nowhere"))
     with pytest.raises(errors.ConfigError, match=r"world=server: cannot connect to .*HTTP 40"):
-        policy_door.check(SETTING)
+        elsewhere.check(SETTING)
 
 
 # ------------------------------------------------------------------------------------------------- options, command

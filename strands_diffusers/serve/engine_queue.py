@@ -35,21 +35,21 @@ class Counts:
         self.registry = CollectorRegistry()
         at: Any = {"registry": self.registry, "namespace": "strands_diffusers"}
         self.requests = Counter(
-            "requests", "Requests, by what became of them.", ["door", "outcome"], **at
+            "requests", "Requests, by what became of them.", ["endpoint", "outcome"], **at
         )  # ok, wrong, busy, failed, gone, stopping
         self.seconds = Histogram(
             "request_seconds",
             "Seconds of the requests that were answered, by stage.",
-            ["door", "stage"],
+            ["endpoint", "stage"],
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100),
             **at,
         )
-        self.sessions = Gauge("sessions", "Clients that are connected.", ["door"], **at)
-        self.refused = Counter("sessions_refused", "Clients that found no place.", ["door"], **at)
+        self.sessions = Gauge("sessions", "Clients that are connected.", ["endpoint"], **at)
+        self.refused = Counter("sessions_refused", "Clients that found no place.", ["endpoint"], **at)
         self.waiting = Gauge("queue", "Requests that wait for their turn.", **at)
 
 
-class Turns:
+class EngineQueue:
     """Answers one request after the other, in a thread of its own, in the order in which they came.
 
     A session has one request at a time (the next message is read once its answer is sent), so that the order goes round
