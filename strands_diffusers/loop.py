@@ -85,6 +85,12 @@ class Cast:
         """Calls whoever takes part."""
         return Caller(self.limit_s)
 
+    def acting(self, policy: Policy, setting: Setting) -> Cast:
+        """The same with another policy and task; everybody is called in the same thread as before."""
+        found = replace(self, policy=policy, setting=setting)
+        found.__dict__["call"] = self.call
+        return found
+
     @property
     def everyone(self) -> dict[str, Acting]:
         """Whoever takes part, by what it is called in messages."""
@@ -168,15 +174,15 @@ def run(taking_part: Cast, progress: Progress | None = None, kept: Kept | None =
     config = taking_part.setting.config
     count = config.sampler.num_samples
     try:
-        episodes = [_Episode(taking_part, config.seed + i, i, progress, kept).run() for i in range(count)]
+        episodes = [Running(taking_part, config.seed + i, i, progress, kept).run() for i in range(count)]
     finally:
         taking_part.close()
     return [replace(rollout, sample=i if count > 1 else None) for i, rollout in enumerate(episodes)]
 
 
 @dataclass(eq=False)
-class _Episode:
-    """One sample while it runs."""
+class Running:
+    """One sample while it runs; `play` takes its looks one at a time."""
 
     cast: Cast
     seed: int
@@ -193,14 +199,15 @@ class _Episode:
     stopped: BaseException | None = None
 
     def run(self) -> Rollout:
+        """All looks, from the first that was not finished before."""
         cast, setting = self.cast, self.cast.setting
         before = self._kept_looks()
         self.where = "start"
-        first, state = self._call("world", cast.world, lambda: cast.world.reset(setting, self.seed))
-        self._check_frames("world", cast.world, np.asarray(first)[None], 1)
+        first, state = self.call("world", cast.world, lambda: cast.world.reset(setting, self.seed))
+        self.check_frames("world", cast.world, np.asarray(first)[None], 1)
         self.frames = [np.asarray(first)[None]]
         self.states = [] if state is None else [plain(state)]
-        self._call("policy", cast.policy, lambda: cast.policy.reset(setting, self.seed))
+        self.call("policy", cast.policy, lambda: cast.policy.reset(setting, self.seed))
         for k, (arrays, facts) in enumerate(before):
             self.where = f"look {k + 1}/{setting.num_looks}"
             if cast.policy.keeps_state:
@@ -208,26 +215,26 @@ class _Episode:
             self._take(arrays, facts)
         if before:
             past = np.concatenate(self.frames), np.concatenate(self.actions)
-            self._call("world", cast.world, lambda: cast.world.restore(*past, setting.act_steps))
+            self.call("world", cast.world, lambda: cast.world.restore(*past, setting.act_steps))
         for k in range(len(before), setting.num_looks):
             self.where = f"look {k + 1}/{setting.num_looks}"
             self._report("look", k, setting.num_looks)
-            arrays, facts = self._look(k)
+            arrays, facts = self.look(k)
             self._take(arrays, facts)
             if self.kept is not None:
-                self.kept.keep(self._name(k), arrays, facts)
+                self.kept.keep(look_name(self.sample, k), arrays, facts)
         self.where = "end"
         return self._rollout(len(before))
 
-    def _look(self, k: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def look(self, k: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """One look: what the policy proposed and what the world answered, checked."""
         cast, setting = self.cast, self.cast.setting
         began = time.perf_counter()
         proposal = self._asked(k)
         asked = time.perf_counter()
         step = self._stage("world")
-        answer = self._call("world", cast.world, lambda: cast.world.step(proposal.actions, setting.act_steps, step))
-        self._check_frames("world", cast.world, getattr(answer, "frames", None), setting.act_steps)
+        answer = self.call("world", cast.world, lambda: cast.world.step(proposal.actions, setting.act_steps, step))
+        self.check_frames("world", cast.world, getattr(answer, "frames", None), setting.act_steps)
         states = answer.states
         if (states is not None) != bool(self.states) or (states is not None and len(states) != setting.act_steps):
             self._wrong("world", cast.world, "told states of some frames only; it must tell those of all or of none")
@@ -263,11 +270,11 @@ class _Episode:
             np.concatenate(self.actions) if self.actions else np.zeros((0, width), np.float32),
             setting.prompt,
             self.seed + SEED_STEP * k,
-            hold=None if k else self._call("world", cast.world, cast.world.hold),
+            hold=None if k else self.call("world", cast.world, cast.world.hold),
             state=self.states[-1] if self.states else None,
             progress=self._stage("policy"),
         )
-        proposal = self._call("policy", cast.policy, lambda: cast.policy.act(look))
+        proposal = self.call("policy", cast.policy, lambda: cast.policy.act(look))
         if not isinstance(proposal, Proposal):
             self._wrong("policy", cast.policy, f"returned {type(proposal).__name__}, not a Proposal")
         if wrong := wrong_actions(proposal.actions, (setting.chunk_size, width)):
@@ -304,7 +311,7 @@ class _Episode:
         if reference is not None:
             truth, true_states = self._acted_out(reference, action_KnD)
             true_scores = self._scored(truth, true_states)
-            truth = self._call("world", cast.world, partial(cast.world.show, truth))
+            truth = self.call("world", cast.world, partial(cast.world.show, truth))
         stages: Counter[str] = Counter()
         for look in self.seconds:
             stages.update(look)  # type: ignore[arg-type]
@@ -360,14 +367,14 @@ class _Episode:
     def _acted_out(self, world: World, action_KnD: np.ndarray) -> tuple[np.ndarray, list[Any] | None]:
         """The same actions in another world: frames `[F, H, W, 3]` and its states."""
         setting, n = self.cast.setting, self.cast.setting.act_steps
-        first, state = self._call("world.reference", world, lambda: world.reset(setting, self.seed))
+        first, state = self.call("world.reference", world, lambda: world.reset(setting, self.seed))
         frames, states = [np.asarray(first)[None]], [] if state is None else [state]
-        self._check_frames("world.reference", world, frames[0], 1)
+        self.check_frames("world.reference", world, frames[0], 1)
         for k, rows in enumerate(action_KnD):
             self.where = f"look {k + 1}/{setting.num_looks}"
             stage = self._stage("reference")
-            answer = self._call("world.reference", world, partial(world.step, rows, n, stage))
-            self._check_frames("world.reference", world, answer.frames, n, frames[0])
+            answer = self.call("world.reference", world, partial(world.step, rows, n, stage))
+            self.check_frames("world.reference", world, answer.frames, n, frames[0])
             frames.append(answer.frames)
             states += answer.states or []
         return np.concatenate(frames), states if len(states) == len(action_KnD) * n + 1 else None
@@ -378,8 +385,8 @@ class _Episode:
         rows = np.concatenate(self.actions)
         for name, score in self.cast.scores.items():
             track = Track(frames_FHWC, rows, states, self.seed, self._stage(f"score {name}"))
-            self._call("score", score, partial(score.reset, setting))
-            values = self._call("score", score, partial(score.compute, track))
+            self.call("score", score, partial(score.reset, setting))
+            values = self.call("score", score, partial(score.compute, track))
             if wrong := wrong_values(values, len(frames_FHWC)):
                 self._wrong("score", score, wrong)
             found[name] = Scored(values.astype(np.float64), score.measure.unit, score.measure.better)
@@ -387,7 +394,7 @@ class _Episode:
 
     # ------------------------------------------------------------------------------------- calls, checked and watched
 
-    def _call(self, kind: str, item: Acting, call: Callable[[], T]) -> T:
+    def call(self, kind: str, item: Acting, call: Callable[[], T]) -> T:
         """A call of whoever takes part; a plugin's with a time limit, and looked at twice a second. Raises: `RolloutError`."""
         name = f"{kind}={item.name}"
         try:
@@ -405,7 +412,8 @@ class _Episode:
         owner = plugins().owner(type(item))
         raise RolloutError(f"{kind}={item.name}{f' of plugin {owner}' if owner else ''}, {self.where}: it {what}.")
 
-    def _check_frames(self, kind: str, world: World, frames: Any, count: int, like: np.ndarray | None = None) -> None:
+    def check_frames(self, kind: str, world: World, frames: Any, count: int, like: np.ndarray | None = None) -> None:
+        """Refuse a world's frames of another kind, count or size than the first ones, or `like`. Raises: `RolloutError`."""
         like = self.frames[0] if like is None and self.frames else like
         if not _is_video(frames) or len(frames) != count:
             self._wrong(kind, world, f"returned frames {described(frames)}; they must be uint8 [{count}, H, W, 3]")
@@ -439,13 +447,15 @@ class _Episode:
         """The looks that were finished before, up to the first that is missing."""
         found: list[tuple[dict[str, np.ndarray], dict[str, Any]]] = []
         while self.kept is not None and len(found) < self.cast.setting.num_looks:
-            if (look := self.kept.load(self._name(len(found)))) is None:
+            if (look := self.kept.load(look_name(self.sample, len(found)))) is None:
                 break
             found.append(look)
         return found
 
-    def _name(self, look: int) -> str:
-        return f"look_{self.sample:03d}_{look:03d}"
+
+def look_name(sample: int, look: int) -> str:
+    """What a finished look is kept as."""
+    return f"look_{sample:03d}_{look:03d}"
 
 
 def _is_video(value: Any) -> bool:

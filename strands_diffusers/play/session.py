@@ -136,18 +136,18 @@ class Session:
         """Load the model and return the start; what was there is forgotten."""
         self._world_at = self._truth_at = self._acting = None
         look = self._episode(None, [])
-        first, state = look._call("world", self.cast.world, lambda: self.cast.world.reset(self.setting, self._seed))
+        first, state = look.call("world", self.cast.world, lambda: self.cast.world.reset(self.setting, self._seed))
         frames = np.asarray(first)[None]
-        look._check_frames("world", self.cast.world, frames, 1)
+        look.check_frames("world", self.cast.world, frames, 1)
         truth = None
         if (reference := self.cast.reference) is not None:
-            seen, _ = look._call("world.reference", reference, lambda: reference.reset(self.setting, self._seed))
+            seen, _ = look.call("world.reference", reference, lambda: reference.reset(self.setting, self._seed))
             truth = np.asarray(seen)[None]
         poses = {pose.name: np.eye(4) for pose in self.controls.domain.poses if self.setting.space.statistics}
         start = Moment(0, None, "", "", frames, None, None if state is None else [state], truth, {}, poses)
         self.moments, self.saved = [start], {}
         self._world_at = self._truth_at = start
-        self._hold = look._call("world", self.cast.world, self.cast.world.hold)
+        self._hold = look.call("world", self.cast.world, self.cast.world.hold)
         return start
 
     def warm(self) -> None:
@@ -159,7 +159,10 @@ class Session:
 
     def close(self) -> None:
         """Let go of the world and of whoever acted."""
-        replace(self.cast, scores={}).close()
+        for name, offered in self._offered.items():
+            with contextlib.suppress(StrandsDiffusersError):
+                self.cast.call(f"policy={name}", offered.policy, offered.policy.close)
+        self.cast.close()
 
     def act(self, parent: int, given: Mapping[str, Any]) -> Moment:
         """The next moment, a person having done what `given` says (`Controls.rows`)."""
@@ -211,7 +214,7 @@ class Session:
             checked.tree["policy"]["actions"] = after  # where the same numbers are once it is saved
             kept = FinishedChunks(directory, checked.hash)
             for k, moment in enumerate(path):
-                kept.keep(f"look_000_{k:03d}", *_finished(moment))
+                kept.keep(loop.look_name(0, k), *_finished(moment))
             overrides = (
                 *self.overrides,
                 f"condition.num_looks={len(path)}",
@@ -290,16 +293,16 @@ class Session:
             self._restore(look, "world", self.cast.world, *before)
         self._world_at = None  # until it has answered
         look.where = f"look {len(path)}"
-        arrays, facts = look._look(len(path) - 1)
+        arrays, facts = look.look(len(path) - 1)
         truth = None
         if (reference := self.cast.reference) is not None:
             if self._truth_at is not at:
                 self._restore(look, "world.reference", reference, *before)
             self._truth_at = None
-            answer = look._call(
+            answer = look.call(
                 "world.reference", reference, lambda: reference.step(arrays["actions"], setting.act_steps)
             )
-            look._check_frames("world.reference", reference, answer.frames, setting.act_steps, at.truth)
+            look.check_frames("world.reference", reference, answer.frames, setting.act_steps, at.truth)
             truth = answer.frames
         rows = arrays["actions"][: setting.act_steps]
         moved = actions.paths(rows, setting.space)
@@ -313,10 +316,10 @@ class Session:
         self._truth_at = made if reference is not None else None
         return made
 
-    def _episode(self, acting: tuple[Policy, Setting] | None, path: Sequence[Moment]) -> loop._Episode:
+    def _episode(self, acting: tuple[Policy, Setting] | None, path: Sequence[Moment]) -> loop.Running:
         """The loop's own episode, at the end of a path: it asks, steps and checks."""
         policy, setting = acting or (self.cast.policy, self.setting)
-        found = loop._Episode(replace(self.cast, policy=policy, setting=setting), self._seed, 0, None, None)
+        found = loop.Running(self.cast.acting(policy, setting), self._seed, 0, None, None)
         for moment in path:
             found.frames.append(moment.frames)
             found.states += moment.states or []
@@ -325,9 +328,9 @@ class Session:
         return found
 
     def _restore(self, look: Any, kind: str, world: Any, frames: np.ndarray, done: np.ndarray | None) -> None:
-        look._call(kind, world, lambda: world.reset(self.setting, self._seed))
+        look.call(kind, world, lambda: world.reset(self.setting, self._seed))
         if done is not None:
-            look._call(kind, world, lambda: world.restore(frames, done, self.setting.act_steps))
+            look.call(kind, world, lambda: world.restore(frames, done, self.setting.act_steps))
 
 
 class _Chosen(Policy):

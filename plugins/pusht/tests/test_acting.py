@@ -1,6 +1,7 @@
 """In the simulator: the world, the scripted policy, the coverage by state and by frame, the metric along the video."""
 
 import dataclasses
+import threading
 import types
 
 import numpy as np
@@ -422,7 +423,10 @@ def test_a_session_of_play_shows_what_the_simulator_does_under_the_same_actions_
     session.begin()
     first = session.act(0, {"point": [120, 400], "speed": 40})
     session.act(first.id, {"point": [60, 60], "speed": 40})
+    threads = threading.active_count()
     branch = session.hand_over(first.id, "pusht_expert", "Push the T block to the left.")
+    session.act(0, {"point": [400, 60], "speed": 40})
+    assert threading.active_count() <= threads + 1  # the expert's own; world and simulator keep theirs
 
     saved = session.save(branch.id).rollouts[0]
 
