@@ -50,6 +50,11 @@ class FileEntry:
     details: Mapping[str, Any] = field(default_factory=dict)
     """`shape`, `dtype`, `fps`, `unit` and the like."""
 
+    @property
+    def raw(self) -> bool:
+        """Whether it holds pictures side by side for programs; pages and trackers show the drawing of them."""
+        return "pictures" in self.details
+
 
 @dataclass(frozen=True)
 class SampleRecord:

@@ -91,7 +91,8 @@ def _sample(
 def _file(file: FileEntry, directory: Path, start: Path) -> Json:
     """A link, and what a player must know before it loads the file: its size [px], its length [s], its rate [Hz]."""
     path, details = Path(file.path), file.details
-    kind = next((kind for kind, suffixes in _KINDS.items() if path.suffix.lower() in suffixes), "file")
+    suffix = "" if file.raw else path.suffix.lower()
+    kind = next((kind for kind, suffixes in _KINDS.items() if suffix in suffixes), "file")
     shape, fps = _shape(details), details.get("fps")
     found: Json = {"type": file.type, "name": path.name, "kind": kind, "href": address(directory / path, start)}
     if file.bytes:

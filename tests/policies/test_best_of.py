@@ -1,8 +1,11 @@
 """`policy=best_of`: what it proposes, how it chooses, and that what it predicted is what the model's world then shows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import strands_diffusers
 from strands_diffusers import Look, Measure, Score, actions, errors, loop
 from strands_diffusers.api.access import Access
 from strands_diffusers.api.verbs.rollout import confined
@@ -10,9 +13,13 @@ from strands_diffusers.config import compose
 from strands_diffusers.observations.rollouts import read_rollouts
 from strands_diffusers.plugin.manager import Registration, plugins
 from strands_diffusers.policies.best_of import BestOfPolicy
+from strands_diffusers.report import entries
 from strands_diffusers.runner import job
 from strands_diffusers.runner.chunks import FinishedChunks
 from strands_diffusers.runner.run import run_job
+from strands_diffusers.trackers.wandb.media import media_keys
+
+EMBEDDED = Path(strands_diffusers.__file__).parent / "assets" / "cosmos3_pusht"
 
 QUICK = (
     "condition=closed_loop",
@@ -91,6 +98,10 @@ def test_what_was_predicted_of_the_chosen_proposal_is_what_the_models_world_show
     [read] = read_rollouts(made.record)
     np.testing.assert_array_equal(read.episode.alternatives, episode.alternatives)
     assert {"alternatives.png", "proposals.png", "proposed.mp4"} <= {entry.path for entry in made.record.artifacts}
+    kinds = {entry.path: entries._file(entry, tmp_path, tmp_path)["kind"] for entry in made.record.artifacts}
+    assert (kinds["proposals.png"], kinds["alternatives.png"]) == ("picture", "file")
+    assert [path.name for path in media_keys(made.record)["plots/proposals"]] == ["proposals.png"]
+    assert "alternatives.png" not in str(media_keys(made.record))
 
 
 @pytest.mark.slow
@@ -215,6 +226,16 @@ def test_a_base_policy_that_speaks_to_others_is_not_open_to_a_confined_caller():
 
     with pytest.raises(errors.AccessError, match="policy=server speaks to other programs"):
         confined(config, Access(()))
+
+
+@pytest.mark.parametrize("key", ["world.repo", "policy.predict.repo"])
+def test_another_checkpoint_is_part_of_the_identity_by_its_content(key):
+    plain = job.check(compose.compose(words()))
+
+    other = job.check(compose.compose(words(f"{key}={EMBEDDED}")))
+
+    assert other.hash != plain.hash
+    assert str(EMBEDDED) not in str(other.identity)
 
 
 def test_its_options_and_not_the_places_of_checkpoints_are_its_identity():

@@ -28,7 +28,7 @@ def media_keys(record: Record) -> dict[str, list[Path]]:
     several = len(record.samples) > 1
     groups: dict[str, dict[str, list[Path]]] = {}
     for entry in record.artifacts:
-        kind = _CLASSES.get(Path(entry.path).suffix.lower())
+        kind = None if entry.raw else _CLASSES.get(Path(entry.path).suffix.lower())
         if kind and not (several and any(entry.path.startswith(sample.prefix) for sample in record.samples)):
             key = entry.type if entry.type in _OWN else f"plots/{entry.type}"
             groups.setdefault(key, {}).setdefault(kind, []).append(record.directory / entry.path)
