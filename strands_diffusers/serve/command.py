@@ -19,9 +19,9 @@ from strands_diffusers.serve.options import ServeConfig
 if TYPE_CHECKING:
     from strands_diffusers.serve.app import Server
 
-FIXED = ("condition=closed_loop", "output=[]", "visualizer=[]", "metric=[]", "score=[]", "tracker=none")
-UNUSED = ("output", "visualizer", "metric", "score", "tracker", "output_dir", "resume", "sweep")
-"""What nothing is written, drawn, measured or logged by."""
+FIXED = ("condition=closed_loop", "output=[]", "visualizer=[]", "metric=[]", "tracker=none")
+UNUSED = ("output", "visualizer", "metric", "tracker", "output_dir", "resume", "sweep")
+"""Keys that nothing is written, drawn, measured or logged by; `score` is what `policy=best_of` may choose by."""
 
 
 def checked(overrides: Sequence[str]) -> tuple[ServeConfig, loop.Cast]:

@@ -505,6 +505,18 @@ def test_the_answer_in_work_is_sent_before_the_end_and_those_who_wait_are_told(w
         assert closed.value.rcvd.code == 1012
 
 
+def test_an_answer_that_does_not_end_keeps_no_server_from_its_end(waiting):
+    begun = time.monotonic()
+    with serving(stop_s=0.2) as server, Client(server) as client:
+        client.send({"observation/image": FRAME, "prompt": "wait"})
+        waiting.begun.wait(10)
+        server.stop()
+        with pytest.raises(ConnectionClosed) as closed:
+            client.take()
+        assert closed.value.rcvd.code == 1012
+    assert time.monotonic() - begun < 15
+
+
 def test_an_answer_that_takes_too_long_is_one_line(waiting):
     with serving(answer_s=0.2) as server, Client(server) as client:
         assert client.look(1, prompt="wait") == "no answer within serve.answer_s=0.2 (think 0/1)."
