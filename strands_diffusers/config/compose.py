@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import datetime
 import enum
+import functools
+import pickle
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +14,12 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from strands_diffusers.config import checks, store, typed
 from strands_diffusers.config.explain import explain
@@ -92,15 +95,29 @@ def compose(
     wanted = typed.as_typed(overrides)
     check_search_path(wanted)
     groups, literal = _split_values(values or {})
+    return _composer(_known_to_hydra()).run_config([*wanted, *groups], cwd, literal)
+
+
+def _load(overrides: list[str]) -> DictConfig:
     with application():
-        try:
-            node = hydra_compose(CONFIG_NAME, overrides=[*wanted, *groups])
-            for key, value in literal.items():
-                OmegaConf.update(node, key, _hidden(value), merge=False)
-        except COMPOSE_ERRORS as error:
-            why = explain(error, [*wanted, *groups, *(f"{k}={v}" for k, v in literal.items())])
-            raise ConfigError(_shown(str(why))) from error
-    return to_run_config(node, [*wanted, *groups], cwd, literal=bool(literal))
+        return hydra_compose(CONFIG_NAME, overrides=overrides)
+
+
+@functools.lru_cache(maxsize=1)
+def _composer(known: object) -> "Composer":
+    """The composer of this process, for as long as Hydra knows the same choices."""
+    return Composer(_load)
+
+
+def _known_to_hydra() -> object:
+    """What decides what a list of overrides composes to, beside the shipped files."""
+    groups = ConfigStore.instance().repo.items()
+    stored = (
+        (group, id(node))
+        for group, nodes in groups
+        for node in (nodes.values() if isinstance(nodes, dict) else [nodes])
+    )
+    return frozenset(stored), tuple(store.config_paths), str(store.conf_dir())
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -170,43 +187,48 @@ def _shown(value: Any) -> Any:
 _PLAIN = re.compile(r"([a-z_]+(?:\.[A-Za-z_0-9]+)*)=.*", re.DOTALL)
 
 
+MOST_SHARED = 256
+"""Trees that a `Composer` keeps."""
+
+
 class Composer:
-    """Composes the jobs of a sweep: what they share once, then each job's own values on the shared tree.
+    """Composes the jobs of a sweep, or of a process: what they share once, then each job's own values on the shared tree.
 
     Hydra takes a tenth of a second to compose, and a sweep over seeds differs in one number. Group choices (and
-    anything unusual: appended, deleted or unknown keys) go through Hydra; plain values of known keys are set and taken
-    back. `load` composes a list of overrides with its hydra node.
+    anything unusual: appended, deleted or unknown keys) go through Hydra; plain values of known keys are set on a
+    copy. `load` composes a list of overrides, with a hydra node or without.
     """
 
     def __init__(self, load: Callable[[list[str]], DictConfig]) -> None:
         self._load = load
-        self._shared: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
+        self._shared: dict[tuple[str, ...], tuple[Callable[[], DictConfig], Callable[[], DictConfig]]] = {}
         self._parser = OverridesParser.create()
 
-    def run_config(self, overrides: Sequence[str]) -> RunConfig:
-        """The checked config of one job."""
+    def run_config(
+        self, overrides: Sequence[str], cwd: Path | None = None, values: Mapping[str, Any] | None = None
+    ) -> RunConfig:
+        """The checked config of one job. `values` are literal, by dotted key."""
         shared, own = self._parts(overrides)
-        node = self._nodes(shared, overrides)[1]
-        kept = []
+        literal = {key: _hidden(value) for key, value in (values or {}).items()}
+        node = self._nodes(shared, overrides)[1]()
         try:
-            for key, value in self._parsed(own, overrides):
-                parent, _, leaf = key.rpartition(".")
-                if (holder := OmegaConf.select(node, parent) if parent else node) is None:
+            for key, value in [*self._parsed(own, overrides), *literal.items()]:
+                parent = key.rpartition(".")[0]
+                if parent and OmegaConf.select(node, parent) is None:
                     raise HydraException(f"Could not override '{key}'.")  # the choice has no such node
-                missing = OmegaConf.is_missing(holder, leaf)
-                kept.append((key, MISSING if missing else OmegaConf.select(node, key)))
-                OmegaConf.update(node, key, value, merge=False)
-            return to_run_config(node, overrides)
+                try:
+                    OmegaConf.update(node, key, value, merge=False)
+                except ValidationError as error:
+                    raise HydraException(f"Error merging override {key}={value}") from error
+            return to_run_config(node, overrides, cwd, literal=bool(literal))
         except COMPOSE_ERRORS as error:
-            raise explain(error, overrides) from error
-        finally:
-            for key, value in reversed(kept):
-                OmegaConf.update(node, key, value, merge=False)
+            why = explain(error, [*overrides, *(f"{key}={value}" for key, value in literal.items())])
+            raise ConfigError(_shown(str(why))) from error
 
     def node(self, overrides: Sequence[str]) -> DictConfig:
         """The composed tree of one job, with its hydra node."""
         shared, own = self._parts(overrides)
-        node = self._nodes(shared, overrides)[0].copy()
+        node = self._nodes(shared, overrides)[0]()
         for key, value in self._parsed(own, overrides):
             OmegaConf.update(node, key, value, merge=False)
         node.hydra.overrides.task = [o for o in overrides if not o.startswith("hydra")]
@@ -217,22 +239,39 @@ class Composer:
         own = [o for o in overrides if (m := _PLAIN.fullmatch(o)) and m[1] in known]
         return tuple(o for o in overrides if o not in own), own
 
-    def _nodes(self, shared: tuple[str, ...], overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
-        """What the jobs share, with its hydra node and without."""
+    def _nodes(
+        self, shared: tuple[str, ...], overrides: Sequence[str]
+    ) -> tuple[Callable[[], DictConfig], Callable[[], DictConfig]]:
+        """Makers of a copy of what the jobs share, with its hydra node and without."""
         if shared not in self._shared:
             try:
                 node = self._load(list(shared))
-                self._shared[shared] = (node, _without_hydra(node))
             except COMPOSE_ERRORS as error:
                 raise explain(error, overrides) from error
+            nodes = (copies := _copies(node), _copies(_without_hydra(node)) if "hydra" in node else copies)
+            if any(override.lstrip("+~").startswith("hydra") for override in shared):
+                return nodes  # a search path of the user's, whose files may change
+            if len(self._shared) >= MOST_SHARED:
+                del self._shared[next(iter(self._shared))]
+            self._shared[shared] = nodes
         return self._shared[shared]
 
     def _parsed(self, own: Sequence[str], overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
         try:
             for override in self._parser.parse_overrides(list(own)):
+                if override.is_sweep_override():
+                    self._load(list(overrides))  # says that several values are a sweep's
                 yield override.key_or_group, override.value()
         except HydraException as error:
             raise explain(error, overrides) from error
+
+
+def _copies(node: DictConfig) -> Callable[[], DictConfig]:
+    """A maker of copies of a tree; by pickle they take a third of the time, which a class without a module cannot."""
+    try:
+        return functools.partial(pickle.loads, pickle.dumps(node))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return node.copy
 
 
 def _without_hydra(node: DictConfig) -> DictConfig:

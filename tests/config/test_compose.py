@@ -260,3 +260,26 @@ def test_the_schema_resolves_its_types():
 
 def test_the_config_folder_is_the_checkouts_own():
     assert store.conf_dir() == Path(__file__).parents[2] / "conf"
+
+
+def test_nothing_of_one_call_is_left_for_the_next():
+    first, tagged = compose.compose([]), compose.compose(["tracker=wandb"])
+    with pytest.raises(ConfigError):
+        compose.compose(["model.domains=[]"])
+    compose.compose(["tracker=wandb", "tracker.tags=[a]"])
+    changed = compose.compose(["model.chunk_sizes=[4,16]"], values={"prompt": "${seed}"})
+    changed.metric["video"].moving_threshold = 99
+
+    assert compose.compose(["tracker=wandb"]) == tagged
+    assert compose.compose([]) == first
+    assert changed.prompt == "${seed}"
+
+
+def test_a_users_file_that_changed_is_read_again(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    found = []
+    for seed in (3, 4):
+        (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\nseed: {seed}\n")
+        found.append(compose.compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"]).seed)
+
+    assert found == [3, 4]
