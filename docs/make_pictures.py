@@ -184,7 +184,9 @@ def play(folder: Path) -> None:
         driver.execute_script("play.go(1)")
         until("play.at.id === 1")
         policy("Push the T block to the left.", 6)
-        driver.execute_script("play.go(0); play.hands.speed = 16")  # slowly: a push, not a stroke
+        driver.execute_script(
+            "play.go(0); const speed = document.querySelector('#speed'); speed.value = 16; speed.dispatchEvent(new Event('input'))"
+        )  # slowly: a push, not a stroke
         until("play.at.id === 0")
         view = driver.find_element("css selector", "#view")
         side = view.rect["width"]

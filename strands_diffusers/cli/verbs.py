@@ -47,10 +47,16 @@ def plugins(arguments: list[str]) -> int:
 
 
 def play(arguments: list[str]) -> int:
-    """Act in the world model yourself, in the browser: play.port=8765, and overrides as for a rollout."""
+    """Act in the world model yourself, in the browser."""
+    options_of = parser("play", play.__doc__)
+    about = (
+        "play.port=8765 and others of docs/play.md; overrides of condition=closed_loop, as observation=sample:push_up"
+    )
+    options_of.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about)
+    overrides = options_of.parse_args(arguments).overrides
     from strands_diffusers.play import command
 
-    return command.play(arguments, say)
+    return command.play(overrides, say)
 
 
 def _new_plugin(arguments: list[str]) -> int:

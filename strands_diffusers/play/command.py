@@ -16,7 +16,7 @@ from strands_diffusers.plugin.choices import prepare
 def play(arguments: list[str], say: Callable[[str], None]) -> int:
     """Act in the world model yourself, in the browser; overrides as for a rollout in condition=closed_loop."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    if wrong := [each for each in arguments if each.startswith("-") or "=" not in each]:
+    if wrong := [each for each in arguments if "=" not in each]:
         raise ConfigError(
             f"play takes overrides, as play.port=8765 observation=sample:push_up; {wrong[0]!r} is none. See docs/play.md."
         )

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from strands_diffusers import errors
+from strands_diffusers.cli import verbs
 from strands_diffusers.play import command
 from strands_diffusers.play.options import PlayConfig
 from strands_diffusers.serve import options
@@ -19,7 +20,8 @@ from .conftest import QUICK
 @pytest.mark.parametrize(
     ("words", "error", "line"),
     [
-        (["--port=1"], errors.ConfigError, r"'--port=1' is none. See docs/play.md"),
+        (["8765"], errors.ConfigError, r"'8765' is none. See docs/play.md"),
+        (["--port=1"], errors.ConfigError, r"unrecognized arguments: --port=1. See strands-diffusers play --help"),
         (["play.prt=1"], errors.ConfigError, r"'play.prt' is not a config key. Did you mean 'play.port'"),
         (["play.port=70000"], errors.ConfigError, r"play.port"),
         (["play.host=0.0.0.0"], errors.ConfigError, r"opens the server to other machines, which needs a token"),
@@ -32,7 +34,7 @@ from .conftest import QUICK
 def test_what_is_wrong_is_one_line_before_anything_is_loaded(words, error, line):
     pytest.importorskip("uvicorn")
     with pytest.raises(error, match=line) as caught:
-        command.play(words, print)
+        verbs.play(words)
     assert "\n" not in str(caught.value)
 
 

@@ -109,8 +109,9 @@ def test_it_works_by_keyboard_alone(page, session):
     page.until("play.at.id === 0")
     page.press("p")
     page.until("play.tree.branches.length === 2", 60)
-    page.press(SPACE)
-    page.until(QUIET, 60)
+    page.press("s")  # while it acts: it stops, and the branch is saved
+    page.until("document.querySelectorAll('#list a.saved').length === 1", 60)
+    assert page.texts("#error") == [""]
     assert session.moments[-1].by == "model"
 
 

@@ -130,6 +130,7 @@ class Page {
     this.acting = acting;
     this.watching = false;
     if (!this.queue.length && !this.pending) this.latency = Math.min(this.latency, 400);
+    this.redraw();
     this.say();
   }
 
@@ -198,9 +199,16 @@ class Page {
   back() { if (this.at.parent !== null) this.go(this.at.parent); }
   on() { if (this.at.chosen) this.go(this.at.chosen.id); }
 
-  async save(last) {
-    this.saving = last;
+  // Once nothing is being asked for: the world does one thing at a time.
+  async settled() { while (this.pending) await new Promise(requestAnimationFrame); }
+
+  async save(moment) {
+    if (this.saving) return;
     this.pause();
+    await this.settled();
+    const last = this.tree.end(moment); // what was being asked for belongs to the branch
+    if (!last.depth || last.saved) return;
+    this.saving = last;
     this.tree.list();
     try {
       const told = await ask('save', { moment: last.id });
@@ -215,6 +223,8 @@ class Page {
 
   async restart() {
     if (!confirm('Start over? Branches that were not saved are lost.')) return;
+    this.pause();
+    await this.settled();
     try {
       await ask('restart', {});
       location.reload();
