@@ -189,6 +189,10 @@ class BestOfPolicy(Policy):
                 f"policy.options={self.options} is no mapping. Use 'policy.options={{noise_px: 40}}'.",
             )
             require(
+                self.iterations == 1 or self.proposals > 1,
+                f"policy.iterations={self.iterations} draws from the best of at least two. Use policy.proposals=8.",
+            )
+            require(
                 self.base != "best_of",
                 "policy.base=best_of: it cannot be its own base. Use policy.base=model and a larger policy.proposals.",
             )
@@ -205,6 +209,7 @@ class BestOfPolicy(Policy):
         chosen = self.config.predict
         self._world = _Prediction(_Prediction.Config("model", chosen.sampler, chosen.repo))  # type: ignore[arg-type]
         self._caller = Caller()
+        self._poll: Callable[[], None] | None = None
 
     def check(self, setting: Setting) -> None:
         """Refuse what base, score and model cannot do."""
@@ -248,6 +253,7 @@ class BestOfPolicy(Policy):
     def act(self, look: Look) -> Proposal:
         """Propose, predict, score, choose. Raises: `EngineError`, `RolloutError`."""
         began, rng = time.perf_counter(), np.random.default_rng([look.seed, 7])
+        self._poll = partial(look.progress, "choose", 0, 1) if look.progress else None
         count, chosen = self.config.proposals, 0
         if self.config.choose is Choose.random:
             chosen = int(rng.integers(count))
@@ -267,6 +273,8 @@ class BestOfPolicy(Policy):
             seconds["predict"] += predicted - began
             seconds["score"] += time.perf_counter() - predicted
         order = self._order(values_M)
+        if videos and np.isnan(values_M).all():
+            raise RolloutError(f"policy.score={self.config.score} has no value for any of {len(videos)} proposals.")
         if self._predicts:
             chosen = int(order[0])
         details: dict[str, Any] = {
@@ -409,7 +417,7 @@ class BestOfPolicy(Policy):
     # ------------------------------------------------------------------------------------------------- calls
 
     def _call(self, what: str, item: Acting, call: Callable[[], T]) -> T:
-        return self._caller(f"{what}={item.name}", item, call)
+        return self._caller(f"{what}={item.name}", item, call, self._poll)
 
     def _guarded(self, name: str, item: Any, call: Callable[[Any], T]) -> T:
         try:

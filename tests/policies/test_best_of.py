@@ -159,6 +159,14 @@ def test_one_of_the_same_proposals_by_chance_predicts_nothing(chooser):
     assert by_chance.act(look).details["predicted"] == 0
 
 
+def test_a_score_without_any_value_chooses_nothing(chooser, monkeypatch):
+    policy, look = chooser()
+    monkeypatch.setattr(Rightness, "compute", lambda self, track: np.full(len(track.frames), np.nan))
+
+    with pytest.raises(errors.RolloutError, match=r"policy\.score=rightness has no value for any of 2 proposals"):
+        policy.act(look)
+
+
 def test_each_round_of_the_cross_entropy_method_is_drawn_from_the_best_before(chooser):
     policy, look = chooser("policy.proposals=16", "policy.iterations=4")
 
@@ -210,12 +218,13 @@ def test_errors_have_their_standard_deviation_and_rotations_stay_rotations():
         ("policy.options={noise: 3}", "policy.options.noise: policy=random has no options"),
         ("policy.predict.steps=17", "policy.predict.steps=17 is more than a chunk of 16"),
         ("policy.elite=0", "policy.elite=0 is no share"),
+        (("policy.proposals=1", "policy.iterations=2"), "policy.iterations=2 draws from the best of at least two"),
         ("policy.predict.repo=./nowhere", "policy.predict.repo="),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line_before_loading(word, message):
     with pytest.raises(errors.RequestError) as caught:
-        job.check(compose.compose(words(word)))
+        job.check(compose.compose(words(*([word] if isinstance(word, str) else word))))
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
