@@ -23,6 +23,8 @@ ARMS = {
     "random_8": "proposals: 8\nchoose: random",
     "deaf_8": "proposals: 8\npredict: {repo: FOLDER/deaf, steps: 8}",
     "confused_8": "proposals: 8\npredict: {repo: FOLDER/confused, steps: 8}",
+    "still_8": "proposals: 8\nstill: true",
+    "whole_still_8": "proposals: 8\nstill: true\npredict: {steps: null}",
     "whole_8": "proposals: 8\npredict: {steps: null}",
     "gap_8": "proposals: 8\nscore: pusht_gap",
     "agreement_8": "proposals: 8\nscore: agreement\nover: mean",

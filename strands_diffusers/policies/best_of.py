@@ -37,6 +37,7 @@ from strands_diffusers.plugin.acting import (
 from strands_diffusers.plugin.caller import Caller
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.plugin.spec import hookimpl
+from strands_diffusers.policies.given import StillPolicy
 from strands_diffusers.worlds.model import ModelWorld
 
 T = TypeVar("T")
@@ -156,6 +157,10 @@ class BestOfPolicy(Policy):
         noise: NoiseConfig = field(default_factory=NoiseConfig)
         """Errors that are added to all but the first proposal."""
 
+        still: bool = False
+        """Whether the last of the N proposals is to stay still, as policy=still does: for where whatever else is proposed makes
+        things worse."""
+
         iterations: int = 1
         """Rounds of N proposals, 1 and more; above 1 it is the cross-entropy method."""
 
@@ -204,7 +209,7 @@ class BestOfPolicy(Policy):
         self._base_class: type[Policy] = plugins().find("policy", self.config.base)
         self.keeps_state = self._base_class.keeps_state  # type: ignore[misc]
         self.reaches_out = self._base_class.reaches_out  # type: ignore[misc]
-        self._bases = [self._made()]
+        self._bases, self._still = [self._made()], StillPolicy()
         self._score: Score | None = None
         chosen = self.config.predict
         self._world = _Prediction(_Prediction.Config("model", chosen.sampler, chosen.repo))  # type: ignore[arg-type]
@@ -219,6 +224,8 @@ class BestOfPolicy(Policy):
             actions.check_noise(self.config.noise.sizes, setting.space)
         except RequestError as error:
             raise ConfigError(f"policy.noise: {error}") from error
+        if self.config.still:
+            self._still.check(setting)
         if (steps := self.config.predict.steps) is not None and steps > setting.chunk_size:
             raise ConfigError(
                 f"policy.predict.steps={steps} is more than a chunk of {setting.chunk_size}. Use policy.predict.steps=null."
@@ -243,6 +250,7 @@ class BestOfPolicy(Policy):
         several = self.config.proposals > 1 and self._base_class.answers is Policy.answers
         while len(self._bases) < (self.config.proposals if several else 1):
             self._bases.append(self._made())
+        self._still.reset(setting, seed)
         for i, base in enumerate(self._bases):
             self._call("policy.base", base, partial(base.reset, setting, seed + PROPOSAL_STEP * i))
         if self._predicts:
@@ -340,6 +348,9 @@ class BestOfPolicy(Policy):
             found = [found[i] for i in which]
         if len(found) != len(which) or not all(isinstance(each, Proposal) for each in found):
             raise RolloutError(f"{what}: it returned no {len(which)} proposals.")
+        if self.config.still and len(seeds) > 1 and (last := len(seeds) - 1) in which:
+            found[-1] = self._still.act(look)
+            which = [i for i in which if i != last]  # without errors
         shape = self._setting.chunk_size, domains.get(self._setting.space.domain).width or 0
         for each in found:
             if wrong := wrong_actions(each.actions, shape):
