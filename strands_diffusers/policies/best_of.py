@@ -336,31 +336,29 @@ class BestOfPolicy(Policy):
 
     def _proposed(self, look: Look, which: Sequence[int]) -> list[Proposal]:
         """Those of the N answers of the base policy: 0 is its own, the others have errors. Raises: `RolloutError`."""
-        what, base = f"policy.base={self.config.base}", self._bases[0]
-        seeds = [look.seed + PROPOSAL_STEP * i for i in range(self.config.proposals)]
+        what, base, count = f"policy.base={self.config.base}", self._bases[0], self.config.proposals
+        seeds = [look.seed + PROPOSAL_STEP * i for i in range(count)]
+        asked = [i for i in which if not (self.config.still and i == count - 1 > 0)]
         found: list[Proposal] = []
-        if len(self._bases) < len(seeds):
-            answers = self._call("policy.base", base, partial(base.answers, look, [seeds[i] for i in which]))
+        if len(self._bases) == count:  # each is asked at each look, for it may keep a state
+            for one, seed in zip(self._bases, seeds, strict=True):
+                found.append(self._call("policy.base", one, partial(one.act, replace(look, seed=seed))))
+            found = [found[i] for i in asked]
+        elif asked:
+            answers = self._call("policy.base", base, partial(base.answers, look, [seeds[i] for i in asked]))
             found = answers if isinstance(answers, list) else []
-        else:  # each is asked at each look, for it may keep a state
-            for base, seed in zip(self._bases, seeds, strict=True):
-                found.append(self._call("policy.base", base, partial(base.act, replace(look, seed=seed))))
-            found = [found[i] for i in which]
-        if len(found) != len(which) or not all(isinstance(each, Proposal) for each in found):
-            raise RolloutError(f"{what}: it returned no {len(which)} proposals.")
-        if self.config.still and len(seeds) > 1 and (last := len(seeds) - 1) in which:
-            found[-1] = self._still.act(look)
-            which = [i for i in which if i != last]  # without errors
+        if len(found) != len(asked) or not all(isinstance(each, Proposal) for each in found):
+            raise RolloutError(f"{what}: it returned no {len(asked)} proposals.")
         shape = self._setting.chunk_size, domains.get(self._setting.space.domain).width or 0
         for each in found:
             if wrong := wrong_actions(each.actions, shape):
                 raise RolloutError(f"{what}: it {wrong}.")
         if any(self.config.noise.sizes.values()):
-            for place, i in enumerate(which):
+            for place, i in enumerate(asked):
                 if i:
                     rows_TD = self._noisy(found[place].actions, np.random.default_rng([look.seed, 11, i]))
                     found[place] = replace(found[place], actions=rows_TD)
-        return found
+        return [*found, self._still.act(look)] if len(asked) < len(which) else found
 
     def _noisy(self, rows_TD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = self.config.noise
