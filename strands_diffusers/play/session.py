@@ -106,12 +106,15 @@ class Session:
 
     def __init__(self, overrides: Sequence[str] = (), memory_mb: float = 512) -> None:
         """`overrides` are those of a closed loop, `policy=` that which is handed over to. `memory_mb`: of all moments."""
+        given = {each.partition("=")[0] for each in overrides}
+        fixed = [each for each in FIXED if each.partition("=")[0] not in given]
         mine = [each for each in overrides if not each.startswith(("policy=", "policy."))]
-        self.overrides = (*FIXED, *mine)
-        chosen = compose.compose([*FIXED, *overrides])
-        checked = job.check(compose.compose([*self.overrides, "policy=random"]))
-        if checked.cast is None:
+        self.overrides = (*fixed, *mine)
+        if "condition" in given and "condition=closed_loop" not in overrides:
             raise ConfigError("play acts in condition=closed_loop; leave condition= as it is.")
+        chosen = compose.compose([*fixed, *overrides])
+        checked = job.check(compose.compose([*self.overrides, "policy=random"]))
+        assert checked.cast is not None
         if checked.config.sampler.num_samples > 1:
             raise ConfigError("play is one episode at a time: leave out sampler.num_samples.")
         self.config: RunConfig = checked.config
@@ -201,8 +204,6 @@ class Session:
         path = self._moment(last).path[1:]
         if not path:
             raise ConfigError("nothing was done yet: there is nothing to save.")
-        directory = folders.claim_next(self.directory)
-        after = str(directory / "episode.json")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "episode.json")
             file.write_text(
@@ -211,6 +212,8 @@ class Session:
             person = PersonPolicy.Config(PERSON, str(file))
             condition = replace(self.config.condition, num_looks=len(path))  # type: ignore[call-arg]
             checked = job.check(replace(self.config, policy=person, condition=condition))
+            directory = folders.claim_next(self.directory)
+            after = str(directory / "episode.json")
             checked.tree["policy"]["actions"] = after  # where the same numbers are once it is saved
             kept = FinishedChunks(directory, checked.hash)
             for k, moment in enumerate(path):
@@ -280,8 +283,7 @@ class Session:
 
     def _step(self, at: Moment, policy: Policy, setting: Setting, by: str) -> Moment:
         """Have the policy act at a moment, and keep what follows."""
-        room = self.memory - self.used
-        if at.id and room < at.nbytes:
+        if self.memory - self.used < max(moment.nbytes for moment in self.moments):
             raise RequestError(
                 f"the session holds {self.memory / 1e6:g} MB, its limit. Save the branches that matter and start over, "
                 "or start it with play.memory_mb=2000."

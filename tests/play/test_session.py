@@ -94,6 +94,8 @@ def test_the_memory_of_a_session_is_bounded():
 
     with pytest.raises(RequestError, match=r"holds 0.3 MB, its limit. Save the branches that matter and start over"):
         session.act(second.id, LEFT)
+    with pytest.raises(RequestError, match="its limit"):
+        session.act(0, RIGHT)
     assert session.used < 0.3e6
     session.close()
 
@@ -101,5 +103,19 @@ def test_the_memory_of_a_session_is_bounded():
 def test_several_samples_and_other_conditions_are_refused_before_the_model_is_loaded():
     with pytest.raises(ConfigError, match="one episode at a time"):
         Session(["sampler.num_samples=2"])
-    with pytest.raises(ConfigError, match="given twice"):
+    with pytest.raises(ConfigError, match="leave condition= as it is"):
         Session(["condition=policy"])
+
+
+def test_the_steps_of_an_input_are_as_one_says(tmp_path):
+    session = Session([*QUICK, "condition=closed_loop", "condition.act_steps=2", f"output_dir={tmp_path}"])
+    last = session.begin()
+    for _ in range(18):  # longer than the sample goes on
+        last = session.act(last.id, LEFT)
+
+    outcome = session.save(last.id)
+
+    assert last.frames.shape[0] == 2
+    assert outcome.rollouts[0].video.shape[0] == 37
+    assert outcome.record.config["condition"]["act_steps"] == 2
+    session.close()
