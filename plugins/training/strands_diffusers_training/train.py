@@ -34,6 +34,9 @@ from strands_diffusers_training.plan import Plan, segments, trainable
 FEW_STEPS = 4
 """A sampler of so few steps leads far with each; such a model learns on its own path (`train.carried`)."""
 
+LATELY = 100
+"""Passes of which the training loss is the mean."""
+
 Watch = Callable[[int, Mapping[str, float], Mapping[str, Path]], None]
 """Told of every validation: step, numbers, files."""
 
@@ -216,7 +219,8 @@ def train(
         carried = mine["carried"] and mine["carried"].to(device)
     validation = Validation(config, run, plan, out, adapted, captions, action_dim) if ranks.first else None
     progress = Progress("train", options.steps - training.step, ranks, every_s=20, log=place / "train.log")
-    first, saved, recent = training.step, time.monotonic(), (0.0, 0.0)
+    first, saved = training.step, time.monotonic()
+    recent: list[tuple[float, float]] = []
 
     def save() -> None:
         facts = {
@@ -250,13 +254,13 @@ def train(
                     f"smaller train.lr= (it was {adapted.setting.lr:g})."
                 )
             loss.backward()
-            recent = (float(error.detach().mean()), float(action_error.detach().mean()))
+            recent.append((float(error.detach().mean()), float(action_error.detach().mean())))
         ranks.mean_gradients(training.optimizer.parameters)
         training.advance()
-        values, files = {"train/video": recent[0], "train/action": recent[1]}, {}
+        video, action = np.mean(recent[-LATELY:], 0).tolist()
+        values = {"train/video": video, "train/action": action}
         if validation and options.validate_every and training.step % options.validate_every == 0:
-            found, files = validation(training.step)
-            values |= found
+            values, files = validation(training.step, values)
             if watch:
                 watch(training.step, values, files)
         rate = (
@@ -317,9 +321,8 @@ class Validation:
         self.batches = [(mode, sampler.draw(size, [-mode - 1 + 2**31], mode, mode != POLICY)) for mode in modes]
 
     @torch.no_grad()
-    def __call__(self, step: int) -> tuple[dict[str, float], dict[str, Path]]:
-        """Numbers and files of the averaged weights; the numbers are appended to `train/curve.jsonl`."""
-        values: dict[str, float] = {}
+    def __call__(self, step: int, values: dict[str, float]) -> tuple[dict[str, float], dict[str, Path]]:
+        """The values with those of the averaged weights, and files; the numbers are appended to `train/curve.jsonl`."""
         files: dict[str, Path] = {}
         with self.adapted.training.averaged():
             for mode, examples in self.batches:

@@ -189,9 +189,12 @@ def test_a_validation_leaves_its_numbers_and_a_video_of_a_held_out_window(work, 
     )  # fmt: skip
     ((step, values, files),) = seen
     assert step == 2
-    assert {"held_out/forward_dynamics/video", "held_out/inverse_dynamics/action", "held_out/policy/action"} <= set(
-        values
-    )
+    assert {
+        "train/video",
+        "held_out/forward_dynamics/video",
+        "held_out/inverse_dynamics/action",
+        "held_out/policy/action",
+    } <= set(values)
     assert json.loads((work / "train" / "curve.jsonl").read_text())["step"] == 2
     (path,) = files.values()
     assert path.stat().st_size > 500

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from strands_diffusers_training import estimate
 from strands_diffusers_training.estimate import EDGE, NANO
 
@@ -32,7 +33,9 @@ def test_a_lora_has_as_many_numbers_as_peft_gives_it():
 
     for more in ({}, {"hidden_act": "relu2"}):
         pipe = make_tiny_cosmos3(hidden=128, layers=2, **more)
+        pipe.transformer.to(torch.bfloat16)
         size = estimate.size_of(pipe.transformer.config, {}, full=False)
-        add_lora(pipe.transformer, 4, 4, 0)
+        trained = add_lora(pipe.transformer, 4, 4, 0)
+        assert {p.dtype for p in trained} == {torch.float32}  # whatever the model's own precision is
         there = sum(p.numel() for name, p in pipe.transformer.named_parameters() if "lora" in name)
         assert estimate.lora_numbers(size, 4) == there
