@@ -50,7 +50,7 @@ class Ranks:
 
     def sum(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         """Each tensor summed over ranks, all in one reduction."""
-        if self.world == 1:
+        if self.world == 1 or not tensors:
             return tensors
         flat = torch._utils._flatten_dense_tensors(tensors)
         dist.all_reduce(flat)

@@ -53,11 +53,9 @@ def add_lora(model: Any, rank: int, alpha: float, seed: int) -> list[torch.nn.Pa
     model.requires_grad_(False)
     torch.manual_seed(seed)
     model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=TARGETS), ADAPTER)
-    for name, module in model.named_modules():
-        if name.endswith((f"lora_A.{ADAPTER}", f"lora_B.{ADAPTER}")):
-            module.float()
-    for table in TABLES:
-        module = model.get_submodule(table)
+    adapters = [n for n, _ in model.named_modules() if n.endswith((f"lora_A.{ADAPTER}", f"lora_B.{ADAPTER}"))]
+    for name in (*adapters, *TABLES):
+        module = model.get_submodule(name)
         module.weight = torch.nn.Parameter(module.weight.detach().float())
     return [p for p in model.parameters() if p.requires_grad]
 

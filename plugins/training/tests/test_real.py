@@ -60,13 +60,16 @@ def test_real_windows_pass_every_stage_and_their_loss_falls(kind, tmp_path):
     out = tmp_path / "out"
 
     loader.clear()
-    status = adapt(
-        [
-            f"data=lerobot:{tmp_path}/set", "name=my_arm", f"out={out}", "stride=4", "model=custom", f"model.repo={model}",
-            f"domain={kind}", "domain.chunk_size=4", "condition.resolution_tier=256", "tracker=none", "train.what=lora", "train.steps=40", "train.lr=0.01",
-            "train.batch=4", "train.validate_every=20", "train.rollouts=0", f"judge.windows={int(kind == 'bridge')}",
-        ]
-    )  # fmt: skip
+    words = [f"data=lerobot:{tmp_path}/set", "name=my_arm", f"out={out}", "stride=4", "tracker=none"]
+    words += [
+        "model=custom",
+        f"model.repo={model}",
+        f"domain={kind}",
+        "domain.chunk_size=4",
+        "condition.resolution_tier=256",
+    ]
+    words += ["train.what=lora", "train.steps=40", "train.lr=0.01", "train.batch=4", "train.validate_every=20"]
+    status = adapt([*words, "train.rollouts=0", f"judge.windows={int(kind == 'bridge')}"])
 
     assert status == 0
     curve = [json.loads(line) for line in (out / "train" / "curve.jsonl").read_text().splitlines()]
