@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,19 @@ ADAPTER = "adapt"
 
 TABLES = ("action_proj_in.fc", "action_proj_in.bias", "action_proj_out.fc", "action_proj_out.bias")
 """Tables with a row for each domain."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without diffusers' warning that a conversion may touch what it keeps in float32: here none does."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def everything(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
@@ -69,6 +84,7 @@ def write_lora(model: Any, domain: int, folder: Path) -> None:
     """Write the LoRA as diffusers reads it (`load_lora_adapter(folder, prefix=None)`), and the domain's action projections."""
     from safetensors.torch import save_file
 
-    model.save_lora_adapter(folder, adapter_name=ADAPTER)
+    with quiet():
+        model.save_lora_adapter(folder, adapter_name=ADAPTER)
     rows = {table: row.contiguous().cpu() for table, row in heads(model, domain).items()}
     save_file(rows, folder / HEADS, metadata={"domain_id": str(domain)})

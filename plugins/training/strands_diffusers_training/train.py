@@ -28,7 +28,7 @@ from strands_diffusers_training.flow import FORWARD, INVERSE, POLICY, PURE, Exam
 from strands_diffusers_training.network import Batch, Layout, layout_of, predict
 from strands_diffusers_training.optim import Optimizer, Schedule, Training
 from strands_diffusers_training.parallel import Progress, Ranks
-from strands_diffusers_training.parameters import TABLES, add_lora, everything
+from strands_diffusers_training.parameters import TABLES, add_lora, everything, quiet
 from strands_diffusers_training.plan import Plan, segments, trainable
 
 FEW_STEPS = 4
@@ -186,7 +186,8 @@ def prepare(
     if setting.lora:
         others = add_lora(transformer, train.rank, train.alpha, config.seed)
     else:
-        transformer.float()
+        with quiet():
+            transformer.float()
         matrices, others = everything(transformer)
     transformer.train()
     layout = layout_of(transformer.config, plan.latent, plan.chunk, plan.fps, plan.domain_id).to(device)
