@@ -42,7 +42,12 @@ PARTS = (
     Part("tests", 150, "tests/gpu: rounding, host waits, offloading, graphs, fp8", (*PACKAGE, "pytest")),
     Part("nano", 300, "seconds of every engine at Nano's size, random weights, beside the aims", PACKAGE),
     Part("profile", 90, "one step of Nano: kernels, gaps, share of the matrix rate", (*PACKAGE, "matplotlib")),
-    Part("training", 600, "how fast the embedded model trains, for the time that is left", (*PACKAGE, "gym_pusht")),
+    Part(
+        "training",
+        600,
+        "how fast the embedded model trains, for the time that is left",
+        (*PACKAGE, "gym_pusht", "strands_diffusers_training"),
+    ),
 )
 """In order of value."""
 

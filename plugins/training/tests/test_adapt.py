@@ -84,6 +84,22 @@ def test_a_full_disk_is_one_line_and_what_was_encoded_stays(work, square, tiny):
     assert encoding.left(read_plan(work), work) == [1]
 
 
+def test_a_disk_that_fills_while_it_trains_is_one_line_and_the_last_checkpoint_stays(work, square, tiny):
+    arguments = ["train.what=lora", "train.save_minutes=0", "train.steps=2"]
+    trained(work, square, tiny, *arguments)
+    before = (work / "train" / "state_cooled.pt").read_bytes()
+    loader.clear()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        with pytest.raises(errors.OutputError, match=r"cannot write to .*train: .*type the same command") as full:
+            trained(work, square, tiny, *arguments[:2], "train.steps=3")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(full.value)
+    assert (work / "train" / "state_cooled.pt").read_bytes() == before
+
+
 @pytest.mark.parametrize("what", ["lora", "all"])
 def test_training_that_is_cut_off_and_goes_on_makes_the_same_weights_bit_for_bit(work, square, tiny, tmp_path, what):
     arguments = [

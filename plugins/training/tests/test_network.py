@@ -65,6 +65,32 @@ def test_a_batch_gets_what_the_pipeline_s_own_calls_get(layout, mode):
         )
 
 
+def test_checkpointing_changes_no_gradient():
+    model = make_tiny_cosmos3(layers=2).transformer
+    latent = torch.randn(2, 16, 2, 4, 6)
+    batch = Batch(
+        ids_PL=torch.arange(6)[None],
+        length_P=torch.tensor([6]),
+        prompt_B=torch.zeros(2, dtype=torch.long),
+        latent_BCTHW=latent,
+        action_BAD=torch.randn(2, 4, 64),
+        noisy_frame_BT=torch.tensor([[False, True]] * 2),
+        noisy_action_BA=torch.ones(2, 4, dtype=torch.bool),
+        has_action_B=torch.ones(2, dtype=torch.bool),
+        sigma_B=torch.tensor([0.3, 0.9]),
+        chunk_B=torch.tensor([4, 4]),
+    )
+    layout, found = layout_of(model.config, tuple(latent.shape[1:]), 4, 5.0, DOMAIN), []
+    for checkpointing in (False, True):
+        model.zero_grad()
+        vision, action = predict(model, batch, layout, checkpointing=checkpointing)
+        (vision.square().sum() + action.square().sum()).backward()
+        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, grad in found[0].items():
+        torch.testing.assert_close(found[1][name], grad, rtol=1e-5, atol=1e-6, msg=name)
+
+
 def test_patches_come_back_as_they_were():
     latent = torch.randn(2, 3, 4, 5, 7)
     assert torch.equal(unpatchify(patchify(latent, 2), 2, latent.shape), latent)
