@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from strands_diffusers import records
 from strands_diffusers.cli.terminal import parser, say, shown, write
 from strands_diffusers.config import typed
-from strands_diffusers.records import SWEEP
 
 
 def report(arguments: list[str]) -> int:
@@ -54,7 +54,7 @@ def _again(verb: str, group: str, arguments: list[str], summary: str | None) -> 
         for line in ([one.error] if one.error else []) + [f"problem: {problem}" for problem in mine]:
             say(f"{shown(one.record.directory)}: {line}")
     for folder in folders:
-        if (folder / SWEEP).is_file():
+        if (folder / records.SWEEP).is_file():
             sweeps.conclude(folder)
     ended = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
     say(f"{verb}: {ended} in {time.monotonic() - started:.1f} s")

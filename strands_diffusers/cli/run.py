@@ -25,7 +25,6 @@ from strands_diffusers.config.explain import explain
 from strands_diffusers.config.user_files import check_search_path
 from strands_diffusers.errors import ConfigError, RequestError, SweepError
 from strands_diffusers.plugin.choices import prepare
-from strands_diffusers.runner.progress import Live, SweepProgress
 
 if TYPE_CHECKING:
     from strands_diffusers.runner import sweep
@@ -154,6 +153,8 @@ def _single(hydra: Any, overrides: list[str]) -> int:
     OmegaConf.update(node, "hydra.run.dir", str(directory))
     context = _context(hydra, node)
     context.callbacks.on_run_start(config=node, config_name=CONFIG_NAME)
+    from strands_diffusers.runner.progress import Live
+
     live = Live()
     own = tuple(o for o in overrides if not o.startswith("hydra"))
     try:
@@ -168,6 +169,7 @@ def _single(hydra: Any, overrides: list[str]) -> int:
 
 def _sweep(hydra: Any, overrides: list[str]) -> int:
     from strands_diffusers.runner import sweep
+    from strands_diffusers.runner.progress import SweepProgress
 
     progress = SweepProgress()
     state = sweep.Sweep(progress)

@@ -93,22 +93,23 @@ class SweepConfig:
 
 
 @dataclass
-class SerializerConfig:
+class Options:
+    """Base of the options of a choice, which adds its own fields; without any it is one as it stands."""
+
+
+class SerializerConfig(Options):
     """Base of every `Serializer.Config`: a choice of the group `output`."""
 
 
-@dataclass
-class VisualizerConfig:
+class VisualizerConfig(Options):
     """Base of every `Visualizer.Config`: a choice of the group `visualizer`."""
 
 
-@dataclass
-class MetricConfig:
+class MetricConfig(Options):
     """Base of every `Metric.Config`: a choice of the group `metric`."""
 
 
-@dataclass
-class TrackerConfig:
+class TrackerConfig(Options):
     """Base of every `Tracker.Config`: a choice of the group `tracker`."""
 
 
@@ -128,13 +129,11 @@ class WorldConfig:
     """model or a plugin's; choose it with `world=`."""
 
 
-@dataclass
-class ScoreConfig:
+class ScoreConfig(Options):
     """Base of every `Score.Config`: a choice of the group `score`."""
 
 
-@dataclass
-class SourceConfig:
+class SourceConfig(Options):
     """Base of every `Source.Config`: always present, as `source.<scheme>`."""
 
 

@@ -22,6 +22,60 @@ NAMED = ("engine", "policy", "world")
 """Groups of one choice whose config holds the choice's name."""
 
 
+_HELP = """\
+strands-diffusers: rollouts of robot world models, from a typed config.
+
+Usage
+  strands-diffusers [KEY=VALUE ...]          one rollout
+  strands-diffusers -m KEY=A,B,C ...         a sweep: every combination, one job each
+  strands-diffusers VERB ...                 something else, listed at the end
+
+Examples
+  strands-diffusers
+  strands-diffusers condition=forward_dynamics observation=sample:push_up
+  strands-diffusers -m seed=0,1,2 sampler.guidance_scale=3,6
+  strands-diffusers condition=closed_loop policy=model world=model condition.act_steps=8
+  strands-diffusers model=cosmos3_nano domain=bridge observation=robot.mp4 'prompt="Put the pot to the left."'
+
+Choices (GROUP=CHOICE; output, visualizer, metric and score take lists: output=[video,action])
+$APP_CONFIG_GROUPS
+Every key with its default: strands-diffusers --cfg job. What each means: docs/config.md.
+Flags of Hydra: --hydra-help. Quote values with spaces for Hydra and the shell: 'prompt="Push the T."'
+"""
+
+HYDRA: dict[str, dict[str, Any]] = {
+    "help": {"app_name": "strands-diffusers", "template": _HELP},
+    "output": {
+        "run": {"dir": "${run_dir:${output_dir}}"},
+        "sweep": {"dir": "${sweep_dir:${output_dir},${resume}}", "subdir": "${hydra.job.num}"},
+    },
+    "hydra_logging": {
+        "version": 1,
+        "formatters": {"simple": {"format": "[%(asctime)s][HYDRA] %(message)s"}},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": "simple", "stream": "ext://sys.stdout"}
+        },
+        "root": {"level": "INFO", "handlers": ["console"]},
+        "disable_existing_loggers": False,
+    },
+    "job_logging": {
+        "version": 1,
+        "formatters": {"simple": {"format": "%(message)s", "class": "strands_diffusers.cli.terminal.Formatter"}},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": "simple", "stream": "ext://sys.stderr"},
+            "file": {
+                "class": "logging.FileHandler",
+                "formatter": "simple",
+                "filename": "${hydra.runtime.output_dir}/${hydra.job.name}.log",
+            },
+        },
+        "root": {"level": "INFO", "handlers": ["console", "file"]},
+        "disable_existing_loggers": False,
+    },
+}
+"""Our choices of Hydra's own groups, `hydra/help: strands` and so on. As files they would take a command 15 ms to parse."""
+
+
 def conf_dir() -> Path:
     """The folder with `run.yaml`."""
     return shipped("conf", "conf", "run.yaml")
@@ -31,18 +85,22 @@ config_paths: list[tuple[str, str]] = []
 """`(plugin, pkg:// path)` of the config folders that plugins bring; our search path plugin reads it."""
 
 
-class _Choice(ConfigNode):
-    """A choice that is turned into a node when Hydra opens it: of some fifty, a command opens a dozen."""
+class _Recipe:
+    """A node that is made when Hydra opens it, which copies it for that: of some fifty, a command opens two dozen."""
 
-    def __init__(self, name: str, content: Any, group: str | None = None, package: str | None = None) -> None:
-        self.name, self.content, self.group, self.package, self.provider = name, content, group, package, PROVIDER
+    def __init__(self, content: Any, name: str | None = None) -> None:
+        """`name`: what to fill in as the node's own, so that a plugin's Config need not repeat it."""
+        self.content, self.name = content, name
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "node":
-            raise AttributeError(name)
-        node = OmegaConf.structured(self.content)
-        if self.group in NAMED:
-            node.name = self.name.removesuffix(".yaml")  # a plugin's Config need not repeat its name
+    def __deepcopy__(self, _: Any) -> Any:
+        content = self.content
+        node = OmegaConf.structured(DomainConfig if isinstance(content, domains.Domain) else content)
+        if isinstance(content, domains.Domain):  # facts that nobody published stay `???` for the user
+            for key in ("name", "fps", "chunk_size", "view_point", "statistics"):
+                if (fact := getattr(content, key)) is not None:
+                    node[key] = fact
+        if self.name is not None:
+            node.name = self.name
         return node
 
 
@@ -61,29 +119,21 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
             _store(name, config, group)
     for domain in domains.all_domains():
         if domain.width is not None:
-            _store(domain.short, _domain_node(domain), "domain")
+            _store(domain.short, domain, "domain")
     for group in MULTI_SELECT:
         for name, config in choices.get(group, {}).items():
             _store(name, config, group, f"{group}.{name}")
     for name, config in choices["tracker"].items():
         _store(name, config, "tracker")
     _store("sources", {"source": dict(choices["source"])})
+    for group, content in HYDRA.items():
+        _store("strands", content, f"hydra/{group}", "hydra" if group == "output" else None)
 
 
 def _store(name: str, content: Any, group: str | None = None, package: str | None = None) -> None:
-    """What `ConfigStore.store` does, without making a node yet. All our groups are one word."""
-    repo = ConfigStore.instance().repo
-    folder = repo if group is None else repo.setdefault(group, {})
-    folder[f"{name}.yaml"] = _Choice(f"{name}.yaml", content, group, package)
-
-
-def _domain_node(domain: domains.Domain) -> dict[str, Any]:
-    """The domain's facts over the schema; facts that nobody published stay `???` for the user."""
-    facts = {
-        "name": domain.name,
-        "fps": domain.fps,
-        "chunk_size": domain.chunk_size,
-        "view_point": domain.view_point,
-        "statistics": domain.statistics,
-    }
-    return {"defaults": ["/domain_schema@_here_", "_self_"], **{k: v for k, v in facts.items() if v is not None}}
+    """What `ConfigStore.store` does, without making a node yet."""
+    folder = ConfigStore.instance().repo
+    for part in group.split("/") if group else ():
+        folder = folder.setdefault(part, {})
+    recipe: Any = _Recipe(content, name if group in NAMED else None)
+    folder[f"{name}.yaml"] = ConfigNode(f"{name}.yaml", recipe, group, package, PROVIDER)

@@ -12,14 +12,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Judgement, Verdict
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.records import Record
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strands_diffusers.errors import ObservationError, SweepError, one_line
 from strands_diffusers.lazy import np
@@ -18,8 +19,11 @@ from strands_diffusers.metrics.video import MOVING
 from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.media import read_clip
 from strands_diffusers.observations.rollouts import read_episode
-from strands_diffusers.records import Record, SampleRecord, flat
+from strands_diffusers.records.axes import flat
 from strands_diffusers.results import Episode
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record, SampleRecord
 
 _ASIDE = ("tracker", "output_dir", "resume", "sweep", "source", "output", "visualizer", "metric", "engine")
 """Config nodes that do not tell two rollouts apart."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers.errors import ObservationError, one_line
 from strands_diffusers.jsonfile import read_json
@@ -14,8 +14,10 @@ from strands_diffusers.lazy import np
 from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.media import read_clip
-from strands_diffusers.records import FileEntry, Record, SampleRecord
 from strands_diffusers.results import OUTPUT_TYPES, Episode, Mesh, Observation, Rollout, Scored
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import FileEntry, Record, SampleRecord
 
 
 def read_rollouts(record: Record, types: Collection[str] = OUTPUT_TYPES) -> list[Rollout]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers import domains, records
 from strands_diffusers.errors import ObservationError
@@ -16,8 +16,10 @@ from strands_diffusers.observations.rollouts import checked_file, of_type, recor
 from strands_diffusers.observations.window import usable_frames
 from strands_diffusers.plugin.base import Source
 from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.records import MANIFEST, Record, SampleRecord
 from strands_diffusers.results import Observation, ObservationRequest
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record, SampleRecord
 
 OPTIONS = ("sample", "start")
 """`@sample:N` which sample of a job with several · `@start:N` first frame."""
@@ -91,7 +93,9 @@ def register_sources() -> list[type[Source]]:
 def _finished(directory: Path, shown: str) -> Record:
     if not directory.is_dir():
         what = "is a file" if exists(shown) else "does not exist"
-        raise ObservationError(f"run:{shown} {what}. Type the folder of a finished job, the one with {MANIFEST}.")
+        raise ObservationError(
+            f"run:{shown} {what}. Type the folder of a finished job, the one with {records.MANIFEST}."
+        )
     record = records.read(directory)
     if record is not None and record.done:
         return record
@@ -105,7 +109,7 @@ def _finished(directory: Path, shown: str) -> Record:
             f"run:{shown} is not one finished run; inside it are {listed}. Type run:{directory}/{inside[0]}."
         )
     raise ObservationError(
-        f"run:{shown} is not a finished run: it holds no {MANIFEST}. Type the folder of a finished job."
+        f"run:{shown} is not a finished run: it holds no {records.MANIFEST}. Type the folder of a finished job."
     )
 
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from strands_diffusers.config import schema
 from strands_diffusers.errors import ObservationError
-from strands_diffusers.records import Record
 from strands_diffusers.results import Artifact, Observation, ObservationRequest, Rollout, RunInfo
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from strands_diffusers.records import Record
 
 
 class Named(ABC):
@@ -49,7 +50,7 @@ class Configured(Named):
                 "__module__": cls.__module__,
                 "__qualname__": f"{cls.__qualname__}.Config",
             }
-            cls.Config = dataclass(type("Config", (cls.Config,), namespace))
+            cls.Config = type("Config", (cls.Config,), namespace)  # its fields are its base's: `dataclass` adds none
 
 
 class _RolloutReader(Configured):

@@ -5,8 +5,11 @@ milliseconds. The `on_` hooks are called as things happen, in pluggy's order (`t
 by itself; what they raise is reported as a problem and changes nothing else.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -22,8 +25,10 @@ from strands_diffusers.plugin.base import (
     Visualizer,
 )
 from strands_diffusers.plugin.engine import Engine
-from strands_diffusers.records import Record
 from strands_diffusers.results import RunInfo
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 API = 1
 """Version of this interface. A plugin may name the one that it is written for: `STRANDS_DIFFUSERS_API = 1`."""

@@ -1,13 +1,16 @@
 """What tells the jobs of a sweep apart: their swept overrides, and the keys of their configs that differ."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from strands_diffusers.records.record import Record
+if TYPE_CHECKING:
+    from strands_diffusers.records.record import Record
 
 UNSET = "—"
 """What stands for a key that a job does not have."""

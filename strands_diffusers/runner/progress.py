@@ -8,10 +8,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from strands_diffusers.errors import clean
-from strands_diffusers.records import Record
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 
 @dataclass(frozen=True)

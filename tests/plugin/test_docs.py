@@ -40,7 +40,7 @@ def test_a_block_is_a_plugin_that_keeps_the_rules(code, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("hook", [*manager.HOOKS, *manager.LIFECYCLE])
 def test_each_hook_is_documented_with_its_signature_and_an_example(hook):
-    signature = re.sub(r"(\w+\.)+(?=\w)", "", str(inspect.signature(getattr(spec, hook))))
+    signature = re.sub(r"(\w+\.)+(?=\w)|'", "", str(inspect.signature(getattr(spec, hook))))
 
     assert f"### `{hook}{signature}`" in TEXT
     assert any(f"def {hook}(" in code for code in BLOCKS)

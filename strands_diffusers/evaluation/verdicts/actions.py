@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers.config.conditions import ForwardDynamicsConfig
 from strands_diffusers.config.schema import RunConfig
@@ -22,7 +22,9 @@ from strands_diffusers.evaluation.verdicts.common import (
 )
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Judgement, Verdict
-from strands_diffusers.records import Record
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 ENOUGH = 8
 """Observations from which on the paired test decides; below, only a change of `TIMES` times counts."""

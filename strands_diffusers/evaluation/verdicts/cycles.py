@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import SweepError
 from strands_diffusers.evaluation.stored import StoredRollout, measured, rollouts
 from strands_diffusers.evaluation.verdicts.common import judgement, missing_output
 from strands_diffusers.plugin.base import Judgement, Verdict
-from strands_diffusers.records import Record
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 CLOSED = 0.5
 """A cycle closes where the actions come back with at most this share of the error of their own mean."""

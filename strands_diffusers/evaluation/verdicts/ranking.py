@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError, SweepError
@@ -19,8 +19,10 @@ from strands_diffusers.evaluation.verdicts.common import judgement, missing_outp
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Judgement, Table, Verdict
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.records import UNSET, Record
-from strands_diffusers.records.axes import parsed_overrides
+from strands_diffusers.records.axes import UNSET, parsed_overrides
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 PEARSON, VIOLATION = 0.9, 0.05
 """From and up to which a ranking passes; the violation as a share of 1 for scores from 0 to 1, else of the true means' range."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import SweepError
@@ -19,7 +19,9 @@ from strands_diffusers.evaluation.verdicts.common import (
 )
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Judgement, Verdict
-from strands_diffusers.records import Record
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 ALIKE = 0.1
 """Seeds hardly matter where they move the actions by less than this share of the actions' own movement."""

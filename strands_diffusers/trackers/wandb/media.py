@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from strands_diffusers.records import Record
 from strands_diffusers.results import OUTPUT_TYPES, Rollout
 from strands_diffusers.trackers.wandb import tables
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 _CLASSES = {
     ".png": "Image", ".jpg": "Image", ".jpeg": "Image", ".webp": "Image", ".mp4": "Video", ".webm": "Video",

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strands_diffusers import domains
 from strands_diffusers.lazy import np
-from strands_diffusers.records import Metrics, Record, SampleRecord, swept
+from strands_diffusers.records.axes import swept
 from strands_diffusers.results import Episode, Rollout, Scored
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Metrics, Record, SampleRecord
 
 Row = Mapping[str, Any]
 

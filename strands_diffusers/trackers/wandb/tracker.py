@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from strands_diffusers import records as stored
 from strands_diffusers.config import schema
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.base import Tracker
-from strands_diffusers.records import MANIFEST, SWEEP, Record, read_sweep
-from strands_diffusers.records.sweep import Entries
 from strands_diffusers.results import Rollout, RunInfo
 from strands_diffusers.trackers.wandb import tables
 from strands_diffusers.trackers.wandb.environment import PROJECT_REFUSES, environment, staging_inside
@@ -28,6 +27,10 @@ from strands_diffusers.trackers.wandb.server import (
     give_up_server,
     restart_service,
 )
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
+    from strands_diffusers.records.sweep import Entries
 
 DEFAULT_PROJECT = "strands-diffusers"
 
@@ -169,13 +172,13 @@ class WandbTracker(Tracker):
             log._log_table("sweep", tables.sweep_rows(records))
             counts = Counter(record.status for record in records)
             log._run.summary.update({f"jobs/{status}": count for status, count in counts.items()})
-            sweep, lost = read_sweep(run.directory)
-            log._notes += [f"W&B could not log what {SWEEP} says: {note}" for note in lost]
-            with log._noting(f"could not log what {SWEEP} says"):
+            sweep, lost = stored.read_sweep(run.directory)
+            log._notes += [f"W&B could not log what {stored.SWEEP} says: {note}" for note in lost]
+            with log._noting(f"could not log what {stored.SWEEP} says"):
                 log._log_findings(run.directory, sweep)
         failed = sum(not record.done for record in records)
         line = f"{failed} of {len(records)} jobs failed" if failed else ""
-        log.finish(Record(run.directory, "failed" if failed else "done", error=line))
+        log.finish(stored.Record(run.directory, "failed" if failed else "done", error=line))
         notes = log.notes()
         if notes and "/offline-run-" in notes[-1]:  # as the jobs' runs are, then
             folder = shlex.quote(str(run.directory))
@@ -292,7 +295,7 @@ class WandbTracker(Tracker):
 
         files = [entry.path for entry in record.artifacts if entry.type == "action"]
         artifact = wandb.Artifact(f"rollout-{self._run.id}", type="rollout", metadata={"hash": record.hash})
-        for path in (MANIFEST, *files):
+        for path in (stored.MANIFEST, *files):
             if (record.directory / path).is_file():
                 artifact.add_file(str(record.directory / path), path)
         self._run.log_artifact(artifact)
