@@ -142,7 +142,7 @@ def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
 def _owners(group: str, field: str) -> list[str]:
     """The choices of a group that have a field."""
     stored = ConfigStore.instance().repo.get(group, {}).items()
-    found = [(file, getattr(choice, "content", None)) for file, choice in stored]
+    found = [(file, getattr(choice.node, "content", None)) for file, choice in stored]
     return [
         file.removesuffix(".yaml")
         for file, content in found

@@ -58,7 +58,7 @@ def key_types() -> dict[str, Any]:
     for group in (*store.MULTI_SELECT, *store.NAMED, "tracker", "source"):
         for file, choice in ConfigStore.instance().repo.get(group, {}).items():
             prefix = f"{group}." if group in (*store.NAMED, "tracker") else f"{group}.{file.removesuffix('.yaml')}."
-            if dataclasses.is_dataclass(content := getattr(choice, "content", None)):
+            if dataclasses.is_dataclass(content := getattr(choice.node, "content", None)):
                 found |= dict(leaves(content, prefix))
     return found
 
