@@ -1,5 +1,7 @@
 """The record of a job as trackers get it, made from its rollouts, its files and what its metrics measured; such files."""
 
+import functools
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,9 +57,17 @@ def write_artifacts(directory: Path, shade: int = 90) -> list[Artifact]:
 
 def video(path: Path, shade: int) -> Path:
     """Five grey frames of 64 x 48."""
-    writer = imageio_ffmpeg.write_frames(str(path), (64, 48), fps=5, macro_block_size=1)
-    writer.send(None)
-    for step in range(5):
-        writer.send(np.full((48, 64, 3), shade + step, np.uint8))
-    writer.close()
+    path.write_bytes(_encoded(shade))
     return path
+
+
+@functools.cache
+def _encoded(shade: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "video.mp4")
+        writer = imageio_ffmpeg.write_frames(str(path), (64, 48), fps=5, macro_block_size=1)
+        writer.send(None)
+        for step in range(5):
+            writer.send(np.full((48, 64, 3), shade + step, np.uint8))
+        writer.close()
+        return path.read_bytes()

@@ -1,22 +1,34 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
 from strands_diffusers import records
 from strands_diffusers.api.access import Access
-from strands_diffusers.api.tool import perform
+from strands_diffusers.api.tool import perform, use_diffusers
 
 pytestmark = [pytest.mark.timeout(240)]
 
 QUICK = {"condition": "policy", "metric": [], "visualizer": [], "sampler": {"num_inference_steps": 1}}
 
 
-@pytest.fixture
-def job(use) -> Path:
-    """The folder of a finished job without metrics or pictures."""
-    reply = use("rollout", parameters=QUICK)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """The artifacts' folder of a process that made one job, without metrics or pictures."""
+    folder = tmp_path_factory.mktemp("made") / "artifacts"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STRANDS_DIFFUSERS_ARTIFACTS", str(folder))
+        reply = use_diffusers("rollout", parameters=QUICK)
     assert reply["status"] == "success", reply
-    return Path(reply["data"]["directory"])
+    return folder
+
+
+@pytest.fixture
+def job(made: Path, artifacts: Path) -> Path:
+    """The job's folder, free to be changed."""
+    shutil.copytree(made, artifacts)
+    [manifest] = artifacts.rglob("manifest.json")
+    return manifest.parent
 
 
 def test_a_rollout_is_logged_nowhere_unless_a_tracker_is_named(job: Path) -> None:
