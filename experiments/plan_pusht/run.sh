@@ -2,7 +2,7 @@
 # All arms on the same tables, one folder: experiments/plan_pusht/run.sh DIR [TABLES] [OFTEN]
 #   DIR: what `python -m experiments.plan_pusht.prepare --out DIR` made. 20 tables; OFTEN of them (0) with the model alone looking
 #   after every action, which takes about the time of best_8.
-#   ARMS=a,b,c: other arms; what is there already is not run again.
+#   ARMS=a,b,c: other arms; what is there already is not run again. FIRST=10: begin at table 500010.
 # Cut off, the same command goes on. A table is finished by all arms before the next one begins.
 set -euo pipefail
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" SDL_VIDEODRIVER=dummy
@@ -12,7 +12,7 @@ arms=${ARMS:-alone,pusht_expert,best_8,random_8,confused_8,deaf_8,best_2,best_4,
 
 tables() {  # N: the first N held-out tables
   local found
-  found=$(for ((i = 0; i < $1; i++)); do printf 'pusht:%d@task:goal,' $((500000 + i)); done)
+  found=$(for ((i = 0; i < $1; i++)); do printf 'pusht:%d@task:goal,' $((500000 + ${FIRST:-0} + i)); done)
   printf '%s' "${found%,}"
 }
 
