@@ -36,7 +36,7 @@ def adapt(variant: str, episodes: int, what: str, options: argparse.Namespace) -
     ]
     words += [f"judge.windows={options.judge}", "tracker=none", *options.more]
     latents = options.work / "latents" / f"{variant}_{episodes}"  # the same for every way to train
-    if latents.is_dir() and not (out / "latents").exists() and variant != "relative":
+    if latents.is_dir() and not (out / "latents").exists():
         out.mkdir(parents=True, exist_ok=True)
         (out / "latents").symlink_to(latents)
     if command(words):
