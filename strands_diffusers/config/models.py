@@ -26,13 +26,14 @@ class LoraConfig:
     """A LoRA for the pipeline's transformer."""
 
     repo: str | None = None
-    """Hub id or local folder of the LoRA weights; None: no LoRA."""
+    """Hub id or local folder of the LoRA weights; None: no LoRA. A folder that `adapt` wrote also holds a domain's action
+    projections, which replace the checkpoint's."""
 
     weight_name: str | None = None
     """File inside `repo`; None: the only one there."""
 
     scale: float = 1.0
-    """Strength, from 0 (off) to 1 (as trained), more exaggerates."""
+    """Strength, from 0 (off) to 1 (as trained), more exaggerates; action projections have none."""
 
     def __post_init__(self) -> None:
         in_range("model.lora.scale", self.scale, 0, 100)

@@ -218,7 +218,9 @@ class Source(Configured):
 
         `strands-diffusers adapt` reads a whole dataset through it. Optional: a source without it has no dataset.
         """
-        raise ObservationError(f"the source {self.name!r} has no dataset of episodes.")
+        raise ObservationError(
+            f"the source {self.name!r} has no dataset of episodes. Type lerobot:DIR, or run:DIR of a sweep."
+        )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A source is named by its scheme."""

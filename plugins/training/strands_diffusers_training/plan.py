@@ -18,7 +18,7 @@ import numpy as np
 
 from strands_diffusers import ActionSpace, Observation, ObservationRequest, actions, domains, errors, plugins, read_json
 from strands_diffusers.config import compose
-from strands_diffusers.config.fields import TIERS
+from strands_diffusers.config.fields import TIERS, Dtype, Offload
 from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.observations import resolve
@@ -278,7 +278,17 @@ def _checkpoint(run: RunConfig) -> Checkpoint:
     """The weights, once they are known to be a Cosmos 3 with action projections. Nothing is loaded."""
     if run.model.lora.repo:
         raise errors.ConfigError("model.lora: adapt trains a LoRA of its own. Leave model.lora out.")
+    if run.model.offload is not Offload.none:
+        raise errors.ConfigError(
+            f"model.offload={run.model.offload.value} moves weights that training needs in their place. Use model.offload=none."
+        )
+    if run.model.dtype is Dtype.float16:
+        raise errors.ConfigError("model.dtype=float16 is too coarse to train in. Use model.dtype=bfloat16.")
     found = checkpoint.locate(trainable(run))
+    if found.in_8_bits:
+        raise errors.ModelError(
+            f"the weights of {found.place} have 8 bits, which cannot be trained. Use those in bfloat16."
+        )
     pretrained.check(found)
     if found.local and found.index.get("_class_name") != COSMOS3:
         raise errors.ModelError(f"{found.place} is no Cosmos 3: adapt trains {COSMOS3} alone.")

@@ -180,8 +180,8 @@ def prepare(
     numbers = sum(p.numel() for p in transformer.parameters())
     setting, device, dtype = setting_of(config, run, numbers), model.device, next(transformer.parameters()).dtype
     train = config.train
-    if dtype == torch.float16:
-        raise errors.ModelError("model.dtype=float16 is too coarse to train in. Use model.dtype=bfloat16.")
+    if not transformer.config.action_gen:  # of a checkpoint on the Hub nothing was known before
+        raise errors.ModelError(f"{model.location} has no action projections: it was saved without actions.")
     matrices: list[torch.nn.Parameter] = []
     if setting.lora:
         others = add_lora(transformer, train.rank, train.alpha, config.seed)

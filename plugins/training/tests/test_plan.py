@@ -109,6 +109,13 @@ def test_a_checkpoint_without_action_projections_is_refused(tmp_path, square):
         )
 
 
+def test_a_single_clip_is_no_dataset(tmp_path, tiny):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"not looked at")
+    with pytest.raises(errors.ObservationError, match=r"'file' has no dataset of episodes\. Type lerobot:DIR"):
+        plan_of(tmp_path, tiny, NAME, f"data={clip}")
+
+
 def test_latents_that_do_not_fit_on_the_disk_are_refused_with_what_they_take(tmp_path, square, tiny):
     with pytest.raises(errors.ConfigError, match=r"6 windows take 0\.0 GB as latents; disk_gb=1e-06"):
         plan_of(tmp_path, tiny, NAME, f"data={square}", "disk_gb=0.000001")
@@ -127,6 +134,9 @@ def test_latents_that_do_not_fit_on_the_disk_are_refused_with_what_they_take(tmp
         ("name=bridge", "name=bridge is a built-in domain"),
         ("held_out=1", "held_out must be above 0 and below 1"),
         ("condition=policy", "condition=policy is no key of adapt"),
+        ("model.offload=model", "model.offload=model moves weights"),
+        ("model.dtype=float16", "model.dtype=float16 is too coarse"),
+        ("model.lora.repo=me/lora", "adapt trains a LoRA of its own"),
         ("bogus", "'bogus' is not KEY=VALUE"),
     ],
 )
