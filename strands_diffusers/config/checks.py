@@ -10,12 +10,11 @@ from strands_diffusers.config.conditions import (
     ClosedLoopConfig,
     WorldConditionConfig,
 )
-from strands_diffusers.config.models import Recommended
+from strands_diffusers.config.models import COSMOS3, Recommended
 from strands_diffusers.config.schema import DenoisingConfig, RunConfig
 from strands_diffusers.errors import ConfigError, near_miss
 from strands_diffusers.results import OUTPUT_TYPES
 
-COSMOS3 = "Cosmos3OmniPipeline"
 EMBEDDED = "cosmos3_pusht"
 EMBEDDED_REPO = f"asset:{EMBEDDED}"
 

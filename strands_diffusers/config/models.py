@@ -20,6 +20,9 @@ from strands_diffusers.config.fields import (
     within_limits,
 )
 
+COSMOS3 = "Cosmos3OmniPipeline"
+"""diffusers' pipeline of Cosmos 3: the only one with actions."""
+
 
 @dataclass
 class LoraConfig:
@@ -75,7 +78,7 @@ class ModelConfig:
     repo: str = MISSING
     """Hub id (`nvidia/Cosmos3-Nano`), local folder, or `asset:NAME` for a model that ships with the package."""
 
-    pipeline: str | None = "Cosmos3OmniPipeline"
+    pipeline: str | None = COSMOS3
     """Public diffusers pipeline class that loads `repo`; null: the one that its `model_index.json` names."""
 
     revision: str | None = None

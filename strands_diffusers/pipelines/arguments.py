@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from strands_diffusers.config.models import COSMOS3
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.canvas import Canvas
 from strands_diffusers.pipelines.engine import Call
-from strands_diffusers.pipelines.request import COSMOS3, Request, fit_arguments, world_arguments
+from strands_diffusers.pipelines.request import Request, fit_arguments, world_arguments
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.loader import WorldModel

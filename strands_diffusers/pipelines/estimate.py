@@ -15,11 +15,12 @@ from typing import Any
 
 from strands_diffusers.config.conditions import TEMPORAL_FACTOR, ActionConditionConfig, WorldConditionConfig
 from strands_diffusers.config.fields import TIERS, Offload
+from strands_diffusers.config.models import COSMOS3
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.pipelines import catalog, checkpoint, devices
 from strands_diffusers.pipelines.checkpoint import Checkpoint
-from strands_diffusers.pipelines.request import COSMOS3, Request
+from strands_diffusers.pipelines.request import Request
 
 GB = 1e9
 NANO: dict[str, Any] = {"hidden_size": 4096, "intermediate_size": 12288, "latent_patch_size": 2}

@@ -23,12 +23,9 @@ from strands_diffusers.pipelines.engine import Call, Sample, choose
 from strands_diffusers.pipelines.loader import WorldModel
 from strands_diffusers.pipelines.request import Request
 from strands_diffusers.plugin import guard
-from strands_diffusers.plugin.acting import SEED_STEP
+from strands_diffusers.plugin.acting import SEED_STEP, Progress
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.results import OUTPUT_TYPES, Rollout
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what, done, total) while a rollout runs."""
 
 EXPORT_FPS = 10.0
 """Rate [Hz] of a video whose pipeline states none: the default of diffusers' own `export_to_video`."""

@@ -26,6 +26,7 @@ from strands_diffusers.config.conditions import (
     WorldConditionConfig,
 )
 from strands_diffusers.config.fields import Perturb
+from strands_diffusers.config.models import COSMOS3
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ActionError, ConfigError, ModelError, ObservationError
 from strands_diffusers.observations import scenes
@@ -33,7 +34,6 @@ from strands_diffusers.pipelines import catalog, checkpoint
 from strands_diffusers.pipelines.checkpoint import Checkpoint
 from strands_diffusers.results import ActionSpace, Observation
 
-COSMOS3 = "Cosmos3OmniPipeline"
 NO_REFERENCE = "no reference"
 """How a `reference_note` begins that leaves nothing to compare with."""
 

@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from strands_diffusers.errors import CancelledError, RolloutError
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage, how many of its steps are done, and of how many."""
-
+from strands_diffusers.plugin.acting import Progress as Progress
 
 PACE_AFTER_S, LONG_S = 15.0, 600.0
 """Denoising is timed for so long before its pace is believed, and so much of it must be ahead for a line about it [s]."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from strands_diffusers import evaluation, loop
 from strands_diffusers.config.checks import GIVES
 from strands_diffusers.config.compose import to_tree
+from strands_diffusers.config.models import COSMOS3
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.errors import ConfigError, EngineError, near_miss
 from strands_diffusers.observations import resolve
@@ -69,7 +70,7 @@ class Checker:
         checkpoint's files, and computes the job's hash. Raises: a `RequestError`.
         """
         from strands_diffusers.pipelines import engine, estimate, pretrained
-        from strands_diffusers.pipelines.request import COSMOS3, make_request
+        from strands_diffusers.pipelines.request import make_request
 
         started, index = time.perf_counter(), self._index
         _check_objective(config, index)

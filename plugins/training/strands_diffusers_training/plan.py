@@ -19,12 +19,12 @@ import numpy as np
 from strands_diffusers import ActionSpace, Observation, ObservationRequest, actions, domains, errors, plugins, read_json
 from strands_diffusers.config import compose
 from strands_diffusers.config.fields import TIERS, Dtype, Offload
-from strands_diffusers.config.models import ModelConfig
+from strands_diffusers.config.models import COSMOS3, ModelConfig
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.observations import resolve
 from strands_diffusers.pipelines import canvas, checkpoint, pretrained
 from strands_diffusers.pipelines.checkpoint import Checkpoint
-from strands_diffusers.pipelines.request import COSMOS3, check_checkpoint
+from strands_diffusers.pipelines.request import check_checkpoint
 from strands_diffusers.plugin.choices import prepare
 from strands_diffusers.records import write_json, writing
 from strands_diffusers_training.config import AdaptConfig, Statistics

@@ -4,6 +4,7 @@ import inspect
 import time
 from typing import Any, ClassVar
 
+from strands_diffusers.config.models import COSMOS3
 from strands_diffusers.lazy import np
 from strands_diffusers.pipelines import catalog
 from strands_diffusers.pipelines.steps import watched
@@ -26,7 +27,7 @@ class EagerEngine(Engine):
         return [self._draw(pipe, call, index, progress) for index in range(len(call.seeds))]
 
     def _draw(self, pipe: Any, call: Call, index: int, progress: Progress | None) -> Sample:
-        cosmos3 = type(pipe).__name__ == "Cosmos3OmniPipeline"
+        cosmos3 = type(pipe).__name__ == COSMOS3
         other = "mesh" if _makes_mesh(pipe, call) else "np"
         own = {"generator": generator(call.seeds[index]), "output_type": self.output_type if cosmos3 else other}
         known = inspect.signature(type(pipe).__call__).parameters

@@ -7,10 +7,9 @@ attention processor, a hook, a compiled layer) would be left out, so it is looke
 import inspect
 from typing import Any
 
+from strands_diffusers.config.models import COSMOS3
 from strands_diffusers.pipelines.engine import seams
 from strands_diffusers.plugin.engine import Call
-
-COSMOS3 = "Cosmos3OmniPipeline"
 
 OWN_STATE = frozenset(
     ["latents", "sound_latents", "action_latents", "callback_on_step_end", "return_dict", "output_type", "generator"]
