@@ -10,7 +10,7 @@ pytest.importorskip("gym_pusht")
 from strands_diffusers_pusht import tracking
 from strands_diffusers_pusht.expert import play
 
-from .variants import PUSHER_PX, TAN, VARIANTS
+from .variants import PUSHER_PX, TABLE_RGB, VARIANTS
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def played() -> dict[str, Any]:
 def test_a_recoloured_table_moves_alike_and_what_moves_is_seen_in_the_same_places(played: dict[str, Any]) -> None:
     (_, frames, _, states), (_, plain, _, expected) = played["recoloured"], played["original"]
     np.testing.assert_array_equal(states, expected)
-    np.testing.assert_array_equal(frames[0, 48, 2], TAN)
+    np.testing.assert_array_equal(frames[0, 48, 2], TABLE_RGB)
     np.testing.assert_allclose(tracking.block_px(frames), tracking.block_px(plain), atol=2)
     np.testing.assert_allclose(tracking.pusher_px(frames), tracking.pusher_px(plain), atol=2)
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from strands_diffusers_pusht.simulator import PushT
 
-TAN = np.array([222.0, 190.0, 140.0])
-"""Colour of the recoloured table; nothing that moves has it."""
+TABLE_RGB = np.array([248.0, 244.0, 236.0])
+"""Colour of the recoloured table; nothing that moves has it. The autoencoder that ships knows one table (README)."""
 
 PUSHER_PX, DAMPING = 22.0, 0.25
 """Of other physics: the pusher's radius [px] (PushT: 15), and how much of its speed the block keeps after a second (PushT: none)."""
@@ -37,10 +37,10 @@ class Recoloured(Variant):
     """The same table in another colour."""
 
     def render(self) -> np.ndarray:
-        """The frame, its white as tan; edges blend."""
+        """The frame, its white in that colour; edges blend."""
         frame = super().render().astype(np.float64)
         white = np.clip((frame.min(-1, keepdims=True) - 200) / 55, 0, 1)
-        return np.asarray((frame * (1 - white) + TAN * white).round(), np.uint8)
+        return np.asarray((frame * (1 - white) + TABLE_RGB * white).round(), np.uint8)
 
 
 class Physics(Variant):

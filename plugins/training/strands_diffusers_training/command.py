@@ -54,7 +54,7 @@ def adapt(arguments: list[str]) -> int:
 
 
 def _run(config: AdaptConfig, overrides: list[str], out: Path, command: str, ranks: Ranks | None) -> int:
-    from strands_diffusers_training import export, judge, plan
+    from strands_diffusers_training import encode, export, judge, plan
 
     run = plan.run_config(overrides)
     last = STAGES.index(config.until)
@@ -70,6 +70,11 @@ def _run(config: AdaptConfig, overrides: list[str], out: Path, command: str, ran
     for name, number in SHARED.items():
         if number in todo:
             _each(ranks, name, config, overrides, out)
+    if last >= 1 and export.rendering(out) < encode.POOR_DB:
+        say(
+            f"the autoencoder renders the dataset's first window with {export.rendering(out):.1f} dB: what it cannot show, the model "
+            "cannot learn, for adapt does not train it. A larger model= knows more scenes."
+        )
     if last >= 3 and config.judge.windows and not (out / "judge" / "judgement.json").is_file():
         export.free()
         judge.judge(config, run, found, out, say)
@@ -186,11 +191,9 @@ def _say_plan(config: AdaptConfig, run: RunConfig, found: Any, out: Path) -> Non
     from strands_diffusers_training.train import setting_of
 
     training, held = found.windows(held_out=False), found.windows(held_out=True)
-    number = sum(episode.held_out for episode in found.episodes)
+    episodes, apart = len(found.addresses(held_out=False)), len(found.addresses(held_out=True))
     megabytes = (len(training) + len(held)) * found.window_bytes / 1e6
-    say(
-        f"{out}: {len(found.episodes) - number} episodes to train on, {number} held out, {len(found.skipped)} too short"
-    )
+    say(f"{out}: {episodes} episodes to train on, {apart} held out, {len(found.skipped)} too short")
     say(
         f"{len(training)} + {len(held)} windows of {found.chunk} actions at {found.fps:g} Hz, {found.width} columns; "
         f"latents {'x'.join(map(str, found.latent))}, {megabytes:.0f} MB"

@@ -1,6 +1,7 @@
 """Stage `encode`: every window of the dataset through the autoencoder, once, as the pipeline itself encodes it.
 
-`latents/NNNNNN/` per episode: `latent.npy` float16 [M, C, T, h, w], normalised, and `action.npy` float32 [M, A, D], model space.
+`latents/NNNNNN/` per episode, or part of a long one: `latent.npy` float16 [M, C, T, h, w], normalised, and `action.npy` float32
+[M, A, D], model space.
 float16 holds the pipeline's bfloat16 exactly. They are read from disk as they are drawn.
 """
 
@@ -16,9 +17,15 @@ import torch
 from strands_diffusers import errors
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.pipelines import canvas, loader
-from strands_diffusers.records import writing
+from strands_diffusers.records import write_json, writing
 from strands_diffusers_training.parallel import Progress, Ranks
 from strands_diffusers_training.plan import EpisodePlan, Plan, segments, trainable
+
+RENDERING = "autoencoder.json"
+"""How well the autoencoder, which is not trained, renders the first window."""
+
+POOR_DB = 20.0
+"""Below it little of a frame survives."""
 
 NO_ROOM = "Free some space and type the same command: it goes on here. Or choose another disk with out=DIR."
 
@@ -49,9 +56,11 @@ def encode(plan: Plan, run: RunConfig, out: Path, ranks: Ranks) -> None:
         latents, acted = [], []
         for _, frames, actions_TD in segments(plan, episode, run):
             latents.append(encode_window(model.pipe, plan, frames))
+            if number == 0 and len(latents) == 1:
+                write_json(out / RENDERING, {"psnr_db": rendering_db(model.pipe, plan, frames, latents[0])})
             acted.append(actions_TD)
             done += 1
-            progress.line(done, f"episode {number} of {len(plan.episodes)}")
+            progress.line(done, f"part {number} of {len(plan.episodes)}")
         _write(folder(out, number), np.stack(latents), np.stack(acted), plan, episode)
 
 
@@ -64,6 +73,19 @@ def encode_window(pipe: Any, plan: Plan, frames_FHWC: np.ndarray) -> np.ndarray:
     latent = pipe._encode_video(clip).contiguous().float()
     latent = pipe._remove_action_video_padding_from_latent(latent, size)
     return np.asarray(latent[0].half().cpu().numpy())
+
+
+@torch.no_grad()
+def rendering_db(pipe: Any, plan: Plan, frames_FHWC: np.ndarray, latent: np.ndarray) -> float:
+    """PSNR [dB] of a window as the autoencoder renders it: what no video of the model can beat."""
+    mean, std = (
+        torch.tensor(getattr(pipe.vae.config, f"latents_{name}")).view(1, -1, 1, 1, 1) for name in ("mean", "std")
+    )
+    decoded = (torch.from_numpy(latent[None]).float() * std + mean).to(pipe.vae.device, pipe.vae.dtype)
+    video = pipe.vae.decode(decoded).sample[0].float().clamp(-1, 1).add(1).mul(127.5).permute(1, 2, 3, 0).cpu().numpy()
+    fitted = canvas.canvas_for(*plan.frame, plan.tier, int(pipe.vae_scale_factor_spatial))
+    error = np.mean((video - canvas.transform(frames_FHWC, pipe, fitted).astype(float)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-6)))
 
 
 def _write(place: Path, latent: np.ndarray, acted: np.ndarray, plan: Plan, episode: EpisodePlan) -> None:

@@ -21,7 +21,7 @@ from strands_diffusers.pipelines.checkpoint import ASSET, HEADS
 from strands_diffusers.records import write_text, writing
 from strands_diffusers.runner import provenance
 from strands_diffusers_training.config import AdaptConfig
-from strands_diffusers_training.encode import NO_ROOM
+from strands_diffusers_training.encode import NO_ROOM, RENDERING
 from strands_diffusers_training.parameters import write_lora
 from strands_diffusers_training.plan import Plan
 from strands_diffusers_training.train import Adapted
@@ -122,8 +122,7 @@ def export(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: 
 def card(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: str, judgement: Any) -> str:
     """The model's card, in Markdown."""
     lora = (weights_folder(out) / HEADS).is_file()
-    held = [e.address for e in plan.episodes if e.held_out]
-    training = [e for e in plan.episodes if not e.held_out]
+    held, training = plan.addresses(held_out=True), plan.addresses(held_out=False)
     statistics = plan.space.statistics or (
         "pixel / 256 - 1" if plan.space.pixel_map else "none: the dataset is in model space"
     )
@@ -161,6 +160,7 @@ def card(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: st
         f"| domain | {domains.short_name(plan.domain)}, {plan.width} columns, {plan.fps:g} Hz, chunks of {plan.chunk} |",
         f"| statistics | {statistics} |",
         f"| windows | {count} of {len(training)} episodes, {count_held} of {len(held)} held out |",
+        f"| autoencoder, not trained | renders the dataset's first window with {rendering(out):.1f} dB |",
         f"| steps | {train.steps} of {train.batch * train.accumulate} samples per process |",
         f"| versions | {', '.join(f'{k} {v}' for k, v in provenance.versions().items())} |",
         f"| command | `{command}` |",
@@ -172,6 +172,13 @@ def card(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: st
         lines += [f"Left out, shorter than a window: {', '.join(f'`{a}`' for a in plan.skipped)}.", ""]
     lines += judgement_lines(judgement)
     return "\n".join(lines)
+
+
+def rendering(out: Path) -> float:
+    """PSNR [dB] of the dataset's first window through the autoencoder; nan where it was not measured."""
+    path = out / RENDERING
+    found = read_json(path, str(path), errors.OutputError).get("psnr_db") if path.is_file() else None
+    return float("nan") if found is None else float(found)
 
 
 def judgement_lines(judgement: Any) -> list[str]:

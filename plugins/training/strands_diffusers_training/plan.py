@@ -33,10 +33,13 @@ from strands_diffusers_training.network import TEMPORAL
 SEGMENT_FRAMES = 256
 """Frames of an episode that are in memory at once, save where one window is longer."""
 
+PART_WINDOWS = 64
+"""Windows that are encoded before they are written: what kill -9 can cost, and what is in memory."""
+
 
 @dataclass(frozen=True)
 class EpisodePlan:
-    """One episode and its part in the adaptation."""
+    """One episode, or a part of a long one."""
 
     address: str
     frames: int
@@ -76,6 +79,10 @@ class Plan:
     def window_bytes(self) -> int:
         """Of a window's latents on disk."""
         return 2 * int(np.prod(self.latent))
+
+    def addresses(self, held_out: bool) -> list[str]:
+        """The episodes that are trained on, or held out."""
+        return list(dict.fromkeys(each.address for each in self.episodes if each.held_out == held_out))
 
     def windows(self, held_out: bool) -> list[tuple[int, int]]:
         """Episode and row of every window."""
@@ -156,7 +163,9 @@ def check(config: AdaptConfig, run: RunConfig, out: Path) -> Plan:
                 f"{address} names no task, which a policy is asked by. Type task=TEXT, or train.modes=[forward_dynamics,inverse_dynamics]."
             )
         starts = tuple(range(0, frames - chunk, stride))
-        episodes.append(EpisodePlan(address, frames, task, number in held, starts))
+        for begin in range(0, len(starts), PART_WINDOWS):
+            some = starts[begin : begin + PART_WINDOWS]
+            episodes.append(EpisodePlan(address, frames, task, number in held, some))
     plan = _plan(run, digest, space, shape, tuple(episodes), tuple(a for a, f in listed if f <= chunk), weights)
     count = sum(len(episode.starts) for episode in episodes)
     _room(config, out, count * plan.window_bytes, count)

@@ -10,7 +10,7 @@ import torch
 from strands_diffusers_training import encode as encoding
 from strands_diffusers_training.command import adapt
 from strands_diffusers_training.config import parse
-from strands_diffusers_training.export import write_presets, write_weights
+from strands_diffusers_training.export import rendering, write_presets, write_weights
 from strands_diffusers_training.parallel import Ranks
 from strands_diffusers_training.parameters import TABLES
 from strands_diffusers_training.plan import read_plan, run_config, segments
@@ -67,6 +67,9 @@ def test_latents_are_those_that_the_pipeline_makes_of_a_clip(encoded, tiny):
     with torch.no_grad():
         expected = pipe.prepare_latents(action=action, num_frames=5, device="cpu", dtype=torch.float32)[0]
     latent = np.load(encoding.folder(encoded, 2) / "latent.npy")
+    first = np.load(encoding.folder(encoded, 0) / "latent.npy")[0]
+    shown = next(segments(plan, plan.episodes[0], run))[1]
+    assert encoding.rendering_db(pipe, plan, shown, first) == pytest.approx(rendering(encoded), abs=0.01)
     np.testing.assert_allclose(latent[1], expected[0].numpy(), atol=2e-3)
     np.testing.assert_array_equal(np.load(encoding.folder(encoded, 2) / "action.npy")[1], actions)
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from squares import dataset, episode
+from strands_diffusers_training import plan as plans
 from strands_diffusers_training.config import parse
 from strands_diffusers_training.plan import check, run_config
 
@@ -30,6 +31,15 @@ def test_one_episode_in_ten_is_held_out_and_has_no_part_in_the_statistics(tmp_pa
     written = json.loads((tmp_path / "out" / "statistics" / "my_square.json").read_text())
     np.testing.assert_allclose(written["max"], training.max(0), rtol=1e-6)
     assert plan.space.statistics == str(tmp_path / "out" / "statistics" / "my_square.json")
+
+
+def test_a_long_episode_is_encoded_in_parts_of_which_all_or_none_are_held_out(tmp_path, square, tiny, monkeypatch):
+    monkeypatch.setattr(plans, "PART_WINDOWS", 1)
+    plan = plan_of(tmp_path, tiny, NAME, f"data={square}")
+    assert [each.starts for each in plan.episodes] == [(0,), (2,)] * 3
+    assert len(plan.addresses(held_out=False)) == 2
+    assert not set(plan.addresses(held_out=False)) & set(plan.addresses(held_out=True))
+    assert plan.observation(3, 0).endswith("@start:2")
 
 
 def test_the_same_command_finds_its_plan_and_another_dataset_does_not(tmp_path, square, tiny):
