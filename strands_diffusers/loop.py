@@ -271,6 +271,7 @@ class Running:
             setting.prompt,
             self.seed + SEED_STEP * k,
             hold=None if k else self.call("world", cast.world, cast.world.hold),
+            proposed=self.proposals[-1].actions if self.proposals else None,
             state=self.states[-1] if self.states else None,
             progress=self._stage("policy"),
         )

@@ -25,7 +25,7 @@ ARMS = {
     "confused_8": "proposals: 8\npredict: {repo: FOLDER/confused}",
     "short_8": "proposals: 8\npredict: {steps: 8}",
     "mean_8": "proposals: 8\nover: mean",
-    "still_8": "proposals: 8\nstill: true",
+    "rest_8": "proposals: 8\nrest: true",
     "gap_8": "proposals: 8\nscore: pusht_gap",
     "agreement_8": "proposals: 8\nscore: agreement\nover: mean",
 }

@@ -80,6 +80,9 @@ class Look:
     """float32 `[D]`: the action that keeps everything where it is, at the first look of a world that knows; see
     `World.hold`."""
 
+    proposed: np.ndarray | None = None
+    """float32 `[T, D]`: the policy's own answer to the look before, of which the first steps were acted on; None at the first."""
+
     state: Any = None
     """What the world knows of itself beyond its frames (a simulator's state), where it tells; else None."""
 

@@ -157,9 +157,9 @@ class BestOfPolicy(Policy):
         noise: NoiseConfig = field(default_factory=NoiseConfig)
         """Errors that are added to all but the first proposal."""
 
-        still: bool = False
-        """Whether the last of the N proposals is to stay still, as policy=still does: for where whatever else is proposed makes
-        things worse."""
+        rest: bool = False
+        """Whether the last of the N proposals is the rest of the chunk that was acted on before, then to stay still: what was once
+        found good is carried out unless something better is proposed. At the first look there is none."""
 
         iterations: int = 1
         """Rounds of N proposals, 1 and more; above 1 it is the cross-entropy method."""
@@ -224,7 +224,7 @@ class BestOfPolicy(Policy):
             actions.check_noise(self.config.noise.sizes, setting.space)
         except RequestError as error:
             raise ConfigError(f"policy.noise: {error}") from error
-        if self.config.still:
+        if self.config.rest:
             self._still.check(setting)
         if (steps := self.config.predict.steps) is not None and steps > setting.chunk_size:
             raise ConfigError(
@@ -338,7 +338,8 @@ class BestOfPolicy(Policy):
         """Those of the N answers of the base policy: 0 is its own, the others have errors. Raises: `RolloutError`."""
         what, base, count = f"policy.base={self.config.base}", self._bases[0], self.config.proposals
         seeds = [look.seed + PROPOSAL_STEP * i for i in range(count)]
-        asked = [i for i in which if not (self.config.still and i == count - 1 > 0)]
+        rest = self.config.rest and look.proposed is not None
+        asked = [i for i in which if not (rest and i == count - 1 > 0)]
         found: list[Proposal] = []
         if len(self._bases) == count:  # each is asked at each look, for it may keep a state
             for one, seed in zip(self._bases, seeds, strict=True):
@@ -358,7 +359,15 @@ class BestOfPolicy(Policy):
                 if i:
                     rows_TD = self._noisy(found[place].actions, np.random.default_rng([look.seed, 11, i]))
                     found[place] = replace(found[place], actions=rows_TD)
-        return [*found, self._still.act(look)] if len(asked) < len(which) else found
+        return [*found, self._rest(look)] if len(asked) < len(which) else found
+
+    def _rest(self, look: Look) -> Proposal:
+        """What is left of the chunk that was acted on before, then no motion."""
+        assert look.proposed is not None
+        left = look.proposed[self._setting.act_steps :]
+        if not len(left):
+            return self._still.act(look)
+        return Proposal(actions.padded(left, self._setting.chunk_size, self._setting.space))
 
     def _noisy(self, rows_TD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = self.config.noise

@@ -134,6 +134,8 @@ def test_each_look_shows_all_frames_and_actions_so_far_and_has_a_seed_of_its_own
 
     assert [len(look.frames) for look in policy.looks] == [1, 6, 11, 16]
     assert [len(look.actions) for look in policy.looks] == [0, 5, 10, 15]
+    assert policy.looks[0].proposed is None
+    np.testing.assert_array_equal(policy.looks[2].proposed[:N], policy.looks[2].actions[N:])
     assert [look.seed for look in policy.looks] == [3 + 1_000_003 * k for k in range(K)]
     assert policy.looks[2].state == pytest.approx(policy.looks[2].actions.astype(np.float64).sum(0).tolist())
 

@@ -176,14 +176,16 @@ def test_each_round_of_the_cross_entropy_method_is_drawn_from_the_best_before(ch
     assert scores[3].std() < scores[0].std() / 2
 
 
-def test_the_last_proposal_may_be_to_stay_still(chooser):
-    policy, look = chooser("policy.proposals=4", "policy.still=true", "policy.noise.target_px=20")
-    held = np.full((1, 2), 0.25, np.float32)
+def test_the_last_proposal_may_be_the_rest_of_what_was_acted_on_then_no_motion(chooser):
+    policy, look = chooser("policy.proposals=4", "policy.rest=true", "policy.noise.target_px=20")
+    before = np.arange(32, dtype=np.float32).reshape(16, 2) / 32
+    later = Look(1, look.frames, before[:8], "", seed=0, proposed=before)
 
-    *others, last = policy._proposed(Look(1, look.frames, held, "", seed=0), range(4))
+    *others, last = policy._proposed(later, range(4))
 
-    np.testing.assert_array_equal(last.actions, np.full((16, 2), 0.25, np.float32))
-    assert all(np.ptp(other.actions) > 0.1 for other in others)
+    np.testing.assert_array_equal(last.actions, np.concatenate([before[8:], np.tile(before[-1:], (8, 1))]))
+    assert all(np.abs(other.actions - last.actions).max() > 0.1 for other in others)
+    assert len(policy._proposed(look, range(4))) == 4  # at the first look there is none
 
 
 def test_errors_are_added_to_all_but_the_first_proposal_in_the_units_of_the_domain(chooser):
