@@ -85,6 +85,13 @@ config_paths: list[tuple[str, str]] = []
 """`(plugin, pkg:// path)` of the config folders that plugins bring; our search path plugin reads it."""
 
 
+class _Choice(ConfigNode):
+    """Hydra copies its whole store at each composition; it changes no choice, and these are sixty."""
+
+    def __deepcopy__(self, _: Any) -> ConfigNode:
+        return self
+
+
 class _Recipe:
     """A node that is made when Hydra opens it, which copies it for that: of some fifty, a command opens two dozen."""
 
@@ -136,4 +143,4 @@ def _store(name: str, content: Any, group: str | None = None, package: str | Non
     for part in group.split("/") if group else ():
         folder = folder.setdefault(part, {})
     recipe: Any = _Recipe(content, name if group in NAMED else None)
-    folder[f"{name}.yaml"] = ConfigNode(f"{name}.yaml", recipe, group, package, PROVIDER)
+    folder[f"{name}.yaml"] = _Choice(f"{name}.yaml", recipe, group, package, PROVIDER)

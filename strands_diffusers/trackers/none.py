@@ -1,23 +1,22 @@
 """The tracker for people who want none: `tracker=none`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
 
-from strands_diffusers.config import schema
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.spec import hookimpl
-from strands_diffusers.records import Record
 from strands_diffusers.results import Rollout, RunInfo
+
+if TYPE_CHECKING:
+    from strands_diffusers.records import Record
 
 
 class NoTracker(Tracker):
     """Log nowhere. Files, metrics and the manifest are written all the same; this class does nothing."""
 
     name = "none"
-
-    @dataclass
-    class Config(schema.TrackerConfig):
-        """Has no options."""
 
     def start(self, run: RunInfo) -> None:
         """Do nothing."""
