@@ -31,7 +31,8 @@ def both(pipe, arguments, seed=3):
 def test_every_condition_of_every_layout_gives_the_bits_of_diffusers(
     layout, condition, guidance, tiny, ask, difference
 ):
-    eager, exact = both(tiny(layout), ask(condition, guidance_scale=guidance))
+    # two steps: what more of them do is the same in every layout, and tried below
+    eager, exact = both(tiny(layout), ask(condition, guidance_scale=guidance, num_inference_steps=2))
 
     assert difference(eager, exact) == 0.0
     assert eager.video.std() > 1  # not a blank screen
@@ -191,7 +192,7 @@ def test_with_any_number_of_threads(threads, tiny, ask, difference):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        eager, exact = both(tiny("wan21"), ask("policy", chunk_size=16))
+        eager, exact = both(tiny("wan21"), ask("policy", num_inference_steps=1))
     finally:
         torch.set_num_threads(before)
 
