@@ -25,7 +25,7 @@ ARMS = {
     "confused_8": "proposals: 8\npredict: {repo: FOLDER/confused}",
     "short_8": "proposals: 8\npredict: {steps: 8}",
     "mean_8": "proposals: 8\nover: mean",
-    "rest_8": "proposals: 8\nrest: true",
+    "fresh_8": "proposals: 8\nrest: false",
     "gap_8": "proposals: 8\nscore: pusht_gap",
     "agreement_8": "proposals: 8\nscore: agreement\nover: mean",
 }
