@@ -38,6 +38,7 @@ def register(choices: Mapping[str, Mapping[str, type]], config_paths: Sequence[t
         store.register(choices)
         store.config_paths[:] = config_paths
         typed.key_types.cache_clear()
+        _composer.cache_clear()
         _register_resolvers()
 
 
@@ -95,7 +96,9 @@ def compose(
     wanted = typed.as_typed(overrides)
     check_search_path(wanted)
     groups, literal = _split_values(values or {})
-    return _composer(_known_to_hydra()).run_config([*wanted, *groups], cwd, literal)
+    own_files = any(override.lstrip("+~").startswith("hydra") for override in wanted)  # which may change meanwhile
+    composer = Composer(_load) if own_files else _composer(_known_to_hydra())
+    return composer.run_config([*wanted, *groups], cwd, literal)
 
 
 def _load(overrides: list[str]) -> DictConfig:
@@ -243,18 +246,18 @@ class Composer:
         self, shared: tuple[str, ...], overrides: Sequence[str]
     ) -> tuple[Callable[[], DictConfig], Callable[[], DictConfig]]:
         """Makers of a copy of what the jobs share, with its hydra node and without."""
-        if shared not in self._shared:
+        with _lock:
+            if shared in self._shared:
+                return self._shared[shared]
             try:
                 node = self._load(list(shared))
             except COMPOSE_ERRORS as error:
                 raise explain(error, overrides) from error
             nodes = (copies := _copies(node), _copies(_without_hydra(node)) if "hydra" in node else copies)
-            if any(override.lstrip("+~").startswith("hydra") for override in shared):
-                return nodes  # a search path of the user's, whose files may change
             if len(self._shared) >= MOST_SHARED:
                 del self._shared[next(iter(self._shared))]
             self._shared[shared] = nodes
-        return self._shared[shared]
+            return nodes
 
     def _parsed(self, own: Sequence[str], overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
         try:
