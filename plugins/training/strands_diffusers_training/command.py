@@ -54,7 +54,7 @@ def adapt(arguments: list[str]) -> int:
 
 
 def _run(config: AdaptConfig, overrides: list[str], out: Path, command: str, ranks: Ranks | None) -> int:
-    from strands_diffusers_training import encode, export, judge, plan
+    from strands_diffusers_training import encode, export, judge, plan, train
 
     run = plan.run_config(overrides)
     last = STAGES.index(config.until)
@@ -67,6 +67,8 @@ def _run(config: AdaptConfig, overrides: list[str], out: Path, command: str, ran
         if ranks:
             ranks.agree(float(sum(todo)))  # the others wait for a plan
     _say_plan(config, run, found, out)
+    if last >= STAGES.index("train"):
+        train.check_settings(config, out, finished=export.weights_folder(out).exists())
     for name, number in SHARED.items():
         if number in todo:
             _each(ranks, name, config, overrides, out)
@@ -75,7 +77,7 @@ def _run(config: AdaptConfig, overrides: list[str], out: Path, command: str, ran
             f"the autoencoder renders the dataset's first window with {export.rendering(out):.1f} dB: what it cannot show, the model "
             "cannot learn, for adapt does not train it. A larger model= knows more scenes."
         )
-    if last >= 3 and config.judge.windows and not (out / "judge" / "judgement.json").is_file():
+    if last >= 3 and config.judge.windows and not judge.is_done(config, run, found, out):
         export.free()
         judge.judge(config, run, found, out, say)
     if last >= 4:

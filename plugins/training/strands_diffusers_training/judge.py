@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from strands_diffusers import domains, errors, plugins
+from strands_diffusers import domains, errors, plugins, read_json
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.config.typed import quoted
 from strands_diffusers.evaluation.bootstrap import interval
@@ -45,6 +45,20 @@ def spread(plan: Plan, count: int) -> list[str]:
         if share[n]
     }
     return [plan.observation(number, int(row)) for number in rows for row in rows[number]]
+
+
+def is_done(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path) -> bool:
+    """Whether there is a judgement by the windows and observations that the config asks for."""
+    path = out / "judge" / "judgement.json"
+    if not path.is_file():
+        return False
+    found = read_json(path, str(path), errors.OutputError)
+    asked = {
+        "windows": spread(plan, config.judge.windows),
+        "original": _original(config, run)[0],
+        "seed": config.judge.seed,
+    }
+    return isinstance(found, dict) and all(found.get(name) == value for name, value in asked.items())
 
 
 def judge(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, say: Any) -> dict[str, Any]:
@@ -81,7 +95,7 @@ def judge(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, say: Any) 
         parts.append(
             {"title": "Whether it obeys its actions", "rows": [], "verdicts": [v["verdict"] for v in sweep["verdicts"]]}
         )
-    judgement = {"windows": windows, "original": original, "parts": parts}
+    judgement = {"windows": windows, "original": original, "seed": config.judge.seed, "parts": parts}
     write_json(folder / "judgement.json", judgement)
     return judgement
 

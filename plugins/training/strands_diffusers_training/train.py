@@ -6,6 +6,7 @@ that is killed and started again makes the same weights, bit for bit on a CPU.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from strands_diffusers import errors, write_mp4
+from strands_diffusers import errors, read_json, write_mp4
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.pipelines import loader
-from strands_diffusers.records import writing
+from strands_diffusers.records import write_json, writing
 from strands_diffusers_training import flow
 from strands_diffusers_training.config import LORA_FROM, AdaptConfig, What
 from strands_diffusers_training.encode import NO_ROOM, Windows
@@ -199,6 +200,28 @@ def prepare(
     training = Training(transformer, optimizer, schedule, place / "state.pt", train.ema, trained_only=True)
     state = training.resume()
     return Adapted(model.pipe, layout, training, setting, device, dtype), state
+
+
+def check_settings(config: AdaptConfig, out: Path, finished: bool) -> None:
+    """Keep what a training was begun with in `train/settings.json`. Raises: `ConfigError` where it goes on with something else.
+
+    More `steps` may follow on a training that is not `finished`; what is only watched may change at any time.
+    """
+    own = dataclasses.asdict(config.train) | {"what": config.train.what.value, "seed": config.seed}
+    kept = {name: value for name, value in own.items() if name not in ("validate_every", "rollouts", "save_minutes")}
+    path = out / "train" / "settings.json"
+    before = read_json(path, str(path), errors.ConfigError) if path.is_file() else kept
+    if not isinstance(before, dict):
+        raise errors.ConfigError(f"{path} is damaged. Delete {path.parent} to train again.")
+    changed = [name for name in kept if before.get(name) != kept[name] and (finished or name != "steps")]
+    if changed:
+        was = ", ".join(f"{name} was {before.get(name)}" for name in changed)
+        raise errors.ConfigError(
+            f"{out} was trained with other settings: {was}. Choose another folder with out=DIR, or delete its train/, judge/ and export/."
+        )
+    with writing(path.parent, NO_ROOM):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, kept)
 
 
 def train(

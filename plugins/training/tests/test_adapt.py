@@ -14,7 +14,7 @@ from strands_diffusers_training.export import rendering, write_presets, write_we
 from strands_diffusers_training.parallel import Ranks
 from strands_diffusers_training.parameters import TABLES
 from strands_diffusers_training.plan import read_plan, run_config, segments
-from strands_diffusers_training.train import Sampler, train
+from strands_diffusers_training.train import Sampler, check_settings, train
 
 from strands_diffusers import errors
 from strands_diffusers.config import compose
@@ -217,6 +217,17 @@ def test_a_validation_leaves_its_numbers_and_a_video_of_a_held_out_window(work, 
     assert json.loads((work / "train" / "curve.jsonl").read_text())["step"] == 2
     (path,) = files.values()
     assert path.stat().st_size > 500
+
+
+def test_other_settings_do_not_go_on_with_a_training_that_was_begun_otherwise(tmp_path):
+    config = parse(["data=x", "name=my_square", "train.steps=4", "train.rank=8"])[0]
+    check_settings(config, tmp_path, finished=False)
+    longer = parse(["data=x", "name=my_square", "train.steps=9", "train.rank=8", "train.validate_every=7"])[0]
+    check_settings(longer, tmp_path, finished=False)
+    with pytest.raises(errors.ConfigError, match="trained with other settings: steps was 9"):
+        check_settings(config, tmp_path, finished=True)
+    with pytest.raises(errors.ConfigError, match="trained with other settings: rank was 8"):
+        check_settings(parse(["data=x", "name=my_square", "train.rank=16"])[0], tmp_path, finished=False)
 
 
 def test_help_and_a_stage_that_is_done_do_nothing_twice(work, square, tiny, capsys):
