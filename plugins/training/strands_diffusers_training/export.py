@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,6 +111,12 @@ def _preset(path: Path, defaults: Sequence[str], values: dict[str, Any]) -> None
 def export(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: str) -> Path:
     """Write presets and card into `export/`. -> that folder."""
     folder = out / "export"
+    if plan.space.statistics and Path(plan.space.statistics).is_file():  # fitted to the dataset: they go with the model
+        kept = folder / "statistics" / f"{config.name}.json"
+        with writing(kept, NO_ROOM):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(plan.space.statistics, kept)
+        plan = dataclasses.replace(plan, space=dataclasses.replace(plan.space, statistics=str(kept)))
     write_presets(folder, config.name, run, plan, out)
     judged = out / "judge" / "judgement.json"
     judgement = read_json(judged, str(judged), errors.OutputError) if judged.is_file() else None
@@ -127,6 +134,7 @@ def card(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: st
         "pixel / 256 - 1" if plan.space.pixel_map else "none: the dataset is in model space"
     )
     train, count, count_held = config.train, len(plan.windows(held_out=False)), len(plan.windows(held_out=True))
+    shown = "not measured" if math.isnan(rendering(out)) else f"renders the first window with {rendering(out):.1f} dB"
     what = "all of the transformer"
     if lora:
         what = f"a LoRA of rank {train.rank} on the generation stream, and the action projections of the domain"
@@ -160,7 +168,7 @@ def card(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: st
         f"| domain | {domains.short_name(plan.domain)}, {plan.width} columns, {plan.fps:g} Hz, chunks of {plan.chunk} |",
         f"| statistics | {statistics} |",
         f"| windows | {count} of {len(training)} episodes, {count_held} of {len(held)} held out |",
-        f"| autoencoder, not trained | renders the dataset's first window with {rendering(out):.1f} dB |",
+        f"| autoencoder, not trained | {shown} |",
         f"| steps | {train.steps} of {train.batch * train.accumulate} samples per process |",
         f"| versions | {', '.join(f'{k} {v}' for k, v in provenance.versions().items())} |",
         f"| command | `{command}` |",

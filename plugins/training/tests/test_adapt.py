@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from strands_diffusers_training import encode as encoding
 from strands_diffusers_training.command import adapt
 from strands_diffusers_training.config import parse
-from strands_diffusers_training.export import rendering, write_presets, write_weights
+from strands_diffusers_training.export import export, rendering, write_weights
 from strands_diffusers_training.parallel import Ranks
 from strands_diffusers_training.parameters import TABLES
 from strands_diffusers_training.plan import read_plan, run_config, segments
@@ -170,7 +171,6 @@ def test_a_lora_learns_and_changes_the_projections_of_its_domain_alone(work, squ
 def test_what_is_exported_is_the_trained_model_in_plain_diffusers_and_as_a_choice(work, square, tiny):
     adapted, run, plan = trained(work, square, tiny, "train.what=lora", "train.steps=3", "train.lr=0.01")
     write_weights(adapted, plan, work)
-    write_presets(work / "export", "my_square", run, plan, work)
     from diffusers import Cosmos3OmniTransformer
     from safetensors.torch import load_file
 
@@ -183,6 +183,11 @@ def test_what_is_exported_is_the_trained_model_in_plain_diffusers_and_as_a_choic
     for name, p in own.items():
         torch.testing.assert_close(loaded[name], p, rtol=0, atol=0, msg=name)
 
+    config = parse([f"data={square}", "name=my_square"])[0]
+    card = (export(config, run, plan, work, "strands-diffusers adapt ...") / "README.md").read_text()
+    held_out = next(each.address for each in plan.episodes if each.held_out)
+    assert f"Held out, never trained on**: `{held_out}`" in card
+    assert "It was not judged." in card
     loader.clear()
     composed = compose.compose(
         [
@@ -193,7 +198,8 @@ def test_what_is_exported_is_the_trained_model_in_plain_diffusers_and_as_a_choic
         ]
     )
     assert composed.domain.chunk_size == 4
-    assert composed.domain.statistics == plan.space.statistics
+    assert composed.domain.statistics == str(work / "export" / "statistics" / "my_square.json")
+    assert Path(composed.domain.statistics).read_bytes() == Path(plan.space.statistics).read_bytes()
     transformer = loader.load(composed.model)[0].pipe.transformer
     chosen = {n.replace(".strands.", "."): p for n, p in transformer.named_parameters()}
     for name, p in own.items():
