@@ -169,14 +169,14 @@ class Session:
 
     def act(self, parent: int, given: Mapping[str, Any]) -> Moment:
         """The next moment, a person having done what `given` says (`Controls.rows`)."""
-        at, n = self._moment(parent), self.setting.act_steps
+        at, n = self.moment(parent), self.setting.act_steps
         rows = self.controls.rows(given, self.held(at), n)
         chunk = actions.padded(rows, self.setting.chunk_size, self.setting.space)
         return self._step(at, _Chosen(chunk), self.setting, PERSON)
 
     def hand_over(self, parent: int, name: str, task: str) -> Moment:
         """The next moment, policy `name` acting with a task; it looks again after `POLICY_STEPS`."""
-        at, offered = self._moment(parent), self.offered().get(name)
+        at, offered = self.moment(parent), self.offered().get(name)
         if offered is None:
             raise ConfigError(f"there is no policy {name!r}; there are {', '.join(self.offered())}.")
         require_text("the task", task)
@@ -201,7 +201,7 @@ class Session:
 
         Its looks are those that were seen; what is left is to act them out in the reference world, to judge, write and draw.
         """
-        path = self._moment(last).path[1:]
+        path = self.moment(last).path[1:]
         if not path:
             raise ConfigError("nothing was done yet: there is nothing to save.")
         with tempfile.TemporaryDirectory() as folder:
@@ -276,7 +276,8 @@ class Session:
     def _seed(self) -> int:
         return self.config.seed
 
-    def _moment(self, number: int) -> Moment:
+    def moment(self, number: int) -> Moment:
+        """The moment of that number; `ConfigError` where there is none."""
         if not 0 <= number < len(self.moments):
             raise ConfigError(f"there is no moment {number}; the session was started over.")
         return self.moments[number]

@@ -111,7 +111,7 @@ class Door:
         }
 
     async def _moment(self, request: Request) -> dict[str, Any]:
-        return self._shown(self.session._moment(request.path_params["number"]))
+        return self._shown(self.session.moment(request.path_params["number"]))
 
     async def _act(self, request: Request) -> dict[str, Any]:
         given = await _body(request)

@@ -50,6 +50,9 @@ PRIVATE = {
         "gym_pusht.envs.pusht:PushTEnv._render": ("plugins/pusht",),
         "gym_pusht.envs.pusht:PushTEnv._setup": ("plugins/pusht",),
     },
+    "openpi_client": {
+        "openpi_client.websocket_client_policy:WebsocketClientPolicy._ws": ("experiments/serve_load",),
+    },
     "wandb_workspaces": {
         "wandb_workspaces.workspaces:Workspace._to_model": ("plugins/workspace",),
     },
