@@ -1,6 +1,9 @@
 """The training program's autoencoder: a wider decoder begins where the narrow one is."""
 
+import pytest
 import torch
+
+pytest.importorskip("strands_diffusers_training", reason="the program is built on plugins/training")
 
 from experiments.train_pusht.vae import build, decode
 

@@ -105,7 +105,11 @@ def test_a_rollout_that_was_cut_off_goes_on_with_the_same_numbers(model) -> None
 
     with pytest.raises(KeyError, match="cut"):
         generate.generate(model, *request, BOTH, cut, kept)
-    assert steps == [(1, 6), (2, 6), (3, 6), (4, 6)]
+    assert steps[-2:] == [(3, 6), (4, 6)]
+    assert steps[:-2] in (
+        [(1, 6), (2, 6)],
+        [(1, 3)],
+    )  # both samples of chunk 0 in a batch, where the machine's bits allow it
     assert list(kept.chunks) == [0]  # the second sample of chunk 1 was never made
     steps.clear()
     again = generate.generate(model, *request, BOTH, lambda what, *at: steps.append(at), kept)
