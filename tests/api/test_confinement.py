@@ -178,7 +178,7 @@ def check_refused(world: World, door: str, request, caplog) -> None:
 
 
 quick = settings(derandomize=True, max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-thorough = settings(quick, max_examples=150)
+thorough = settings(quick, max_examples=80)
 
 
 def try_reading(world, caplog, data) -> None:
