@@ -7,6 +7,7 @@ import pytest
 from strands_diffusers.config.engines import ExactEngineConfig
 from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine import Call, forget, get_engine
+from strands_diffusers.pipelines.engine.exact import ExactEngine
 from strands_diffusers.pipelines.engine.memory import memory_of
 
 pytestmark = pytest.mark.contract
@@ -74,11 +75,13 @@ def test_the_video_is_decoded_where_somebody_wants_it(tiny, ask):
     assert sample.video.shape == (9, 48, 64, 3)
 
 
+@pytest.mark.parametrize("per_batch", [1, 2])
 @pytest.mark.parametrize(("guidance", "prompts"), [(1.0, 1), (3.0, 2)])
-def test_each_prompt_is_read_once_and_the_negative_one_only_under_guidance(guidance, prompts, tiny, ask):
+def test_each_prompt_is_read_once_and_the_negative_one_only_under_guidance(guidance, prompts, per_batch, tiny, ask):
     forget(tiny("nano"))
+    call = Call(ask("policy", guidance_scale=guidance), frozenset({"action"}), (0, 1))
     with counted(tiny("nano")) as counts:
-        run(tiny("nano"), ask("policy", guidance_scale=guidance), "action", seeds=(0, 1))
+        ExactEngine(samples_per_batch=per_batch).run(tiny("nano"), call)
 
     assert counts["text"] == prompts
     assert counts["steps"] in (
