@@ -82,29 +82,6 @@ def build(init: str = "", tokenizer: Any = None, **overrides: Any) -> Cosmos3Omn
     return model
 
 
-def trained_parameters(model: Cosmos3OmniTransformer) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """The matrices inside the layers (for Muon), and the rest that the forward pass uses."""
-    last = f"layers.{model.config.num_hidden_layers - 1}."
-    # The text half of the last layer's output, and the language head, feed nothing that is generated.
-    idle = (
-        "lm_head",
-        "norm.weight",
-        *(
-            last + part
-            for part in ("self_attn.to_q", "self_attn.norm_q", "self_attn.to_out", "mlp.", "post_attention_layernorm.")
-        ),
-    )
-    matrices, others = [], []
-    for name, p in model.named_parameters():
-        if name.startswith(idle):
-            p.requires_grad_(False)
-        elif name.startswith("layers.") and p.ndim == 2:
-            matrices.append(p)
-        else:
-            others.append(p)
-    return matrices, others
-
-
 def layout() -> Layout:
     """Positions of the generated tokens, and the domain: the same for every sample."""
     facts = SimpleNamespace(latent_patch_size=1, enable_fps_modulation=True, base_fps=ARCHITECTURE["base_fps"])

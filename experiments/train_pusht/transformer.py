@@ -17,9 +17,10 @@ from strands_diffusers_training.flow import FORWARD, MODES, POLICY, Examples, Le
 from strands_diffusers_training.network import Batch, predict
 from strands_diffusers_training.optim import Optimizer, Schedule, Training
 from strands_diffusers_training.parallel import Progress, Ranks
+from strands_diffusers_training.parameters import everything
 
 from .latents import channel_root, load_vae, scale_of
-from .model import FPS, build, layout, trained_parameters
+from .model import FPS, build, layout
 from .prompts import CHUNKS, Captions, load_tokenizer
 from .sampling import Mixture, Sampler
 from .shape import ShapeLoss
@@ -126,7 +127,7 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     tokenizer = load_tokenizer(work, ranks)
     captions = Captions(tokenizer)
     model = build(config.init, tokenizer).to(ranks.device)
-    matrices, others = trained_parameters(model)
+    matrices, others = everything(model)
     optimizer = Optimizer(matrices, others, config.muon_lr, config.adam_lr, ranks=ranks)
     schedule = Schedule(config.steps, config.warmup, config.cooldown, config.minutes)
     training = Training(model, optimizer, schedule, work / "transformer.pt", config.average)
