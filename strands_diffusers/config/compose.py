@@ -25,6 +25,7 @@ from strands_diffusers.config import checks, store, typed
 from strands_diffusers.config.explain import explain
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.config.user_files import check_search_path
+from strands_diffusers.domains import all_domains
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.paths import absolute_path, expanded
 
@@ -32,14 +33,23 @@ CONFIG_NAME = "run"
 _lock = threading.RLock()
 
 
+_registered: object = None
+"""What was registered last, and what Hydra knew afterwards."""
+
+
 def register(choices: Mapping[str, Mapping[str, type]], config_paths: Sequence[tuple[str, str]] = ()) -> None:
-    """Make Hydra know our choices, resolvers and the plugins' config folders. Safe to call again."""
+    """Make Hydra know our choices, resolvers and the plugins' config folders. Safe, and quick, to call again."""
+    global _registered
+    asked = {group: dict(classes) for group, classes in choices.items()}, tuple(config_paths), all_domains()
     with _lock:
+        _register_resolvers()
+        if _registered == (asked, _known_to_hydra()):  # so what was composed may be kept
+            return
         store.register(choices)
         store.config_paths[:] = config_paths
         typed.key_types.cache_clear()
         _composer.cache_clear()
-        _register_resolvers()
+        _registered = asked, _known_to_hydra()
 
 
 def _register_resolvers() -> None:

@@ -7,11 +7,14 @@ import typing
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
 
 from strands_diffusers.config import compose, conditions, engines, models, schema, store
 from strands_diffusers.errors import ConfigError
-from strands_diffusers.plugin.manager import plugins
+from strands_diffusers.plugin import choices
+from strands_diffusers.plugin.base import Metric
+from strands_diffusers.plugin.manager import Registration, plugins
 
 REFERENCE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_reference.py"))
 
@@ -221,6 +224,36 @@ def test_a_sweeps_composer_refuses_as_hydra_does(override):
     with a_composer() as composer, pytest.raises(ConfigError) as ours:
         composer.run_config([override])
     assert str(ours.value) == str(theirs.value)
+
+
+def test_a_further_request_of_a_process_composes_nothing_anew(monkeypatch):
+    """Each one made Hydra's choices anew, and so forgot what was composed: a tenth of a second."""
+    words = ["condition=inverse_dynamics", "visualizer=[]"]
+    choices.prepare()
+    compose.compose(words)
+    monkeypatch.setattr(compose, "hydra_compose", lambda *_, **__: pytest.fail("composed anew"))
+
+    choices.prepare()
+
+    assert compose.compose([*words, "seed=7"]).seed == 7
+
+
+def test_a_plugin_that_comes_later_is_a_choice_of_the_next_request(monkeypatch):
+    class Late(Metric):
+        """A metric."""
+
+        name = "late"
+
+    choices.prepare()
+    with pytest.raises(ConfigError, match="metric=late is not a choice"):
+        compose.compose(["metric=[late]"])
+    mine = Registration("register_metrics", "metric", "late", "theirs", Late)
+    monkeypatch.setattr(plugins(), "registrations", [*plugins().registrations, mine])
+
+    choices.prepare()
+
+    assert "late" in compose.compose(["metric=[late]"]).metric
+    del ConfigStore.instance().repo["metric"]["late.yaml"]
 
 
 def test_composing_works_inside_another_hydra_application_and_leaves_it_untouched(tmp_path):
