@@ -11,7 +11,7 @@ false alarm in 68,000 simulated chunks of every domain with statistics, still to
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from strands_diffusers import domains
@@ -66,20 +66,16 @@ def check_actions(
             f"domain {known.short!r} has no action width in diffusers, which refuses it in every mode. "
             "Use another domain."
         )
-    rows_TD = _numbers(value)
+    names = [column.name for column in known.columns]
+    rows = check_numbers(value, "the action chunk", names)
+    rows_TD = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
     if rows_TD.shape[1] != known.width:
-        names = ", ".join(column.name for column in known.columns[:12]) + (", ..." if known.width > 12 else "")
+        listed = ", ".join(names[:12]) + (", ..." if known.width > 12 else "")
+        seven = " Seven columns are xyz, three angles and a gripper: convert the angles to rot6d."
         raise ActionError(
-            f"actions have {rows_TD.shape[1]} columns; domain {known.short!r} needs {known.width}: {names}."
-            + (
-                " Seven columns are xyz, three angles and a gripper: convert the angles to rot6d."
-                if rows_TD.shape[1] == 7
-                else ""
-            )
+            f"actions have {rows_TD.shape[1]} columns; domain {known.short!r} needs {known.width}: {listed}."
+            + seven * (rows_TD.shape[1] == 7)
         )
-    if not np.isfinite(rows_TD).all():
-        row, column = np.argwhere(~np.isfinite(rows_TD))[0]
-        raise ActionError(f"actions hold {rows_TD[row, column]} in row {row}, column {known.columns[column].name!r}.")
     if units == "model":
         _refuse_physical(rows_TD, known, space)
     else:
@@ -87,23 +83,37 @@ def check_actions(
     return rows_TD.astype(np.float32)
 
 
-def _numbers(value: Any) -> Array:
-    """Return float64 `[T, D]`, T and D at least 1."""
+def check_numbers(value: Any, name: str, columns: Sequence[str] = ()) -> np.ndarray:
+    """Return numbers nested as [T][D] or [K][T][D] as float32 `[T, D]` or `[K, T, D]`, exactly as they are.
+
+    Raises: `ActionError`, with `name` in front, for values that are ragged, empty, not numbers, NaN or infinite; `columns`
+        are the names of the columns.
+    """
     try:
         array = np.asarray(value)
     except ValueError:  # numpy on ragged nesting
-        check_nesting(value, "the chunk of actions")
-        raise ActionError("actions have no regular shape; give [T, D], or chunks [K, T, D].") from None
+        array = np.empty(0, object)
     if array.dtype.kind not in "fiu":
-        raise ActionError(
-            f"actions must be numbers, nested as [T][D] or [K][T][D]; got {type(value).__name__} of {array.dtype}."
-        )
+        if isinstance(value, list):
+            check_nesting(value, name)
+        raise ActionError(f"{name} holds {type(value).__name__} of {array.dtype}, not numbers. {_SHAPES}")
     if array.size == 0:
-        raise ActionError(f"actions are empty: shape {list(array.shape)}.")
+        raise ActionError(f"{name} holds no actions: shape {list(array.shape)}. {_SHAPES}")
     if array.ndim not in (2, 3):
-        raise ActionError(f"actions have shape {list(array.shape)}; give [T, D], or chunks [K, T, D].")
+        raise ActionError(f"{name} has shape {list(array.shape)}. {_SHAPES}")
     with np.errstate(over="ignore"):  # a value beyond float32 becomes inf and is refused as such
-        return array.astype(np.float32).astype(np.float64).reshape(-1, array.shape[-1])
+        chunks = np.array(array, np.float32)
+    wrong = np.argwhere(~np.isfinite(chunks))
+    if len(wrong):
+        *_, row, column = wrong[0]
+        where = repr(columns[column]) if column < len(columns) else column
+        raise ActionError(
+            f"{name} holds {chunks[tuple(wrong[0])]} in row {row}, column {where}. Every action must be a finite number."
+        )
+    return chunks
+
+
+_SHAPES = "Give numbers [T, D], or chunks [K, T, D]."
 
 
 def check_nesting(value: Any, name: str) -> None:
@@ -126,17 +136,8 @@ def check_nesting(value: Any, name: str) -> None:
                 )
             for d, number in enumerate(row):
                 if isinstance(number, bool) or not isinstance(number, int | float):
-                    raise ActionError(f"{name} holds {_shown(number)} in {where}row {t}, column {d}: not a number.")
-                if not abs(number) < math.inf:
-                    raise ActionError(
-                        f"{name} holds {_shown(number)} in {where}row {t}, column {d}. "
-                        "Every action must be a finite number."
-                    )
-
-
-def _shown(value: Any) -> str:
-    text = str(value) if isinstance(value, float) else repr(value)
-    return text if len(text) <= 24 else f"{text[:20]}..."
+                    shown = repr(number) if len(repr(number)) <= 24 else f"{repr(number)[:20]}..."
+                    raise ActionError(f"{name} holds {shown} in {where}row {t}, column {d}: not a number.")
 
 
 def _refuse_physical(rows_TD: Array, known: Domain, space: ActionSpace | None) -> None:

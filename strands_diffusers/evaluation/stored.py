@@ -10,25 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strands_diffusers.errors import ObservationError, SweepError, one_line
+from strands_diffusers.errors import SweepError
 from strands_diffusers.lazy import np
 from strands_diffusers.metrics.video import MOVING
-from strands_diffusers.observations.action_files import read_actions
-from strands_diffusers.observations.media import read_clip
-from strands_diffusers.observations.rollouts import read_episode
+from strands_diffusers.observations.rollouts import of_type, read_action, read_video
 from strands_diffusers.records.axes import flat
-from strands_diffusers.results import Episode
 
 if TYPE_CHECKING:
     from strands_diffusers.records import Record, SampleRecord
 
 _ASIDE = ("tracker", "output_dir", "resume", "sweep", "source", "output", "visualizer", "metric", "engine")
 """Config nodes that do not tell two rollouts apart."""
-
-_FILES = {"video": "video.mp4", "action": "action.json"}
 
 
 @dataclass(frozen=True)
@@ -53,28 +47,20 @@ class StoredRollout:
 
     def has(self, type_: str) -> bool:
         """Whether its job wrote its `video`, or its `action`."""
-        return self.record.file(type_, self.sample, _FILES[type_]) is not None
+        return bool(of_type(self.record.files_of(self.sample), type_, ".mp4", "action.json"))
 
     def video(self) -> np.ndarray:
         """The video, uint8 `[F, H, W, 3]`. Raises: `SweepError` where the job wrote none."""
-        return read_clip(self._path("video")).frames_FHWC
+        if clip := read_video(self.record, self.record.files_of(self.sample)):
+            return clip.frames_FHWC
+        raise SweepError(f"job {self.record.name} wrote no video.mp4.")
 
     def actions(self) -> np.ndarray:
         """The predicted actions, float64 `[T, D]` in model space. Raises: `SweepError` where the job wrote none."""
-        return np.asarray(read_actions(self._path("action")), np.float64)
-
-    def episode(self) -> Episode | None:
-        """What happened in a closed loop, without its videos; None where the job wrote none. Raises: `SweepError`."""
-        try:
-            return read_episode(self.record, self.sample)
-        except (ObservationError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SweepError(f"the episode of job {self.record.name} cannot be read: {one_line(error)}") from error
-
-    def _path(self, type_: str) -> Path:
-        path = self.record.file(type_, self.sample, _FILES[type_])
-        if path is None:
-            raise SweepError(f"job {self.record.name} wrote no {_FILES[type_]}.")
-        return path
+        rows_TD = read_action(self.record, self.sample)
+        if rows_TD is None:
+            raise SweepError(f"job {self.record.name} wrote no action.json.")
+        return rows_TD.astype(np.float64)
 
 
 def rollouts(records: Iterable[Record]) -> list[StoredRollout]:

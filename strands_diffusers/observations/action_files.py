@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.actions.check import check_nesting
+from strands_diffusers.actions.check import check_nesting, check_numbers
 from strands_diffusers.errors import ActionError, ObservationError, one_line
 from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
@@ -41,28 +41,12 @@ def read_chunks(path: Path, name: str = "") -> np.ndarray:
     name = name or str(path)
     check_file(path, name)
     if path.suffix.lower() in (".npy", ".npz"):
-        value = _from_numpy(path, name)
-    elif path.suffix.lower() == ".json":
-        value = _from_json(read_json(path, name, ObservationError, max_bytes=20 * MAX_VALUES), name)
-    else:
+        return check_numbers(_from_numpy(path, name), name)
+    if path.suffix.lower() != ".json":
         raise ObservationError(f"{name} is not an action file. {_ACCEPTED}")
-    if value.size == 0:
-        raise ActionError(f"{name} holds no actions: shape {list(value.shape)}. {_ACCEPTED}")
-    if value.ndim not in (2, 3):
-        raise ActionError(f"{name} has shape {list(value.shape)}. {_ACCEPTED}")
-    with np.errstate(over="ignore"):  # beyond float32 becomes inf and is refused as such
-        chunks = np.array(value, np.float32)
-    if not np.isfinite(chunks).all():
-        row, column = np.argwhere(~np.isfinite(chunks.reshape(-1, chunks.shape[-1])))[0]
-        held = chunks.reshape(-1, chunks.shape[-1])[row, column]
-        raise ActionError(f"{name} holds {held} in row {row}, column {column}. Every action must be a finite number.")
-    return chunks
-
-
-def _from_json(value: Any, name: str) -> np.ndarray:
-    rows = only_chunk(value, name)
+    rows = only_chunk(read_json(path, name, ObservationError, max_bytes=20 * MAX_VALUES), name)
     check_nesting(rows, name)
-    return np.array(rows, np.float64)
+    return check_numbers(np.array(rows, np.float64), name)
 
 
 def only_chunk(value: Any, name: str) -> Any:
@@ -111,17 +95,20 @@ def _from_numpy(path: Path, name: str) -> np.ndarray:
                 if sum(item.file_size for item in zipfile.ZipFile(stream).infolist()) > 8 * MAX_VALUES:
                     raise ObservationError(f"{name} unpacks to more than {8 * MAX_VALUES >> 20} MiB. {_ACCEPTED}")
                 stream.seek(0)
-                return _numeric(_only_array(np.load(stream, allow_pickle=False), name), name)
+                return _only_array(np.load(stream, allow_pickle=False), name)
         if magic != b"\x93NUMPY":
             raise ObservationError(f"{name} is not a numpy file. {_ACCEPTED}")
         # Mapped, so that a header which promises more than the file holds takes no memory.
-        return _numeric(np.load(path, mmap_mode="r", allow_pickle=False), name)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (*BROKEN, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error) as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise ObservationError(f"{name} holds pickled objects, which are never opened. {_ACCEPTED}") from error
         raise ObservationError(
             f"{name} is truncated or not a numpy file ({one_line(error, 120)}). {_ACCEPTED}"
         ) from error
+    if array.size > MAX_VALUES:
+        raise ObservationError(f"{name} holds {array.size:,} numbers: too much for an action file. {_ACCEPTED}")
+    return np.asarray(array)
 
 
 def _only_array(archive: Any, name: str) -> np.ndarray:
@@ -132,14 +119,4 @@ def _only_array(archive: Any, name: str) -> np.ndarray:
         raise ObservationError(
             f"{name} holds {held}; name the array of actions 'action', or keep it alone in the file. {_ACCEPTED}"
         )
-    array = archive[chosen[0]]
-    assert isinstance(array, np.ndarray)
-    return array
-
-
-def _numeric(array: np.ndarray, name: str) -> np.ndarray:
-    if array.dtype.kind not in "fiu":
-        raise ActionError(f"{name} holds {array.dtype} values, not numbers. {_ACCEPTED}")
-    if array.size > MAX_VALUES:
-        raise ObservationError(f"{name} holds {array.size:,} numbers: too much for an action file. {_ACCEPTED}")
-    return np.asarray(array)
+    return np.asarray(archive[chosen[0]])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from strands_diffusers.errors import ObservationError, near_miss
+from strands_diffusers.observations.window import same_rate
 from strands_diffusers.paths import absolute_path, expanded
 
 _OPTION = re.compile(r"@([a-z][a-z0-9_]*):")
@@ -52,6 +53,37 @@ class Address:
         if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text) or not 0 < float(text) < 1e6:
             raise ObservationError(f"@{key}:{text} of {self.path} is not a number > 0. Type @{key}:5, for example.")
         return float(text)
+
+    def stride(self, fps: float, name: str) -> int:
+        """Every how many frames of a clip at `fps` [Hz] are read: `@stride:N`, or what `@fps:F` amounts to.
+
+        Raises: `ObservationError`, with `name` in front, where no whole number of frames apart makes that rate.
+        """
+        stride, wanted = self.integer("stride", 1, minimum=1), self.positive("fps")
+        if wanted is None:
+            return stride
+        if "stride" in self.options:
+            raise ObservationError(f"{name}: @stride: and @fps: both choose every Nth frame. Keep one of them.")
+        stride = max(1, round(fps / wanted))
+        if same_rate(fps / stride, wanted):
+            return stride
+        if fps < wanted:
+            raise ObservationError(
+                f"{name} runs at {fps:g} Hz: @fps:{wanted:g} would have to invent frames. Type at most @fps:{fps:g}."
+            )
+        below, above = int(fps / wanted), int(fps / wanted) + 1
+        raise ObservationError(
+            f"{name} runs at {fps:g} Hz, and no whole number of frames apart makes {wanted:g} Hz. "
+            f"Type @stride:{below} ({fps / below:g} Hz) or @stride:{above} ({fps / above:g} Hz), "
+            f"or re-encode it: ffmpeg -i CLIP -r {wanted:g} NEW.mp4."
+        )
+
+    def at_rate(self, fps: float, wanted: float | None) -> str | None:
+        """The address that reads the same clip of `fps` at `wanted` [Hz], and how; None where no whole stride does."""
+        if wanted is None or fps < wanted or {"stride", "fps"} & set(self.options):
+            return None
+        stride = round(fps / wanted)
+        return f"{self}@fps:{wanted:g} (one frame in {stride})" if same_rate(fps / stride, wanted) else None
 
     def absolute(self, cwd: Path, file_options: Collection[str] = ()) -> Address:
         """The same with its path, and the options that are files, absolute as seen from `cwd`."""

@@ -14,7 +14,7 @@ from strands_diffusers.observations.action_files import ACTION_SUFFIXES, read_ac
 from strands_diffusers.observations.address import Address, exists, split_address
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, frame_files, read_folder, read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
-from strands_diffusers.observations.window import RATE_TOLERANCE, same_rate, usable_frames
+from strands_diffusers.observations.window import usable_frames
 from strands_diffusers.paths import expanded, visible_files
 from strands_diffusers.plugin.base import ActionRows, Source
 from strands_diffusers.plugin.spec import hookimpl
@@ -118,50 +118,20 @@ def _read_folder(path: Path, parsed: Address, request: ObservationRequest, name:
 
 
 def _read_clip(path: Path, parsed: Address, request: ObservationRequest, name: str, task: str | None) -> Observation:
-    if "stride" in parsed.options and "fps" in parsed.options:
-        raise ObservationError(f"{name}: @stride: and @fps: both choose every Nth frame. Keep one of them.")
-    stride, wanted = parsed.integer("stride", 1, minimum=1), parsed.positive("fps")
-    if wanted is not None:
-        stride = _stride(read_clip(path, num_frames=2, name=name).fps, wanted, name)
-    start = parsed.integer("start", 0)
+    rate = read_clip(path, num_frames=2, name=name).fps if "fps" in parsed.options else 0.0
+    start, stride = parsed.integer("start", 0), parsed.stride(rate, name)
     clip = read_clip(path, start, request.num_frames, stride, name)
-    instead = _thinned(parsed, clip.fps, request.fps)
     paired = "actions" in parsed.options
+    again = None if paired else parsed.at_rate(clip.fps, request.fps)
     usable, note = usable_frames(
-        len(clip.frames_FHWC), clip.fps, request, name, even=clip.even, paired=paired, instead=instead
-    )
+        len(clip.frames_FHWC), clip.fps, request, name, even=clip.even, paired=paired,
+        instead=again and f"observation={again}",
+    )  # fmt: skip
     details: dict[str, Any] = {"kind": "clip", "start": start, "stride": stride, "clip_fps": clip.fps * stride}
     if note:
         details["reference"] = note
     actions_TD = _paired_actions(parsed, request, start, stride)
     return Observation(clip.frames_FHWC[:usable], clip.fps, actions_TD, task, details=details)
-
-
-def _stride(native: float, wanted: float, name: str) -> int:
-    """Return N so that every Nth frame of a clip at `native` Hz makes `wanted` Hz; an error where none does."""
-    stride = max(1, round(native / wanted))
-    if same_rate(native / stride, wanted):
-        return stride
-    if native < wanted * (1 - RATE_TOLERANCE):
-        raise ObservationError(
-            f"{name} runs at {native:g} Hz: @fps:{wanted:g} would have to invent frames. Type at most @fps:{native:g}."
-        )
-    below, above = int(native / wanted), int(native / wanted) + 1
-    raise ObservationError(
-        f"{name} runs at {native:g} Hz, and no whole number of frames apart makes {wanted:g} Hz. "
-        f"Type @stride:{below} ({native / below:g} Hz) or @stride:{above} ({native / above:g} Hz), "
-        f"or re-encode it: ffmpeg -i CLIP -r {wanted:g} NEW.mp4."
-    )
-
-
-def _thinned(parsed: Address, fps: float, wanted: float | None) -> str | None:
-    """The address that reads the same clip at `wanted` Hz, with what it does; None where no whole stride does."""
-    if wanted is None or fps < wanted or {"stride", "fps", "actions"} & set(parsed.options):
-        return None
-    stride = round(fps / wanted)
-    if not same_rate(fps / stride, wanted):
-        return None
-    return f"observation={parsed}@fps:{wanted:g} (one frame in {stride})"
 
 
 def _paired_actions(parsed: Address, request: ObservationRequest, start: int, stride: int = 1) -> np.ndarray | None:

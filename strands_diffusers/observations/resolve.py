@@ -48,7 +48,7 @@ class Inputs:
 
 
 Kept = dict[tuple[str, ObservationRequest, str], tuple[Observation, str]]
-"""Observations that were read, with their hashes; by address, what was asked for, and the options of the source."""
+"""Observations that were read, with their hashes; by address, what was asked for, and the options of the sources."""
 
 
 def read_inputs(
@@ -64,13 +64,10 @@ def read_inputs(
         address, digest = seen.source or None, content_hash(seen)
     else:
         request = observation_request(config)
-        scheme, rest = _choose(address, sources, cwd)
-        rest = sources[scheme].absolute(rest, cwd)
-        address = rest if scheme == FILE else f"{scheme}:{rest}"
-        key = (address, request, repr(sources[scheme].config))
+        address = absolute_address(address, cwd, sources)
+        key = (address, request, repr(config.source))
         if key not in kept:
-            seen = sources[scheme].read(rest, request)
-            seen = seen if seen.source else dataclasses.replace(seen, source=address)
+            seen = read_observation(address, request, sources)
             if len(kept) >= _KEPT:
                 del kept[next(iter(kept))]
             kept[key] = seen, content_hash(seen)

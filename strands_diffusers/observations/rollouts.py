@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.images import read_image
-from strands_diffusers.observations.media import read_clip
+from strands_diffusers.observations.media import CLIP_SUFFIXES, Clip, read_clip
 from strands_diffusers.results import OUTPUT_TYPES, Episode, Mesh, Observation, Rollout, Scored
 
 if TYPE_CHECKING:
@@ -33,12 +34,19 @@ def read_rollouts(record: Record, types: Collection[str] = OUTPUT_TYPES) -> list
     """
     if not record.done:
         raise ObservationError(f"{record.directory} holds no finished rollout: {record.error or record.status}")
-    frames = [entry for entry in record.artifacts if entry.type == "observation"]
-    first_1HWC = read_image(checked_file(record, frames[0]))[None] if frames else None
-    try:
+    with _fitting(record):
         shared = [entry for entry in record.artifacts if "/" not in entry.path]
+        frames = of_type(shared, "observation")
+        first_1HWC = read_image(checked_file(record, frames[0]))[None] if frames else None
         reference_FHWC = _video(record, shared, "reference") if "video" in types else None
         return [_rollout(record, sample, set(types), first_1HWC, reference_FHWC) for sample in record.samples]
+
+
+@contextlib.contextmanager
+def _fitting(record: Record) -> Iterator[None]:
+    """Whatever comes of a record that does not say what its files hold is an `ObservationError`."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ObservationError(
             f"{record.directory}: its record does not fit its files ({one_line(error, 120)})."
@@ -62,15 +70,16 @@ def checked_file(record: Record, entry: FileEntry) -> Path:
 def _rollout(
     record: Record, sample: SampleRecord, types: set[str], first_1HWC: np.ndarray | None, reference_FHWC: Any
 ) -> Rollout:
-    files = record.files_of(sample)
+    files, rows_TD = record.files_of(sample), read_action(record, sample) if "action" in types else None
     observation = Observation(
         first_1HWC,
         task=sample.observation.get("task"),
         source=str(sample.observation.get("source") or ""),
         details=sample.observation.get("details") or {},
     )
-    video_FHWC = _video(record, files, "video") if types & {"video", "episode"} else None
-    own = reference_FHWC is None and "video" in types  # samples of episodes each have a reference
+    video_FHWC = _video(record, files) if types & {"video", "episode"} else None
+    if reference_FHWC is None and "video" in types:  # samples of episodes each have a reference
+        reference_FHWC = _video(record, files, "reference")
     return Rollout(
         mode=sample.mode,
         prompt=sample.prompt,
@@ -78,7 +87,7 @@ def _rollout(
         video=video_FHWC if "video" in types else None,
         episode=read_episode(record, sample, video_FHWC, pictures=True) if "episode" in types else None,
         sound=_sound(record, files) if "sound" in types else None,
-        action=_action(record, sample, files) if "action" in types else None,
+        action=None if rows_TD is None else rows_TD.reshape(tuple(sample.arrays["action"]["shape"])),
         image=_images(record, files) if "image" in types else None,
         mesh=_mesh(record, files) if "mesh" in types else None,
         fps=sample.fps,
@@ -86,7 +95,7 @@ def _rollout(
         space=sample.space,
         observation=observation,
         given_action=recorded_chunks(record, sample.given_action),
-        reference_video=_video(record, files, "reference") if own else reference_FHWC,
+        reference_video=reference_FHWC,
         reference_action=recorded_chunks(record, sample.reference_action),
         sample=sample.index,
         seconds=sample.seconds,
@@ -95,32 +104,38 @@ def _rollout(
 
 
 def of_type(files: Sequence[FileEntry], type_: str, *suffixes: str) -> list[FileEntry]:
-    """The files of a type whose names end so, in the order in which the job lists them."""
-    return [entry for entry in files if entry.type == type_ and entry.path.lower().endswith(suffixes)]
+    """The files of a type, whose names end so, in the order in which the job lists them."""
+    return [entry for entry in files if entry.type == type_ and entry.path.lower().endswith(suffixes or "")]
 
 
-def _video(record: Record, files: Sequence[FileEntry], type_: str) -> np.ndarray | None:
-    entry = next(iter(of_type(files, type_, ".mp4")), None)
-    return None if entry is None else unpadded(read_clip(checked_file(record, entry)).frames_FHWC, entry)
+def read_video(
+    record: Record, files: Sequence[FileEntry], type_: str = "video", start: int = 0, num_frames: int | None = None
+) -> Clip | None:
+    """The clip among a job's `files`, without the row or column that an odd size was padded by; None without one.
 
-
-def unpadded(frames_FHWC: np.ndarray, entry: FileEntry) -> np.ndarray:
-    """Frames of a job's video without the row or column that an odd size was padded by."""
-    padded = entry.details.get("padded") or (0, 0)
+    Raises: `ObservationError` for a file that is gone or has changed since.
+    """
+    if not (clips := of_type(files, type_, *CLIP_SUFFIXES)):
+        return None
+    padded = clips[0].details.get("padded") or (0, 0)
     if not isinstance(padded, list | tuple) or len(padded) != 2 or not {*padded} <= {0, 1}:
         raise ObservationError(
-            f"{entry.path}: its record says that it was padded by {padded!r}, not by a row or column."
+            f"{clips[0].path}: its record says that it was padded by {padded!r}, not by a row or column."
         )
-    height, width = frames_FHWC.shape[1:3]
-    return frames_FHWC[:, : height - padded[0], : width - padded[1]]
+    clip = read_clip(checked_file(record, clips[0]), start, num_frames)
+    height, width = clip.frames_FHWC.shape[1:3]
+    return clip._replace(frames_FHWC=clip.frames_FHWC[:, : height - padded[0], : width - padded[1]])
 
 
-def _action(record: Record, sample: SampleRecord, files: Sequence[FileEntry]) -> np.ndarray | None:
-    entry = next(iter(of_type(files, "action", "action.json")), None)
-    if entry is None:
-        return None
-    shape = (sample.arrays.get("action") or entry.details).get("shape")
-    return read_actions(checked_file(record, entry)).reshape(tuple(shape or ()))
+def _video(record: Record, files: Sequence[FileEntry], type_: str = "video") -> np.ndarray | None:
+    clip = read_video(record, files, type_)
+    return None if clip is None else clip.frames_FHWC
+
+
+def read_action(record: Record, sample: SampleRecord) -> np.ndarray | None:
+    """The predicted actions of a sample, float32 `[K*T, D]`; None without any. Raises: as `read_video`."""
+    written = of_type(record.files_of(sample), "action", "action.json")
+    return read_actions(checked_file(record, written[0])) if written else None
 
 
 def recorded_chunks(record: Record, rows: Sequence[Any] | None) -> np.ndarray | None:
@@ -156,34 +171,37 @@ def read_episode(
             for name, s in of.items()
         }
 
-    looks, n = tuple(int(look["frame"]) for look in tree["looks"]), int(tree["act_steps"])
-    proposed_FHWC = None if video_FHWC is None else _video(record, files, "episode")
-    videos = None
-    if proposed_FHWC is not None and video_FHWC is not None:
-        videos = np.stack([np.concatenate([video_FHWC[f : f + 1], proposed_FHWC[f + 1 : f + n + 1]]) for f in looks])
-    return Episode(
-        tree["policy"],
-        tree["world"],
-        n,
-        looks,
-        np.array(tree["proposed_action"], np.float32),
-        videos,
-        scored(tree["scores"]),
-        tree["states"],
-        tuple(look["seconds"] for look in tree["looks"]),
-        tuple(look["details"] for look in tree["looks"]),
-        tree["reference"],
-        scored(tree["reference_scores"]),
-        tree["reference_states"],
-        _alternatives(record, files) if pictures else None,
-    )
+    with _fitting(record):
+        looks, n = tuple(int(look["frame"]) for look in tree["looks"]), int(tree["act_steps"])
+        proposed_FHWC = None if video_FHWC is None else _video(record, files, "episode")
+        videos = None
+        if proposed_FHWC is not None and video_FHWC is not None:
+            videos = np.stack(
+                [np.concatenate([video_FHWC[f : f + 1], proposed_FHWC[f + 1 : f + n + 1]]) for f in looks]
+            )
+        return Episode(
+            tree["policy"],
+            tree["world"],
+            n,
+            looks,
+            np.array(tree["proposed_action"], np.float32),
+            videos,
+            scored(tree["scores"]),
+            tree["states"],
+            tuple(look["seconds"] for look in tree["looks"]),
+            tuple(look["details"] for look in tree["looks"]),
+            tree["reference"],
+            scored(tree["reference_scores"]),
+            tree["reference_states"],
+            _alternatives(record, files) if pictures else None,
+        )
 
 
 def _alternatives(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:
     """The pictures of `alternatives.png`, uint8 `[K, M, H, W, 3]`."""
-    entry = next(iter(of_type(files, "episode", "alternatives.png")), None)
-    if entry is None:
+    if not (found := of_type(files, "episode", "alternatives.png")):
         return None
+    entry = found[0]
     grid_HWC, shape = read_image(checked_file(record, entry)), entry.details.get("pictures")
     if not (isinstance(shape, list) and len(shape) == 5 and all(isinstance(n, int) and n > 0 for n in shape)):
         raise ObservationError(f"{entry.path}: its record does not say how many pictures it holds.")
@@ -194,11 +212,10 @@ def _alternatives(record: Record, files: Sequence[FileEntry]) -> np.ndarray | No
 
 
 def _sound(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:
-    entry = next(iter(of_type(files, "sound", ".wav")), None)
-    if entry is None:
+    if not (found := of_type(files, "sound", ".wav")):
         return None
-    samples = checked_file(record, entry).read_bytes().partition(b"data")[2][4:]  # after the chunk's length
-    return np.frombuffer(samples, "<f4").reshape(entry.details["shape"]).astype(np.float32)
+    samples = checked_file(record, found[0]).read_bytes().partition(b"data")[2][4:]  # after the chunk's length
+    return np.frombuffer(samples, "<f4").reshape(found[0].details["shape"]).astype(np.float32)
 
 
 def _images(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:
@@ -207,11 +224,10 @@ def _images(record: Record, files: Sequence[FileEntry]) -> np.ndarray | None:
 
 
 def _mesh(record: Record, files: Sequence[FileEntry]) -> Mesh | None:
-    entry = next(iter(of_type(files, "mesh", ".ply")), None)
-    if entry is None:
+    if not (found := of_type(files, "mesh", ".ply")):
         return None
-    header, _, body = checked_file(record, entry).read_bytes().partition(b"end_header\n")
-    vertices, faces = (int(found) for found in re.findall(rb"element \w+ (\d+)", header))
+    header, _, body = checked_file(record, found[0]).read_bytes().partition(b"end_header\n")
+    vertices, faces = (int(count) for count in re.findall(rb"element \w+ (\d+)", header))
     vertices_V3 = np.frombuffer(body, "<f4", 3 * vertices).reshape(-1, 3).astype(np.float32)
     rows = np.frombuffer(body[12 * vertices :], [("count", "u1"), ("vertices", "<i4", 3)], faces)
     return Mesh(vertices_V3, np.ascontiguousarray(rows["vertices"], np.int32))

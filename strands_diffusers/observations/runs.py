@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 from strands_diffusers import domains, records
 from strands_diffusers.errors import ObservationError
 from strands_diffusers.lazy import np
-from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.address import Address, exists, split_address
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
-from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
-from strands_diffusers.observations.rollouts import checked_file, of_type, recorded_chunks, unpadded
+from strands_diffusers.observations.rollouts import checked_file, of_type, read_action, read_video, recorded_chunks
 from strands_diffusers.observations.window import usable_frames
 from strands_diffusers.plugin.base import Source
 from strands_diffusers.plugin.spec import hookimpl
@@ -129,9 +127,8 @@ def _frames(
 ) -> tuple[np.ndarray | None, float | None, bool]:
     """Frames of the run's video, or its single image; with their rate and whether they are evenly spaced."""
     files = record.files_of(sample)
-    if videos := of_type(files, "video", *CLIP_SUFFIXES):
-        clip = read_clip(checked_file(record, videos[0]), start, request.num_frames)
-        return unpadded(clip.frames_FHWC, videos[0]), clip.fps, clip.even
+    if clip := read_video(record, files, start=start, num_frames=request.num_frames):
+        return clip.frames_FHWC, clip.fps, clip.even
     if images := of_type(files, "image", *IMAGE_SUFFIXES):
         if start or len(images) > 1:
             listed = ", ".join(str(record.directory / entry.path) for entry in images[:4])
@@ -144,12 +141,12 @@ def _frames(
 
 def _actions(record: Record, sample: SampleRecord, start: int, request: ObservationRequest) -> np.ndarray | None:
     """Return the actions behind the run's video: its own, or those that a forward-dynamics run was given."""
-    if own := of_type(record.files_of(sample), "action", "action.json"):
-        rows_TD = read_actions(checked_file(record, own[0]))
-    elif (given_KTD := recorded_chunks(record, sample.given_action)) is not None:
+    rows_TD = read_action(record, sample)
+    if rows_TD is None:
+        given_KTD = recorded_chunks(record, sample.given_action)
+        if given_KTD is None:
+            return None
         rows_TD = np.concatenate(given_KTD)
-    else:
-        return None
     end = None if request.num_frames is None or request.num_frames < 2 else start + request.num_frames - 1
     chosen = rows_TD[start:end]
     return chosen if len(chosen) else None

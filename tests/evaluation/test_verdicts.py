@@ -176,6 +176,16 @@ def test_seeds_that_hardly_change_the_actions_hardly_matter(tmp_path):
     assert verdict.numbers["requests"] == 2
 
 
+def test_files_that_changed_since_their_job_finished_are_not_judged(tmp_path):
+    acts(tmp_path, "seed_spread", lambda prompt, seed: line((1.0, 0.5), 15, (0, 0)))
+    (tmp_path / "1" / "action.json").write_text((tmp_path / "2" / "action.json").read_text().replace("1.0", "0.9"))
+
+    [verdict] = judged(tmp_path)
+
+    assert verdict.holds is None
+    assert re.search(r"cannot be judged: .*1/action.json has changed since the job finished", verdict.verdict)
+
+
 def test_seeds_that_change_where_it_goes_matter(tmp_path):
     verdict = acts(tmp_path, "seed_spread", lambda prompt, seed: line((1.0 - seed, 0.5), 15, (0, 0)))
 

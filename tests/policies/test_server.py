@@ -171,7 +171,7 @@ def test_physical_actions_are_encoded_with_the_domain_s_statistics():
         (answer(np.zeros((16, 3), np.float32)), r"actions have 3 columns; domain 'pusht' needs 2"),
         (answer(np.zeros((8, 2), np.float32)), r"has 8 actions, and 16 are needed: use condition\.chunk_size=8"),
         (answer(np.zeros((1, 16, 2), np.float32)), r"of shape \[1, 16, 2\]"),
-        (answer(np.full((16, 2), np.nan, np.float32)), r"actions hold nan in row 0"),
+        (answer(np.full((16, 2), np.nan, np.float32)), r"action chunk holds nan in row 0"),
         (answer(np.full((16, 2), 300.0)), r"look like pixels"),
         (msgpack.packb({"actions": [["a", "b"]] * 16}), r"type <U1"),
         (msgpack.packb({"actions": {**encoded(np.zeros((2, 2))), b"shape": [99, 9]}}), r"32 bytes for an array"),

@@ -34,7 +34,7 @@ def read_window(parsed: Address, config: Any, request: ObservationRequest) -> Ob
     """Read the window at an address, as many frames as `request` needs; `config` holds what the address leaves open."""
     dataset = open_dataset(parsed.local, f"lerobot:{parsed.path}")
     episode = dataset.episode(parsed.integer("episode", 0))
-    start, stride = parsed.integer("start", 0), _stride(dataset, parsed)
+    start, stride = parsed.integer("start", 0), parsed.stride(dataset.fps, dataset.name)
     if start >= episode.length:
         raise errors.ObservationError(
             f"{dataset.name}: episode {episode.index} has {episode.length} frames, 0 to {episode.length - 1}; "
@@ -47,9 +47,10 @@ def read_window(parsed: Address, config: Any, request: ObservationRequest) -> Ob
     cameras = choose_cameras(dataset, episode, parsed.options.get("camera") or config.camera)
     views = [read_frames(dataset, episode, key, start, stride, count) for key in cameras]
     rate, name = dataset.fps / stride, f"{dataset.name}@episode:{episode.index}"
+    again = parsed.at_rate(dataset.fps, request.fps)
     usable, note = usable_frames(
         count, rate, request, name, paired=mapping is not None and count > 1,
-        instead=_instead(dataset, parsed, request.fps),
+        instead=again and f"observation=lerobot:{again}",
     )  # fmt: skip
     details: dict[str, Any] = {
         "kind": "lerobot",
@@ -84,7 +85,7 @@ def read_action_rows(parsed: Address, config: Any, domain: str) -> ActionRows:
         raise errors.ObservationError(
             f"{dataset.name} holds actions in model space: they have statistics applied to them already."
         )
-    stride = _stride(dataset, parsed)
+    stride = parsed.stride(dataset.fps, dataset.name)
     _one_step(dataset, mapping, stride)
     episodes: Iterator[Rows]
     if "episode" in parsed.options:
@@ -98,7 +99,7 @@ def read_action_rows(parsed: Address, config: Any, domain: str) -> ActionRows:
 def list_episodes(parsed: Address) -> list[tuple[str, int]]:
     """Every episode of the dataset, or the one that is named: its address, and its frames at the address's rate."""
     dataset = open_dataset(parsed.local, f"lerobot:{parsed.path}")
-    stride = _stride(dataset, parsed)
+    stride = parsed.stride(dataset.fps, dataset.name)
     named = [dataset.episode(parsed.integer("episode", 0)).index] if "episode" in parsed.options else []
     rest = {key: value for key, value in parsed.options.items() if key not in ("episode", "start")}
     return [
@@ -160,34 +161,6 @@ def _actions(
     last = start + stride * (wanted if mapping.units is Units.poses else wanted - 1)
     window = {name: values[start : last + 1 : stride] for name, values in rows.items()}
     return mapping.model(window, request.space or actions.space_of(request.domain))
-
-
-def _stride(dataset: Dataset, parsed: Address) -> int:
-    """Every how many frames: `@stride:N`, or what `@fps:F` amounts to."""
-    stride: int = parsed.integer("stride", 1, minimum=1)
-    wanted = parsed.positive("fps")
-    if wanted is None:
-        return stride
-    if "stride" in parsed.options:
-        raise errors.ObservationError("@stride: and @fps: both choose every Nth frame. Keep one of them.")
-    stride = max(1, round(dataset.fps / wanted))
-    if abs(dataset.fps / stride / wanted - 1) > 0.01:
-        rates = ", ".join(f"{dataset.fps / n:g}" for n in range(1, 7))
-        raise errors.ObservationError(
-            f"{dataset.name} runs at {dataset.fps:g} Hz; every Nth frame makes {rates}, ... Hz, not {wanted:g}."
-        )
-    return stride
-
-
-def _instead(dataset: Dataset, parsed: Address, wanted: float | None) -> str | None:
-    """What to type for the same window at the rate that the model will see."""
-    if (
-        not wanted
-        or {"stride", "fps"} & set(parsed.options)
-        or abs(dataset.fps / wanted - round(dataset.fps / wanted)) > 0.01
-    ):
-        return None
-    return f"observation=lerobot:{parsed}@fps:{wanted:g}" if dataset.fps > wanted else None
 
 
 def _one_step(dataset: Dataset, mapping: Mapping, stride: int) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strands_diffusers.config.schema import RunConfig
-from strands_diffusers.errors import ConfigError, SweepError
+from strands_diffusers.errors import ConfigError, ObservationError, SweepError
 from strands_diffusers.evaluation import ranking
 from strands_diffusers.evaluation.ranking import STATISTICS, Ranking
 from strands_diffusers.evaluation.stored import rollouts
 from strands_diffusers.evaluation.verdicts.common import judgement, missing_output
 from strands_diffusers.lazy import np
+from strands_diffusers.observations.rollouts import read_episode
 from strands_diffusers.plugin.base import Judgement, Table, Verdict
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records.axes import UNSET, parsed_overrides
@@ -161,8 +162,9 @@ def _read(records: Sequence[Record]) -> tuple[list[_Played], dict[Key, str], dic
     lost = 0
     for rollout in rollouts(records):
         try:
-            episode = rollout.episode() if {"policy.name", "world.name"} <= rollout.config.keys() else None
-        except SweepError:  # gone or changed since
+            closed = {"policy.name", "world.name"} <= rollout.config.keys()
+            episode = read_episode(rollout.record, rollout.sample) if closed else None
+        except ObservationError:  # gone or changed since
             lost += 1
             continue
         if episode is None or not episode.looks:
