@@ -73,16 +73,15 @@ class Row:
         low, high = self.interval or (None, None)
         line = None if self.of_rollouts else PASS_LINES.get((self.metric, self.value))
         passed = line is not None and (self.mean >= line if self.measure.better == "higher" else self.mean <= line)
+        numbers = {"mean": self.mean, "95 % low": low, "95 % high": high}
+        numbers |= {name.replace("_", " "): float(_means(of).mean()) for name, of in self.baselines.items()}
         return {
             "value": self.value,
             **self.group,
             "unit": self.measure.unit,
             "better": self.measure.better,
             self.over: self.count,
-            "mean": _round(self.mean),
-            "95 % low": _round(low),
-            "95 % high": _round(high),
-            **{name.replace("_", " "): _round(float(_means(of).mean())) for name, of in self.baselines.items()},
+            **rounded(numbers),
             "pass line": line,
             "passes": None if line is None else "yes" if passed else "no",
         }
@@ -267,5 +266,10 @@ def _means(found: Mapping[str, list[float]]) -> np.ndarray:
     return np.array([float(np.mean(values)) for values in found.values()])
 
 
-def _round(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+def rounded(value: Any) -> Any:
+    """Every number in lists and mappings with 4 digits; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value

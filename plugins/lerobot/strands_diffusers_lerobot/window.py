@@ -104,7 +104,7 @@ def list_episodes(parsed: Address) -> list[tuple[str, int]]:
     rest = {key: value for key, value in parsed.options.items() if key not in ("episode", "start")}
     return [
         (str(Address(str(parsed.local), {"episode": str(number), **rest})), 1 + (dataset.lengths[number] - 1) // stride)
-        for number in named or sorted(dataset.lengths)
+        for number in named or dataset.lengths
     ]
 
 

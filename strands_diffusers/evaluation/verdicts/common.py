@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strands_diffusers.config.schema import RunConfig
+from strands_diffusers.evaluation.tables import rounded
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Judgement
 
@@ -36,12 +37,4 @@ def one_seed(configs: Sequence[RunConfig]) -> str | None:
 
 def judgement(name: str, text: str, holds: bool | None, numbers: Mapping[str, Any]) -> Judgement:
     """A judgement with its numbers rounded to 4 digits."""
-    return Judgement(name, text, holds, _rounded(numbers))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    return Judgement(name, text, holds, rounded(numbers))

@@ -15,6 +15,7 @@ from strands_diffusers.errors import ConfigError, ObservationError, SweepError
 from strands_diffusers.evaluation import ranking
 from strands_diffusers.evaluation.ranking import STATISTICS, Ranking
 from strands_diffusers.evaluation.stored import rollouts
+from strands_diffusers.evaluation.tables import rounded
 from strands_diffusers.evaluation.verdicts.common import judgement, missing_output
 from strands_diffusers.lazy import np
 from strands_diffusers.observations.rollouts import read_episode
@@ -138,7 +139,11 @@ _Row = tuple[str, str | None, float]
 _Scores: TypeAlias = "Mapping[tuple[str, str], float] | np.ndarray"
 """A policy's scores by case; or its trials, of which nobody knows the case."""
 
-_True = Callable[[int, float], Mapping[Key, _Scores]]
+_True = Callable[[int], Mapping[Key, _Scores]]
+"""The true scores after so many looks."""
+
+_Compared: TypeAlias = "tuple[list[str], Ranking, np.ndarray | list[np.ndarray]]"
+"""The policies that were compared, what comes of it, and their true scores `[P, O]` or trials of each."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +276,7 @@ def _table(path: str) -> list[_Row]:
 
 
 def _from_table(
-    rows: Sequence[_Row], policies: Mapping[Key, str], cases: Sequence[tuple[str, str]], looks: int, trusted: float = 0
+    rows: Sequence[_Row], policies: Mapping[Key, str], cases: Sequence[tuple[str, str]], looks: int
 ) -> dict[Key, _Scores]:
     """The true scores of the table, the same after each look: what was reached in the end. Raises: `SweepError`."""
     named = {policy: [row for row in rows if row[0] == name] for policy, name in policies.items()}
@@ -299,24 +304,24 @@ def _from_table(
 def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping[Key, str], lost: int) -> Judgement:
     """Compare after each look, say what comes of it after the last."""
     count = max(looks for each in mine if (looks := len(each.scores.get(what.score, ()))))
-    everything: dict[int, tuple[list[str], Ranking]] = {}
-    trusted: dict[int, tuple[list[str], Ranking]] = {}
+    everything: dict[int, _Compared] = {}
+    trusted: dict[int, _Compared] = {}
     for looks in range(1, count + 1):
-        if found := _compared(_cells(mine, what.score, looks), true(looks, 0), policies):
+        if found := _compared(_cells(mine, what.score, looks), true(looks), policies):
             everything[looks] = found
             apart = any(each.trusted < looks for each in mine)
-            if apart and (found := _compared(_cells(mine, what.score, looks, looks), true(looks, 0), policies)):
+            if apart and (found := _compared(_cells(mine, what.score, looks, looks), true(looks), policies)):
                 trusted[looks] = found
     if not everything:
-        both = [policies[key] for key in _cells(mine, what.score, 1) if key in true(1, 0)]
+        both = [policies[key] for key in _cells(mine, what.score, 1) if key in true(1)]
         raise SweepError(
             f"{LEAST} policies must have acted on the same observations for {what.who} and for {what.truth}; "
             f"{len(both)} did ({', '.join(both) or 'none'})."
         )
     last = max(everything)
-    names, final = everything[last]
+    names, final, truth = everything[last]
     limit = VIOLATION * _span(final)
-    passing = [looks for looks, (_, of) in everything.items() if _passes(of, limit)]
+    passing = [looks for looks, (_, of, _) in everything.items() if _passes(of, limit)]
     holds = None if len(names) < FEW else last in passing
     left_out = [name for key, name in policies.items() if name not in names and any(e.policy == key for e in mine)]
     text = (
@@ -339,37 +344,26 @@ def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping
         "policies": len(names),
         "observations": final.observations,
         "judged_minus_true": float((final.judged_P - final.true_P).mean()),
-        "by_looks": {str(looks): dict(of.values) for looks, (_, of) in everything.items()},
+        "by_looks": {str(looks): dict(of.values) for looks, (_, of, _) in everything.items()},
         "threshold_pearson": PEARSON,
         "threshold_rank_violation": limit,
     }
     if last in trusted:
         numbers["trusted"] = {**_numbers(trusted[last][1]), "episodes": trusted[last][1].episodes}
-    arrays = _arrays(_cells(mine, what.score, last), true(last, 0))
-    if arrays and isinstance(arrays[2], np.ndarray) and arrays[2].shape[1] >= 2 * FEW:
-        numbers["truth_with_itself"] = ranking.halves(arrays[2])
-    made = judgement(what.name, text, holds, numbers)
+    if isinstance(truth, np.ndarray) and truth.shape[1] >= 2 * FEW:
+        numbers["truth_with_itself"] = ranking.halves(truth)
     tables = {
         "ranking after each look": _looks_table(everything, trusted, limit),
         "scores of each policy": _policies_table(names, final, last),
     }
-    return replace(made, tables=tables, draw=partial(_draw, what, everything, limit))
+    draw = partial(_draw, what, everything, limit)
+    return replace(judgement(what.name, text, holds, numbers), tables=tables, draw=draw)
 
 
 def _compared(
     judged: Mapping[Key, _Scores], true: Mapping[Key, _Scores], policies: Mapping[Key, str]
-) -> tuple[list[str], Ranking] | None:
-    """The policies that both know, and what both say of them; None below `LEAST`."""
-    if (arrays := _arrays(judged, true)) is None:
-        return None
-    keys, judged_PO, of_truth = arrays
-    return [policies[key] for key in keys], ranking.compare(judged_PO, of_truth)
-
-
-def _arrays(
-    judged: Mapping[Key, _Scores], true: Mapping[Key, _Scores]
-) -> tuple[list[Key], np.ndarray, np.ndarray | list[np.ndarray]] | None:
-    """The policies that both know, judged scores `[P, O]`, and true ones `[P, O]` or trials of each."""
+) -> _Compared | None:
+    """What both say of the policies that both know; None below `LEAST` of them."""
     trials = any(isinstance(of, np.ndarray) for of in true.values())
     shared = {key: of if trials else of.keys() & true[key].keys() for key, of in judged.items() if key in true}  # type: ignore[union-attr]
     keys = [key for key, cases in shared.items() if len(cases)]
@@ -380,7 +374,8 @@ def _arrays(
     def table(of: Mapping[Key, Any]) -> np.ndarray:
         return np.array([[of[key].get(case, np.nan) for case in cases] for key in keys], np.float64)
 
-    return keys, table(judged), [np.asarray(true[key]) for key in keys] if trials else table(true)
+    truth = [np.asarray(true[key]) for key in keys] if trials else table(true)
+    return [policies[key] for key in keys], ranking.compare(table(judged), truth), truth
 
 
 def _span(found: Ranking) -> float:
@@ -424,19 +419,20 @@ def _listed(looks: Sequence[int]) -> str:
 # ------------------------------------------------------------------------------------------------- tables and picture
 
 
-def _looks_table(
-    everything: Mapping[int, tuple[list[str], Ranking]], trusted: Mapping[int, tuple[list[str], Ranking]], limit: float
-) -> Table:
+def _looks_table(everything: Mapping[int, _Compared], trusted: Mapping[int, _Compared], limit: float) -> Table:
     columns = ["looks", "which episodes", "policies", "observations", "episodes"]
     words = [name.replace("_", " ") for name in STATISTICS]
     columns += [column for word in words for column in (word, f"{word} low", f"{word} high")]
     rows = []
     for looks, found in everything.items():
-        for which, (names, of) in {"all": found, **({"trusted": trusted[looks]} if looks in trusted else {})}.items():
+        for which, (names, of, _) in {
+            "all": found,
+            **({"trusted": trusted[looks]} if looks in trusted else {}),
+        }.items():
             cells: list[Any] = [looks, which, len(names), of.observations, of.episodes]
             for name in STATISTICS:
-                cells += map(_digits, (of.values[name], *of.intervals.get(name, (None, None))))
-            rows.append([*cells, "yes" if _passes(of, limit) else "no"])
+                cells += [of.values[name], *of.intervals.get(name, (None, None))]
+            rows.append([*rounded(cells), "yes" if _passes(of, limit) else "no"])
     note = (
         f"Means over observations; 95 % intervals by bootstrap over observations. Passes: Pearson at least {PEARSON:g}, rank violation "
         f"(SIMPLER's mean maximum) at most {limit:.2g}."
@@ -447,37 +443,21 @@ def _looks_table(
 
 
 def _policies_table(names: Sequence[str], of: Ranking, looks: int) -> Table:
-    columns = [
-        "policy",
-        "judged",
-        "judged low",
-        "judged high",
-        "true",
-        "true low",
-        "true high",
-        "judged - true",
-    ]
+    columns = [f"{whose}{end}" for whose in ("judged", "true") for end in ("", " low", " high")]
     rows: list[list[Any]] = []
     for p in np.argsort(-of.true_P, kind="stable"):
-        judged = (of.judged_P[p], *(of.judged_P2[p] if of.judged_P2 is not None else (None, None)))
-        true = (of.true_P[p], *(of.true_P2[p] if of.true_P2 is not None else (None, None)))
-        rows.append([names[p], *map(_digits, (*judged, *true, of.judged_P[p] - of.true_P[p]))])
-    return Table(
-        columns,
-        rows,
-        f"After {_count(looks, 'look')}, over {_count(of.observations, 'observation')}; 95 % intervals of each mean.",
-    )
+        judged = (of.judged_P[p], *((None, None) if of.judged_P2 is None else of.judged_P2[p]))
+        true = (of.true_P[p], *((None, None) if of.true_P2 is None else of.true_P2[p]))
+        rows.append([names[p], *rounded([*judged, *true, of.judged_P[p] - of.true_P[p]])])
+    note = f"After {_count(looks, 'look')}, over {_count(of.observations, 'observation')}; 95 % intervals of each mean."
+    return Table(["policy", *columns, "judged - true"], rows, note)
 
 
-def _digits(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
-
-
-def _draw(what: _What, everything: Mapping[int, tuple[list[str], Ranking]], limit: float, path: Path) -> None:
+def _draw(what: _What, everything: Mapping[int, _Compared], limit: float, path: Path) -> None:
     from strands_diffusers.outputs.ranking import Panel, draw_ranking
 
     panels = [
         Panel(looks, names, of.judged_P, of.true_P, of.judged_P2, of.true_P2, of.values, of.intervals)
-        for looks, (names, of) in everything.items()
+        for looks, (names, of, _) in everything.items()
     ]
     draw_ranking(path, panels, what.score, what.who, what.truth, {"pearson": PEARSON, "rank_violation": limit})
