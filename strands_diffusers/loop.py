@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from strands_diffusers import domains
@@ -77,19 +77,8 @@ class Cast:
     reference: World | None = None
     """Another world, in which the same actions are acted out afterwards."""
 
-    limit_s: float | None = None
-    """How long one call of a plugin may take [s]."""
-
-    @cached_property
-    def call(self) -> Caller:
-        """Calls whoever takes part."""
-        return Caller(self.limit_s)
-
-    def acting(self, policy: Policy, setting: Setting) -> Cast:
-        """The same with another policy and task; everybody is called in the same thread as before."""
-        found = replace(self, policy=policy, setting=setting)
-        found.__dict__["call"] = self.call
-        return found
+    call: Caller = field(default_factory=Caller)
+    """Calls whoever takes part, each in one thread."""
 
     @property
     def everyone(self) -> dict[str, Acting]:
@@ -160,7 +149,7 @@ def cast(
         world,
         {name: index.make(index.find("score", name), options) for name, options in config.score.items()},
         reference,
-        config.hook_timeout_s,
+        Caller(config.hook_timeout_s),
     )
     found.check()
     return found
@@ -203,10 +192,8 @@ class Running:
         cast, setting = self.cast, self.cast.setting
         before = self._kept_looks()
         self.where = "start"
-        first, state = self.call("world", cast.world, lambda: cast.world.reset(setting, self.seed))
-        self.check_frames("world", cast.world, np.asarray(first)[None], 1)
-        self.frames = [np.asarray(first)[None]]
-        self.states = [] if state is None else [plain(state)]
+        first, states = self.first("world", cast.world)
+        self.frames, self.states = [first], plain(states)
         self.call("policy", cast.policy, lambda: cast.policy.reset(setting, self.seed))
         for k, (arrays, facts) in enumerate(before):
             self.where = f"look {k + 1}/{setting.num_looks}"
@@ -368,9 +355,8 @@ class Running:
     def _acted_out(self, world: World, action_KnD: np.ndarray) -> tuple[np.ndarray, list[Any] | None]:
         """The same actions in another world: frames `[F, H, W, 3]` and its states."""
         setting, n = self.cast.setting, self.cast.setting.act_steps
-        first, state = self.call("world.reference", world, lambda: world.reset(setting, self.seed))
-        frames, states = [np.asarray(first)[None]], [] if state is None else [state]
-        self.check_frames("world.reference", world, frames[0], 1)
+        first, states = self.first("world.reference", world)
+        frames = [first]
         for k, rows in enumerate(action_KnD):
             self.where = f"look {k + 1}/{setting.num_looks}"
             stage = self._stage("reference")
@@ -412,6 +398,13 @@ class Running:
     def _wrong(self, kind: str, item: Acting, what: str) -> NoReturn:
         owner = plugins().owner(type(item))
         raise RolloutError(f"{kind}={item.name}{f' of plugin {owner}' if owner else ''}, {self.where}: it {what}.")
+
+    def first(self, kind: str, world: World) -> tuple[np.ndarray, list[Any]]:
+        """Begin a world's episode: its first frame `[1, H, W, 3]`, checked, and its state in a list; empty where it tells none."""
+        frame, state = self.call(kind, world, lambda: world.reset(self.cast.setting, self.seed))
+        frames = np.asarray(frame)[None]
+        self.check_frames(kind, world, frames, 1)
+        return frames, [] if state is None else [state]
 
     def check_frames(self, kind: str, world: World, frames: Any, count: int, like: np.ndarray | None = None) -> None:
         """Refuse a world's frames of another kind, count or size than the first ones, or `like`. Raises: `RolloutError`."""

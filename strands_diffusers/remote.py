@@ -53,9 +53,9 @@ def check_regions(key: str, views: Any) -> dict[str, list[float]]:
 
 @dataclass
 class RemoteConfig:
-    """Where a server is, and what it may take. A subclass sets `_prefix`, the name of its config node."""
+    """Where a server is, and what it may take. A subclass sets `node`, the name of its config node."""
 
-    _prefix: ClassVar[str]
+    node: ClassVar[str]
 
     address: str = "ws://localhost:8000"
     """ws://HOST:PORT, or wss:// for an encrypted connection."""
@@ -75,13 +75,8 @@ class RemoteConfig:
     reconnects: int = 2
     """How often a lost connection is made again for one answer."""
 
-    @property
-    def node(self) -> str:
-        """Name of its config node."""
-        return self._prefix
-
     def __post_init__(self) -> None:
-        at = self._prefix
+        at = self.node
         require(
             self.address.startswith(("ws://", "wss://")) and len(self.address) > 6,
             f"{at}.address={self.address} is no websocket. Use {at}.address=ws://HOST:PORT.",

@@ -14,7 +14,6 @@ from strands_diffusers.actions.poses import Array
 from strands_diffusers.errors import ActionError, OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Measure, Metric
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import ActionSpace, Rollout
 
 SCORED_MODES = ("policy", "inverse_dynamics")
@@ -180,9 +179,3 @@ def _body(candidate: Array, true: Array, start: int) -> dict[str, float]:
         "ade": float(apart_m.mean()),
         "fde": float(apart_m[-1]),
     }
-
-
-@hookimpl
-def register_metrics() -> list[type[Metric]]:
-    """The built-in action metric."""
-    return [ActionMetric]

@@ -12,7 +12,6 @@ from strands_diffusers.lazy import np
 from strands_diffusers.metrics import similarity
 from strands_diffusers.metrics.scores import OfScores
 from strands_diffusers.plugin.base import Measure, Metric
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Rollout
 
 
@@ -104,9 +103,3 @@ def psnr_per_look(rollout: Rollout) -> np.ndarray | None:
     return np.array(
         [similarity.psnr(int(similarity.squared_error(video[f], truth[f]).sum()), video[f].size) for f in ends]
     )
-
-
-@hookimpl
-def register_metrics() -> list[type[Metric]]:
-    """The metric of the horizon."""
-    return [HorizonMetric]

@@ -10,7 +10,6 @@ from strands_diffusers.errors import OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Measure, Metric
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Rollout
 
 _KINDS = {
@@ -71,9 +70,3 @@ class ScoresMetric(Metric):
             found[f"{name}_best"] = float(known_F.max() if scored.better == "higher" else known_F.min())
             found[f"{name}_mean"] = float((later_F if len(later_F) else known_F).mean())
         return found
-
-
-@hookimpl
-def register_metrics() -> list[type[Metric]]:
-    """The metric of scores."""
-    return [ScoresMetric]

@@ -11,7 +11,6 @@ from strands_diffusers.errors import ConfigError, OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.metrics import similarity
 from strands_diffusers.plugin.base import Measure, Metric
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Rollout
 
 SCORED_MODES = ("policy", "forward_dynamics", "closed_loop")
@@ -107,9 +106,3 @@ class VideoMetric(Metric):
 
 def _size(video_FHWC: np.ndarray) -> str:
     return "x".join(str(side) for side in video_FHWC.shape[1:3])
-
-
-@hookimpl
-def register_metrics() -> list[type[Metric]]:
-    """The built-in video metric."""
-    return [VideoMetric]

@@ -17,7 +17,6 @@ from strands_diffusers.observations.media import CLIP_SUFFIXES, read_clip
 from strands_diffusers.observations.window import usable_frames
 from strands_diffusers.paths import expanded, visible_files
 from strands_diffusers.plugin.base import ActionRows, Source
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Observation, ObservationRequest
 
 OPTIONS = ("start", "stride", "fps", "actions", "task")
@@ -57,12 +56,6 @@ class FileSource(Source):
         if not found:
             raise ObservationError(f"{path} holds no action files ({', '.join(ACTION_SUFFIXES)}).")
         return ActionRows(_physical_rows(file, domain) for file in found)
-
-
-@hookimpl
-def register_sources() -> list[type[Source]]:
-    """The source of local files."""
-    return [FileSource]
 
 
 def _physical_rows(path: Path, domain: str) -> np.ndarray:

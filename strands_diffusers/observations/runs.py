@@ -13,7 +13,6 @@ from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
 from strands_diffusers.observations.rollouts import checked_file, of_type, read_action, read_video, recorded_chunks
 from strands_diffusers.observations.window import usable_frames
 from strands_diffusers.plugin.base import Source
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Observation, ObservationRequest
 
 if TYPE_CHECKING:
@@ -80,12 +79,6 @@ class RunSource(Source):
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the folder absolute."""
         return str(split_address(address, OPTIONS, cwd=cwd).absolute(cwd))
-
-
-@hookimpl
-def register_sources() -> list[type[Source]]:
-    """The source of finished runs."""
-    return [RunSource]
 
 
 def _finished(directory: Path, shown: str) -> Record:

@@ -15,7 +15,6 @@ from strands_diffusers.observations.address import split_address
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.window import usable_frames
 from strands_diffusers.plugin.base import Source
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Observation, ObservationRequest
 
 OPTIONS = ("start",)
@@ -61,12 +60,6 @@ class SampleSource(Source):
         return Observation(
             frames_FHWC[:usable], facts["fps"], actions_TD, facts["task"], domain, details=details, view_point=view
         )
-
-
-@hookimpl
-def register_sources() -> list[type[Source]]:
-    """The source of packaged samples."""
-    return [SampleSource]
 
 
 def names() -> list[str]:

@@ -13,7 +13,7 @@ from strands_diffusers.serve.options import WebConfig
 class PlayConfig(WebConfig):
     """Where the page is, and how large a session may become."""
 
-    _prefix: ClassVar[str] = "play"
+    node: ClassVar[str] = "play"
 
     port: int = 8765
     """Port to listen on, 0 to 65535; 0 takes a free one."""

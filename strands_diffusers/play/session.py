@@ -26,7 +26,7 @@ from strands_diffusers.observations import samples
 from strands_diffusers.play.controls import Controls
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.policies.person import PersonPolicy
+from strands_diffusers.policies.given import PersonPolicy
 from strands_diffusers.runner import folders, job, run, summary
 from strands_diffusers.runner.chunks import FinishedChunks
 from strands_diffusers.runner.control import Control
@@ -138,16 +138,11 @@ class Session:
     def begin(self) -> Moment:
         """Load the model and return the start; what was there is forgotten."""
         self._world_at = self._truth_at = self._acting = None
-        look = self._episode(None, [])
-        first, state = look.call("world", self.cast.world, lambda: self.cast.world.reset(self.setting, self._seed))
-        frames = np.asarray(first)[None]
-        look.check_frames("world", self.cast.world, frames, 1)
-        truth = None
-        if (reference := self.cast.reference) is not None:
-            seen, _ = look.call("world.reference", reference, lambda: reference.reset(self.setting, self._seed))
-            truth = np.asarray(seen)[None]
+        look, reference = self._episode(self.cast.policy, self.setting, []), self.cast.reference
+        frames, states = look.first("world", self.cast.world)
+        truth = None if reference is None else look.first("world.reference", reference)[0]
         poses = {pose.name: np.eye(4) for pose in self.controls.domain.poses if self.setting.space.statistics}
-        start = Moment(0, None, "", "", frames, None, None if state is None else [state], truth, {}, poses)
+        start = Moment(0, None, "", "", frames, None, states or None, truth, {}, poses)
         self.moments, self.saved = [start], {}
         self._world_at = self._truth_at = start
         self._hold = look.call("world", self.cast.world, self.cast.world.hold)
@@ -290,7 +285,7 @@ class Session:
                 "or start it with play.memory_mb=2000."
             )
         path = at.path
-        look = self._episode((policy, setting), path)
+        look = self._episode(policy, setting, path)
         before = np.concatenate(look.frames), np.concatenate(look.actions) if look.actions else None
         if self._world_at is not at:
             self._restore(look, "world", self.cast.world, *before)
@@ -319,10 +314,9 @@ class Session:
         self._truth_at = made if reference is not None else None
         return made
 
-    def _episode(self, acting: tuple[Policy, Setting] | None, path: Sequence[Moment]) -> loop.Running:
+    def _episode(self, policy: Policy, setting: Setting, path: Sequence[Moment]) -> loop.Running:
         """The loop's own episode, at the end of a path: it asks, steps and checks."""
-        policy, setting = acting or (self.cast.policy, self.setting)
-        found = loop.Running(self.cast.acting(policy, setting), self._seed, 0, None, None)
+        found = loop.Running(replace(self.cast, policy=policy, setting=setting), self._seed, 0, None, None)
         for moment in path:
             found.frames.append(moment.frames)
             found.states += moment.states or []

@@ -36,7 +36,6 @@ from strands_diffusers.plugin.acting import (
 )
 from strands_diffusers.plugin.caller import Caller
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.policies.given import StillPolicy
 from strands_diffusers.worlds.model import ModelWorld
 
@@ -449,8 +448,3 @@ def _spread(order: np.ndarray, count: int) -> list[int]:
     if len(order) <= count:
         return [int(i) for i in order]
     return [int(order[i]) for i in np.linspace(0, len(order) - 1, count).round().astype(int)]
-
-
-@hookimpl
-def register_policies() -> list[type[Policy]]:
-    return [BestOfPolicy]

@@ -1,20 +1,42 @@
-"""The policies that look at nothing: given actions, no motion, chance. Letters: T steps of a chunk, D action width."""
+"""The policies that look at nothing: given actions, what a person did, no motion, chance. Letters: T steps of a chunk, D action width."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
 from strands_diffusers import actions, domains
 from strands_diffusers.config.schema import PolicyConfig
-from strands_diffusers.errors import ActionError
+from strands_diffusers.errors import ActionError, ConfigError
 from strands_diffusers.lazy import np
+from strands_diffusers.observations import action_files
+from strands_diffusers.observations.resolve import array_hash
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting, World
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.plugin.spec import hookimpl
 
 
-class ReplayPolicy(Policy):
+class _GivenPolicy(Policy):
+    """A policy whose actions are known before it looks."""
+
+    def check(self, setting: Setting) -> None:
+        """Refuse actions that are missing, too few, or of another domain or size."""
+        self._read(setting)
+
+    def fingerprint(self, setting: Setting) -> str | None:
+        """The content of the actions."""
+        return array_hash(self._read(setting))
+
+    def reset(self, setting: Setting, seed: int) -> None:
+        """Begin with the first action."""
+        self._setting, self._actions = setting, self._read(setting)
+
+    @abstractmethod
+    def _read(self, setting: Setting) -> np.ndarray:
+        """The actions of an episode."""
+
+
+class ReplayPolicy(_GivenPolicy):
     """Act out given actions: the observation's own, or those of a file, one after the other, whatever is seen."""
 
     name = "replay"
@@ -28,28 +50,12 @@ class ReplayPolicy(Policy):
 
     config: Config
 
-    def check(self, setting: Setting) -> None:
-        """Refuse actions that are missing, too few, or of another domain."""
-        self._rows(setting)
-
-    def fingerprint(self, setting: Setting) -> str | None:
-        """The content of the actions."""
-        from strands_diffusers.observations.resolve import array_hash
-
-        return array_hash(self._rows(setting))
-
-    def reset(self, setting: Setting, seed: int) -> None:
-        """Begin with the first action."""
-        self._setting, self._rows_TD = setting, self._rows(setting)
-
     def act(self, look: Look) -> Proposal:
         """The next T actions; where they end within the chunk, no motion follows, which is not acted on."""
         size, begin = self._setting.chunk_size, look.index * self._setting.act_steps
-        return Proposal(actions.padded(self._rows_TD[begin : begin + size], size, self._setting.space))
+        return Proposal(actions.padded(self._actions[begin : begin + size], size, self._setting.space))
 
-    def _rows(self, setting: Setting) -> np.ndarray:
-        from strands_diffusers.observations import action_files
-
+    def _read(self, setting: Setting) -> np.ndarray:
         steps, observation = setting.num_looks * setting.act_steps, setting.observation
         if self.config.actions is not None:
             value, what = action_files.read_actions(Path(self.config.actions)), f"action file {self.config.actions}"
@@ -72,6 +78,47 @@ class ReplayPolicy(Policy):
                 f"{setting.act_steps} steps. {instead} more actions."
             )
         return rows_TD
+
+
+class PersonPolicy(_GivenPolicy):
+    """Do again what a person did, and what they let other policies do, look by look: a session of `strands-diffusers play`.
+
+    Unlike `policy=replay` it repeats what was proposed at each look, so that the same model shows the same frames.
+    """
+
+    name = "person"
+
+    @dataclass
+    class Config(PolicyConfig):
+        """Which session."""
+
+        actions: str | None = None
+        """`episode.json` of a saved session."""
+
+    config: Config
+
+    def act(self, look: Look) -> Proposal:
+        """What was proposed at this look."""
+        return Proposal(self._actions[look.index])
+
+    def _read(self, setting: Setting) -> np.ndarray:
+        if self.config.actions is None:
+            raise ConfigError(
+                "policy=person acts in a browser: strands-diffusers play. To repeat a saved session add policy.actions=DIR/episode.json."
+            )
+        name, looks, size = f"session {self.config.actions}", setting.num_looks, setting.chunk_size
+        proposal_KTD = action_files.read_chunks(Path(self.config.actions).expanduser(), name)
+        if proposal_KTD.ndim != 3 or proposal_KTD.shape[1] != size:
+            raise ActionError(
+                f"{name} has shape {list(proposal_KTD.shape)}; policy=person needs [K, {size}, D]. "
+                "Use the episode.json of a saved session, or policy=replay for other actions."
+            )
+        actions.check_actions(proposal_KTD, setting.space.domain, space=setting.space)
+        if len(proposal_KTD) < looks:
+            raise ActionError(
+                f"{name} has {len(proposal_KTD)} looks; {looks} are asked for. Use condition.num_looks={len(proposal_KTD)}."
+            )
+        return proposal_KTD[:looks]
 
 
 class StillPolicy(Policy):
@@ -135,8 +182,3 @@ class RandomPolicy(Policy):
         """T steps by chance, from the step that the episode is at."""
         done = len(look.actions)
         return Proposal(actions.uniform(self._seed, done + self._setting.chunk_size, self._setting.space)[done:])
-
-
-@hookimpl
-def register_policies() -> list[type[Policy]]:
-    return [ReplayPolicy, StillPolicy, RandomPolicy]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from strands_diffusers.config.schema import PolicyConfig, PolicySamplerConfig
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
-from strands_diffusers.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.chunks import Chunks
@@ -77,8 +76,3 @@ class ModelPolicy(Policy):
 
         repo = self.config.repo
         return Chunks(setting, "policy", self.config.sampler, repo, "policy.repo" if repo else "model.repo")
-
-
-@hookimpl
-def register_policies() -> list[type[Policy]]:
-    return [ModelPolicy]

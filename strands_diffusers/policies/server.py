@@ -12,7 +12,6 @@ from strands_diffusers.config.fields import require
 from strands_diffusers.errors import ConfigError, RolloutError, StrandsDiffusersError, one_line
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import Look, Policy, Proposal, Setting
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.remote import Connection, RemoteConfig, Units, check_regions, mapping
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class ServerPolicy(Policy):
     class Config(RemoteConfig, Policy.Config):
         """Where the server is and how it names things."""
 
-        _prefix: ClassVar[str] = "policy"
+        node: ClassVar[str] = "policy"
 
         image_key: str | None = "observation/image"
         """Name of the frame in what is sent; null: only `views`."""
@@ -213,9 +212,3 @@ def _plain(value: Any, depth: int = 3) -> Any:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {list(value.shape)}"
     return str(value)[:200]
-
-
-@hookimpl
-def register_policies() -> list[type[Policy]]:
-    """The policy `server`."""
-    return [ServerPolicy]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import Score, Setting, Track
 from strands_diffusers.plugin.base import Measure
-from strands_diffusers.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.chunks import Chunks
@@ -64,9 +63,3 @@ class AgreementScore(Score):
         from strands_diffusers.pipelines.chunks import Chunks
 
         return Chunks(setting, "inverse_dynamics")
-
-
-@hookimpl
-def register_scores() -> list[type[Score]]:
-    """The score `agreement`."""
-    return [AgreementScore]

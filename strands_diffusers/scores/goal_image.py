@@ -14,7 +14,6 @@ from strands_diffusers.observations import resolve
 from strands_diffusers.plugin.acting import Score, Setting, Track
 from strands_diffusers.plugin.base import Measure
 from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import ObservationRequest
 
 if TYPE_CHECKING:
@@ -127,9 +126,3 @@ def _shown(goal: np.ndarray, setting: Setting, size: tuple[int, int]) -> np.ndar
 
 def _size(size: tuple[int, ...]) -> str:
     return f"{size[1]}x{size[0]}"
-
-
-@hookimpl
-def register_scores() -> list[type[Score]]:
-    """The score `goal_image`."""
-    return [GoalImageScore]

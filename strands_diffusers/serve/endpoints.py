@@ -20,6 +20,7 @@ from strands_diffusers import actions, domains, loop
 from strands_diffusers.config.schema import MAX_PROMPT_CHARACTERS
 from strands_diffusers.errors import RequestError, RolloutError, one_line
 from strands_diffusers.plugin.acting import SEED_STEP, Look, Progress, Setting, described, wrong_actions
+from strands_diffusers.plugin.caller import Caller
 from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.records import plain
 from strands_diffusers.remote import Units
@@ -45,10 +46,9 @@ class Endpoint(ABC):
 
     def __init__(self, config: ServeConfig, cast: loop.Cast) -> None:
         """`cast`: of the checked job; its policy and world are never used, each session has its own."""
-        self.config, self.setting = config, cast.setting
-        own = {self.name: _again(getattr(cast, self.name))}
-        self.cast = dataclasses.replace(cast, scores={}, reference=None, **own)  # type: ignore[arg-type]
+        self.config, self.setting, self.cast = config, cast.setting, cast
         self.left = config.session_frames
+        self._begin()
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -67,7 +67,10 @@ class Endpoint(ABC):
             except RequestError:
                 raise
             except BaseException:
-                self._renew()
+                left = self.cast.call
+                self._begin()
+                self._forget()
+                left.leave()
                 raise
 
         return answer
@@ -80,11 +83,10 @@ class Endpoint(ABC):
     def _forget(self) -> None:
         """Forget the episode."""
 
-    def _renew(self) -> None:
-        left, own = self.cast, {self.name: _again(self.item)}
-        self.cast = dataclasses.replace(left, **own)  # type: ignore[arg-type]
-        self._forget()
-        left.call.leave()
+    def _begin(self) -> None:
+        """Make the session's own policy or world, of the same class and options, called in a thread of its own."""
+        own = {self.name: plugins().make(type(self.item), self.item.config), "call": Caller(self.cast.call.limit_s)}
+        self.cast = dataclasses.replace(self.cast, **own)
 
     def close(self) -> None:
         """Let go of what the session holds."""
@@ -125,11 +127,6 @@ class Endpoint(ABC):
         self.left -= frames
 
 
-def _again(item: Any) -> Any:
-    """Another object of the same class with the same options."""
-    return plugins().make(type(item), item.config)
-
-
 class PolicyEndpoint(Endpoint):
     """openpi's policy server: an observation in, a chunk of actions out.
 
@@ -146,7 +143,7 @@ class PolicyEndpoint(Endpoint):
         self._prompt: str | None = None
         self._session: str | None = None
         self._looks = 0
-        self._acted = np.zeros((0, domains.get(self.setting.space.domain).width or 0), np.float32)
+        self._acted_TD = np.zeros((0, domains.get(self.setting.space.domain).width or 0), np.float32)
 
     def facts(self) -> dict[str, Any]:
         """Names of what is sent and taken, and what the actions are."""
@@ -180,9 +177,9 @@ class PolicyEndpoint(Endpoint):
         session = message.get(config.session_key)
         if session is not None:
             session = str(session.tolist() if isinstance(session, np.ndarray) else session)[:200]
-        seed = _seeds(message, config.seed_key)
+        seeds, several = _seeds(message, config.seed_key)
         state = _state(message, config.state_key) if config.state_key else None
-        return partial(self._act, frame, prompt, bool(reset), session, seed, state)
+        return partial(self._act, frame, prompt, bool(reset), session, seeds, several, state)
 
     def _reset(self, progress: Progress) -> dict[str, Any]:
         self._forget()
@@ -194,7 +191,8 @@ class PolicyEndpoint(Endpoint):
         prompt: str,
         reset: bool,
         session: str | None,
-        seed: int | list[int] | None,
+        seeds: list[int] | None,
+        several: bool,
         state: Any,
         progress: Progress,
     ) -> dict[Any, Any]:
@@ -209,43 +207,33 @@ class PolicyEndpoint(Endpoint):
             self._prompt = None  # until the policy has begun
             self._call("reset", partial(policy.reset, setting, setting.config.seed), progress)
             self.setting, self._prompt, self._session, self._looks = setting, prompt, session, 0
-        several = seed if isinstance(seed, list) else None
-        if seed is None:
-            seed = setting.config.seed + SEED_STEP * self._looks
+            self._acted_TD = self._acted_TD[:0]
+        seeds = seeds or [setting.config.seed + SEED_STEP * self._looks]
         look = Look(
             self._looks,
             frame[None],
-            self._acted[: self._looks * setting.act_steps],
+            self._acted_TD,
             prompt,
-            several[0] if several else seed,  # type: ignore[arg-type]
+            seeds[0],
             state=state,
             progress=progress,
         )
-        if several is None:
+        if not several:
             found = [self._call("act", partial(policy.act, look), progress)]
-        elif (found := self._call("answers", partial(policy.answers, look, several), progress)) is None:
+        elif (found := self._call("answers", partial(policy.answers, look, seeds), progress)) is None:
             raise WrongMessage(f"policy={policy.name} gives one answer to an observation; send one seed.")
         chunks = [each.actions for each in found]
         for rows in chunks:
-            if wrong := wrong_actions(rows, (setting.chunk_size, self._acted.shape[1])):
+            if wrong := wrong_actions(rows, (setting.chunk_size, self._acted_TD.shape[1])):
                 raise RolloutError(f"policy={policy.name} {wrong}.")
-        self._remember(chunks[0][: setting.act_steps])
-        whole = chunks[0] if several is None else np.stack(chunks)
+        self._acted_TD, self._looks = np.concatenate([self._acted_TD, chunks[0][: setting.act_steps]]), self._looks + 1
+        whole = np.stack(chunks) if several else chunks[0]
         if self.config.units is Units.physical:
             whole = actions.to_physical(whole, setting.space)
         stages: Counter[str] = Counter()
         for each in found:
             stages.update(each.seconds)
         return {self.config.action_key: whole, "stages": stages}
-
-    def _remember(self, rows: np.ndarray) -> None:
-        begin = self._looks * len(rows)
-        if begin + len(rows) > len(self._acted):
-            self._acted = np.concatenate(
-                [self._acted, np.zeros((max(begin, 16 * len(rows)), rows.shape[1]), np.float32)]
-            )
-        self._acted[begin : begin + len(rows)] = rows
-        self._looks += 1
 
 
 class WorldEndpoint(Endpoint):
@@ -373,16 +361,16 @@ def _seed(key: str, seed: Any) -> int:
     return seed
 
 
-def _seeds(message: Mapping[str, Any], key: str) -> int | list[int] | None:
-    """The seed of a look, or those of several samples of it."""
+def _seeds(message: Mapping[str, Any], key: str) -> tuple[list[int] | None, bool]:
+    """The seeds of a look, and whether several samples of it are asked for."""
     seed = message.get(key)
     if isinstance(seed, np.ndarray) and seed.ndim == 1:
         seed = list(seed)
     if not isinstance(seed, list):
-        return None if seed is None else _seed(key, seed)
+        return None if seed is None else [_seed(key, seed)], False
     if not 1 <= len(seed) <= MAX_SAMPLES:
         raise WrongMessage(f"{key!r} holds {len(seed)} seeds; there may be 1 to {MAX_SAMPLES}.")
-    return [_seed(key, each) for each in seed]
+    return [_seed(key, each) for each in seed], True
 
 
 def _state(message: Mapping[str, Any], key: str) -> Any:

@@ -26,9 +26,9 @@ def of_this_machine(host: str) -> bool:
 
 @dataclass
 class WebConfig:
-    """Base of the options of a server. A subclass sets `_prefix`, the name of its config node, and adds its own."""
+    """Base of the options of a server. A subclass sets `node`, the name of its config node, and adds its own."""
 
-    _prefix: ClassVar[str] = "serve"
+    node: ClassVar[str] = "serve"
 
     host: str = "127.0.0.1"
     """Address to listen on: this machine alone, or 0.0.0.0 for every machine that reaches it, which needs `token_env`."""
@@ -49,7 +49,7 @@ class WebConfig:
     """How long the answers in work may take after SIGTERM [s]."""
 
     def __post_init__(self) -> None:
-        at = self._prefix
+        at = self.node
         in_range(f"{at}.port", self.port, 0, 65535)
         positive(f"{at}.max_message_mb", self.max_message_mb)
         positive(f"{at}.stop_s", self.stop_s, "seconds")
@@ -65,11 +65,6 @@ class WebConfig:
         )
 
     @property
-    def node(self) -> str:
-        """Name of its config node."""
-        return self._prefix
-
-    @property
     def loopback(self) -> bool:
         """Whether only this machine can connect."""
         return of_this_machine(self.host)
@@ -80,7 +75,7 @@ class WebConfig:
             return None
         if not (token := os.environ.get(self.token_env, "").strip()):
             raise ConfigError(
-                f"{self._prefix}.token_env={self.token_env}, and that environment variable is not set. Set it to the token."
+                f"{self.node}.token_env={self.token_env}, and that environment variable is not set. Set it to the token."
             )
         return token
 
@@ -88,7 +83,7 @@ class WebConfig:
         """Raises: `MissingPackageError` where the extra is not installed."""
         if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
             raise MissingPackageError(
-                f"strands-diffusers {self._prefix} needs {', '.join(missing)}: pip install 'strands-diffusers[serve]'"
+                f"strands-diffusers {self.node} needs {', '.join(missing)}: pip install 'strands-diffusers[serve]'"
             )
 
 

@@ -10,7 +10,6 @@ from strands_diffusers.config.schema import WorldConfig, WorldSamplerConfig
 from strands_diffusers.errors import RolloutError
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import SEED_STEP, Progress, Setting, Stepped, World
-from strands_diffusers.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
     from strands_diffusers.pipelines.chunks import Chunks
@@ -115,8 +114,3 @@ class ModelWorld(World):
 
         repo = self.config.repo
         return Chunks(setting, "forward_dynamics", self.config.sampler, repo, self.key if repo else "model.repo")
-
-
-@hookimpl
-def register_worlds() -> list[type[World]]:
-    return [ModelWorld]

@@ -9,7 +9,6 @@ from strands_diffusers import domains
 from strands_diffusers.errors import ConfigError, RolloutError, one_line
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.acting import Progress, Setting, Stepped, World
-from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.records import plain
 from strands_diffusers.remote import Connection, RemoteConfig, mapping
 
@@ -32,7 +31,7 @@ class ServerWorld(World):
     class Config(RemoteConfig, World.Config):
         """Where the server is."""
 
-        _prefix: ClassVar[str] = "world"
+        node: ClassVar[str] = "world"
 
         address: str = "ws://localhost:8000/world"
         """ws://HOST:PORT/world, or wss:// for an encrypted connection."""
@@ -102,9 +101,3 @@ class ServerWorld(World):
                 f"the answer of {self._connection.name[4:]} has {key!r} of {kind}, not uint8 with {axes} axes."
             )
         return found
-
-
-@hookimpl
-def register_worlds() -> list[type[World]]:
-    """The world `server`."""
-    return [ServerWorld]

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from strands_diffusers import Measure, Observation, Policy, Proposal, Score, Stepped, World, actions, loop
 from strands_diffusers.config import compose
 from strands_diffusers.errors import CancelledError, OutputError, RolloutError
+from strands_diffusers.plugin.caller import Caller
 from strands_diffusers.plugin.manager import Registration, plugins
 from strands_diffusers.runner.chunks import FinishedChunks
 
@@ -86,7 +87,7 @@ def cast(policy=None, world=None, *overrides, scores=None, reference=None, limit
     config = composed(*overrides)
     space = actions.space_of("pusht", pixel_map=True)
     setting = loop.Setting(config, SEEN, space, "Push the T block.", 10.0, T, N, K)
-    return loop.Cast(setting, policy or Seeing(), world or Counting(), scores or {}, reference, limit_s)
+    return loop.Cast(setting, policy or Seeing(), world or Counting(), scores or {}, reference, Caller(limit_s))
 
 
 @pytest.fixture

@@ -323,7 +323,7 @@ class Counting(World):
     [
         (None, r"look 3/4.*no answer within 0\.4 s"),
         ("Traceback\nRuntimeError: out of memory", r"look 3/4.*reports: RuntimeError: out of memory"),
-        (answer(np.full((16, 2), np.inf, np.float32)), r"look 3/4.*actions hold inf"),
+        (answer(np.full((16, 2), np.inf, np.float32)), r"look 3/4.*action chunk holds inf"),
     ],
 )
 def test_looks_that_were_finished_before_a_server_fails_are_kept_and_the_episode_goes_on(fault, message, tmp_path):
