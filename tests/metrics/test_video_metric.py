@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from strands_diffusers.errors import ConfigError, OutputError
 from strands_diffusers.metrics import similarity
-from strands_diffusers.metrics.video import VideoMetric, register_metrics
+from strands_diffusers.metrics.video import VideoMetric
 from strands_diffusers.results import Rollout
 
 
@@ -66,10 +66,6 @@ def ffmpeg_psnr(first: np.ndarray, second: np.ndarray, folder: Path) -> float:
     log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     [average] = re.findall(r"average:([\d.]+)", log)
     return float(average)
-
-
-def test_the_metric_comes_through_the_hook() -> None:
-    assert register_metrics() == [VideoMetric]
 
 
 def test_psnr_is_that_of_ffmpegs_filter_to_every_digit_that_it_prints(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from observing import CODECS, ffmpeg, striped
 
-from strands_diffusers.observations import files, runs, samples
+from strands_diffusers.observations import register_sources
 from strands_diffusers.plugin.base import Source
 from strands_diffusers.plugin.guard import GuardedSource
 
@@ -28,6 +28,4 @@ def write_clip(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def sources() -> dict[str, Source]:
     """The built-in sources, as their hooks register them."""
-    return {
-        cls.scheme: GuardedSource("", cls()) for module in (files, samples, runs) for cls in module.register_sources()
-    }
+    return {cls.scheme: GuardedSource("", cls()) for cls in register_sources()}
