@@ -238,7 +238,6 @@ class Running:
         return arrays, plain({"states": states, "seconds": seconds, "details": proposal.details})
 
     def _take(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-        """Add a finished look to the episode."""
         n = self.cast.setting.act_steps
         pictures, details = arrays.get("alternatives"), facts["details"]
         self.proposals.append(Proposal(arrays["actions"], arrays.get("video"), {}, details, pictures))
@@ -248,7 +247,6 @@ class Running:
         self.seconds.append(dict(facts["seconds"]))
 
     def _asked(self, k: int) -> Proposal:
-        """The policy's answer to look k, checked."""
         cast, setting = self.cast, self.cast.setting
         width = self._width()
         look = Look(
@@ -367,7 +365,6 @@ class Running:
         return np.concatenate(frames), states if len(states) == len(action_KnD) * n + 1 else None
 
     def _scored(self, frames_FHWC: np.ndarray, states: Sequence[Any] | None) -> dict[str, Scored]:
-        """Every score of a track."""
         found, setting = {}, self.cast.setting
         rows = np.concatenate(self.actions)
         for name, score in self.cast.scores.items():

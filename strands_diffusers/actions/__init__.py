@@ -1,54 +1,33 @@
 """What the action numbers mean: model space <-> physical units, rot6d <-> SO(3), deltas -> SE(3) paths. Pure numpy."""
 
-from strands_diffusers.actions.chance import rotations, uniform
-from strands_diffusers.actions.check import check_actions
-from strands_diffusers.actions.fit import Fit, statistics_record
-from strands_diffusers.actions.noise import check_noise, noisy, proper
-from strands_diffusers.actions.perturb import PERTURBATIONS, no_motion, padded, perturbed
-from strands_diffusers.actions.poses import deltas, geodesic, integrate, matrix_to_rot6d, rot6d_to_matrix
-from strands_diffusers.actions.statistics import Statistics, builtin_statistics, load_statistics
-from strands_diffusers.actions.units import (
-    decodable,
-    out_of_range_share,
-    paths,
-    physical_record,
-    pixel_path,
-    range_note,
-    space_of,
-    still_row,
-    to_model,
-    to_physical,
-)
-
-__all__ = [
-    "PERTURBATIONS",
-    "Fit",
-    "Statistics",
-    "builtin_statistics",
-    "check_actions",
-    "check_noise",
-    "decodable",
-    "deltas",
-    "geodesic",
-    "integrate",
-    "load_statistics",
-    "matrix_to_rot6d",
-    "no_motion",
-    "noisy",
-    "out_of_range_share",
-    "padded",
-    "paths",
-    "perturbed",
-    "physical_record",
-    "pixel_path",
-    "proper",
-    "range_note",
-    "rot6d_to_matrix",
-    "rotations",
-    "space_of",
-    "statistics_record",
-    "still_row",
-    "to_model",
-    "to_physical",
-    "uniform",
-]
+from strands_diffusers.actions.chance import rotations as rotations
+from strands_diffusers.actions.chance import uniform as uniform
+from strands_diffusers.actions.check import check_actions as check_actions
+from strands_diffusers.actions.fit import Fit as Fit
+from strands_diffusers.actions.fit import statistics_record as statistics_record
+from strands_diffusers.actions.noise import check_noise as check_noise
+from strands_diffusers.actions.noise import noisy as noisy
+from strands_diffusers.actions.noise import proper as proper
+from strands_diffusers.actions.perturb import PERTURBATIONS as PERTURBATIONS
+from strands_diffusers.actions.perturb import no_motion as no_motion
+from strands_diffusers.actions.perturb import padded as padded
+from strands_diffusers.actions.perturb import perturbed as perturbed
+from strands_diffusers.actions.poses import deltas as deltas
+from strands_diffusers.actions.poses import geodesic as geodesic
+from strands_diffusers.actions.poses import integrate as integrate
+from strands_diffusers.actions.poses import matrix_to_rot6d as matrix_to_rot6d
+from strands_diffusers.actions.poses import rot6d_to_matrix as rot6d_to_matrix
+from strands_diffusers.actions.statistics import Statistics as Statistics
+from strands_diffusers.actions.statistics import builtin_statistics as builtin_statistics
+from strands_diffusers.actions.statistics import load_statistics as load_statistics
+from strands_diffusers.actions.units import decodable as decodable
+from strands_diffusers.actions.units import gripper_map as gripper_map
+from strands_diffusers.actions.units import out_of_range_share as out_of_range_share
+from strands_diffusers.actions.units import paths as paths
+from strands_diffusers.actions.units import physical_record as physical_record
+from strands_diffusers.actions.units import pixel_path as pixel_path
+from strands_diffusers.actions.units import range_note as range_note
+from strands_diffusers.actions.units import space_of as space_of
+from strands_diffusers.actions.units import still_row as still_row
+from strands_diffusers.actions.units import to_model as to_model
+from strands_diffusers.actions.units import to_physical as to_physical

@@ -54,7 +54,7 @@ def to_physical(action: ArrayLike, space: ActionSpace) -> Array:
     Source: `0.5 * (y + 1) * (q99 - q01) + q01`, NVIDIA cosmos-framework `action_processing.py`.
     """
     scale, offset = _scale_and_offset(space)
-    factor, summand = _gripper_map(space)
+    factor, summand = gripper_map(space)
     return np.asarray((_values(action, space) * scale + offset) * factor + summand)
 
 
@@ -67,7 +67,7 @@ def to_model(physical: ArrayLike, space: ActionSpace) -> Array:
     if (scale == 0).any():
         column = domains.get(space.domain).columns[int(np.argmin(np.abs(scale)))].name
         raise ActionError(f"column {column!r} of statistics {space.statistics!r} spans nothing: it cannot be encoded.")
-    factor, summand = _gripper_map(space)
+    factor, summand = gripper_map(space)
     return np.asarray(((_values(physical, space) - summand) / factor - offset) / scale)
 
 
@@ -177,8 +177,11 @@ def no_units(known: Domain) -> str:
     )
 
 
-def _gripper_map(space: ActionSpace) -> tuple[Array, Array]:
-    """Return `[D]` factor and summand of the reader's gripper polarity; 1 and 0 in every other column."""
+def gripper_map(space: ActionSpace) -> tuple[Array, Array]:
+    """Return `[D]` factor and summand that turn grippers as trained (1 open) into the space's; 1 and 0 in other columns.
+
+    Raises: `ActionError` for a polarity that is unknown, or of a gripper that is an opening in metres.
+    """
     if space.gripper not in _POLARITIES:
         raise ActionError(
             f"domain.gripper={space.gripper} is not known.{near_miss(space.gripper, _POLARITIES)} "

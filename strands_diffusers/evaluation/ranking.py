@@ -136,7 +136,6 @@ def _spread(values_RP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ranks(values_RP: np.ndarray) -> np.ndarray:
-    """Ranks, those of equal values averaged."""
     first, second = values_RP[:, :, None], values_RP[:, None, :]
     return np.asarray((second < first).sum(axis=2) + (second == first).sum(axis=2) / 2)
 

@@ -109,7 +109,6 @@ def _rows(action: np.ndarray) -> Array:
 
 
 def _paired(predicted_TD: Array, reference: np.ndarray) -> tuple[Array, Array]:
-    """Return the steps that both have."""
     true_TD = _rows(reference)
     if predicted_TD.shape[1] != true_TD.shape[1]:
         raise OutputError(
@@ -126,7 +125,6 @@ def _model_space(candidate_TD: Array, true_TD: Array, suffix: str) -> dict[str, 
 
 
 def _smoothness(action_TD: Array) -> float | None:
-    """Return the mean absolute second difference, or None for fewer than three steps."""
     return float(np.abs(np.diff(action_TD, n=2, axis=0)).mean()) if len(action_TD) > 2 else None
 
 

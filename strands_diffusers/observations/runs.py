@@ -105,7 +105,6 @@ def _finished(directory: Path, shown: str) -> Record:
 
 
 def _sample(record: Record, parsed: Address) -> SampleRecord:
-    """The sample that is meant."""
     single = record.samples[0].index is None
     if single and "sample" in parsed.options:
         raise ObservationError(f"run:{parsed.path} has a single sample. Leave @sample: out.")

@@ -8,18 +8,9 @@ frames pass, and no frame of the true scene is ever refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from strands_diffusers.config.fields import Scene
 from strands_diffusers.lazy import np
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a scene looks: in words, and as a check of one frame, uint8 `[H, W, 3]`."""
-
-    words: str
-    fits: Callable[[np.ndarray], bool]
 
 
 def _pusht(frame_HWC: np.ndarray) -> bool:
@@ -36,11 +27,13 @@ def _pusht(frame_HWC: np.ndarray) -> bool:
     return bool(0.8 < white < 0.99 and 0.001 < blue < 0.1 and warm < 0.01)
 
 
-LOOKS = {Scene.pusht: Look("PushT: a white table from above, a blue pusher, a grey T", _pusht)}
-"""Every scene that a model can name in `model.scene`."""
+LOOKS: dict[Scene, tuple[str, Callable[[np.ndarray], bool]]] = {
+    Scene.pusht: ("PushT: a white table from above, a blue pusher, a grey T", _pusht)
+}
+"""How every scene looks that a model can name in `model.scene`: in words, and as a check of one frame, uint8 `[H, W, 3]`."""
 
 
 def mismatch(scene: Scene, frame_HWC: np.ndarray) -> str | None:
     """The scene in words where the frame, uint8 `[H, W, 3]`, cannot be of it; None where it may be."""
-    look = LOOKS[scene]
-    return None if look.fits(frame_HWC) else look.words
+    words, fits = LOOKS[scene]
+    return None if fits(frame_HWC) else words

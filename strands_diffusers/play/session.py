@@ -278,7 +278,6 @@ class Session:
         return self.moments[number]
 
     def _step(self, at: Moment, policy: Policy, setting: Setting, by: str) -> Moment:
-        """Have the policy act at a moment, and keep what follows."""
         if self.memory - self.used < max(moment.nbytes for moment in self.moments):
             raise RequestError(
                 f"the session holds {self.memory / 1e6:g} MB, its limit. Save the branches that matter and start over, "

@@ -223,7 +223,6 @@ def _image(frame_HWC: np.ndarray) -> str:
 
 
 async def _body(request: Request) -> Mapping[str, Any]:
-    """The JSON object of a request. Raises: `RequestError`."""
     data = b""
     async for part in request.stream():
         data += part

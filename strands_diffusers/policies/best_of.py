@@ -315,7 +315,6 @@ class BestOfPolicy(Policy):
         return self.config.choose is Choose.best and self.config.proposals * self.config.iterations > 1
 
     def _made(self) -> Policy:
-        """A base policy with its options. Raises: `ConfigError`."""
         cls, config = self._base_class, self.config
         if config.base == "model":
             own: Any = cls.Config("model", config.sampler, config.repo, video=False)  # type: ignore[call-arg]
@@ -385,7 +384,6 @@ class BestOfPolicy(Policy):
     # ------------------------------------------------------------------------------------------------- prediction
 
     def _predicted(self, rows_BTD: np.ndarray, look: Look) -> list[np.ndarray]:
-        """What each proposal leads to, uint8 `[t + 1, H, W, 3]`."""
         steps = self.config.predict.steps or self._setting.chunk_size
 
         def progress(what: str, done: int, total: int) -> None:
@@ -416,7 +414,6 @@ class BestOfPolicy(Policy):
         return np.argsort(sign * values_M, kind="stable")
 
     def _judge(self, setting: Setting) -> Score:
-        """The score. Raises: `ConfigError` where none is named."""
         if self._score is None:
             name, known = self.config.score, plugins().classes("score")
             if name not in known:

@@ -33,7 +33,7 @@ class _GivenPolicy(Policy):
 
     @abstractmethod
     def _read(self, setting: Setting) -> np.ndarray:
-        """The actions of an episode."""
+        """The actions of an episode. Raises: a `RequestError`."""
 
 
 class ReplayPolicy(_GivenPolicy):

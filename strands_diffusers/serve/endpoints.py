@@ -333,7 +333,6 @@ def _frame(key: str, value: Any) -> np.ndarray:
 
 
 def _composed(config: ServeConfig, message: Mapping[str, Any]) -> np.ndarray:
-    """The frame that a policy sees, uint8 `[H, W, 3]`."""
     for key in config.images:
         if key not in message:
             there = ", ".join(repr(str(each)[:60]) for each in list(message)[:12])

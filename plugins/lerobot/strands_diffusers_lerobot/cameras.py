@@ -61,34 +61,33 @@ def read_frames(dataset: Dataset, episode: Episode, key: str, start: int, stride
         frames_FHWC = _read_video(dataset, episode, episode.shots[key], start, stride, count)
     size = feature.get("shape")
     if isinstance(size, list) and len(size) == 3 and not {*frames_FHWC.shape[1:3]} <= {*size}:
-        raise dataset.error(
-            f"camera {key!r} gives {list(frames_FHWC.shape[1:])} in episode {episode.index}, and {size} in meta/info.json. "
-            "The copy is damaged."
+        raise dataset.damaged(
+            f"camera {key!r} gives {list(frames_FHWC.shape[1:])} in episode {episode.index}, and {size} in meta/info.json."
         )
     return frames_FHWC
 
 
 def _read_video(dataset: Dataset, episode: Episode, shot: Shot, start: int, stride: int, count: int) -> np.ndarray:
-    period_s = 1.0 / dataset.fps
-    name = f"{dataset.name}: {shot.path.relative_to(dataset.root)}"
-    times_F = _check_times(dataset, episode, shot, name)
+    period_s, file = 1.0 / dataset.fps, shot.path.relative_to(dataset.root)
+    name = f"{dataset.name}: {file}"
+    times_F = _check_times(dataset, episode, shot)
     # A seek keeps the first frame at or after its time: half a frame early, that can only be the one wanted.
     clip = read_clip(
         shot.path, num_frames=count, stride=stride, name=name, from_s=max(0.0, times_F[start] - 0.5 * period_s)
     )
     frames_FHWC = clip.frames_FHWC
     if len(frames_FHWC) < count or abs(clip.first_s - times_F[start]) > 0.25 * period_s:
-        raise errors.ObservationError(
-            f"{name} gives {len(frames_FHWC)} of {count} frames, the first at {clip.first_s:g} s instead of "
-            f"{times_F[start]:g} s. The copy is damaged."
+        raise dataset.damaged(
+            f"{file} gives {len(frames_FHWC)} of {count} frames, the first at {clip.first_s:g} s instead of "
+            f"{times_F[start]:g} s."
         )
     return frames_FHWC
 
 
-def _check_times(dataset: Dataset, episode: Episode, shot: Shot, name: str) -> np.ndarray:
+def _check_times(dataset: Dataset, episode: Episode, shot: Shot) -> np.ndarray:
     """Time stamps of an episode's frames in its video file [F] [s], once they are where meta/ says they are."""
-    status = shot.path.stat()
-    times = _stamps(shot.path, name, status.st_mtime_ns, status.st_size)
+    status, file = shot.path.stat(), shot.path.relative_to(dataset.root)
+    times = _stamps(shot.path, f"{dataset.name}: {file}", status.st_mtime_ns, status.st_size)
     wanted_F = shot.from_s + np.arange(episode.length) / dataset.fps
     after = np.searchsorted(times, wanted_F)
     before_F, after_F = times[np.maximum(after - 1, 0)], times[np.minimum(after, len(times) - 1)]
@@ -97,18 +96,16 @@ def _check_times(dataset: Dataset, episode: Episode, shot: Shot, name: str) -> n
     if off.any():
         missing = int((off & (wanted_F > times[-1])).sum())
         if missing == off.sum():
-            raise errors.ObservationError(
-                f"{name} ends {missing} frames before episode {episode.index} does. The copy is damaged."
-            )
+            raise dataset.damaged(f"{file} ends {missing} frames before episode {episode.index} does.")
         frame = int(off.argmax())
-        raise errors.ObservationError(
-            f"{name} does not have its frames at {dataset.fps:g} Hz from {shot.from_s:g} s, as meta/ says of episode "
+        raise dataset.error(
+            f"{file} does not have its frames at {dataset.fps:g} Hz from {shot.from_s:g} s, as meta/ says of episode "
             f"{episode.index}: frame {frame} should be at {wanted_F[frame]:.4g} s, the nearest is at {nearest_F[frame]:.4g} s."
         )
     if shot.frames_in_file not in (None, len(times)):
-        raise errors.ObservationError(
-            f"{name} holds {len(times)} frames, and meta/ counts {shot.frames_in_file} in the file of episode "
-            f"{episode.index}. The copy is damaged."
+        raise dataset.damaged(
+            f"{file} holds {len(times)} frames, and meta/ counts {shot.frames_in_file} in the file of episode "
+            f"{episode.index}."
         )
     return nearest_F
 

@@ -98,6 +98,10 @@ class Dataset:
         """An error that begins with the dataset's name."""
         return errors.ObservationError(f"{self.name}: {text}")
 
+    def damaged(self, text: str) -> errors.ObservationError:
+        """The same, of what only damage explains."""
+        return self.error(f"{text} The copy is damaged.")
+
     def is_video(self, key: str) -> bool:
         """Whether a feature is kept as video files."""
         return bool(self.features[key]["dtype"] == "video")
@@ -136,7 +140,7 @@ class Dataset:
         row = self._rows[number]
         tasks = row.get("tasks")
         if tasks is not None and not (isinstance(tasks, list) and all(isinstance(t, str | None) for t in tasks)):
-            raise self.error(f"meta/ lists no texts as the tasks of episode {number}. {meta.DAMAGED}")
+            raise self.damaged(f"meta/ lists no texts as the tasks of episode {number}.")
         shots = {key: shot for key in self._frames_in_file if (shot := self._shot(key, number, row)) is not None}
         words = tuple(t for t in tasks or () if t)
         return Episode(number, row["length"], words, self._data_file(number, row), row.get("dataset_from_index"), shots)
@@ -160,8 +164,8 @@ class Dataset:
         try:
             yield
         except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
-            raise self.error(
-                f"{path.relative_to(self.root)} cannot be read ({errors.one_line(error, 120)}). {meta.DAMAGED}"
+            raise self.damaged(
+                f"{path.relative_to(self.root)} cannot be read ({errors.one_line(error, 120)})."
             ) from error
 
     def _file(self, template: str, chunk: int, file: int, episode: int, key: str = "") -> Path:
@@ -225,17 +229,17 @@ class Dataset:
         if "task_index" in rows and self.tasks:
             number = int(rows["task_index"][start, 0])
             if number not in self.tasks:
-                raise self.error(
+                raise self.damaged(
                     f"frame {start} of episode {episode.index} has the task {number}; meta/tasks knows "
-                    f"{min(self.tasks)} to {max(self.tasks)}. {meta.DAMAGED}"
+                    f"{min(self.tasks)} to {max(self.tasks)}."
                 )
             text = self.tasks[number]
             if text is None and len(listed) == 1:  # without words in the one table, and clear in the other
                 text = next(iter(listed))
             if text and listed and text not in listed:
-                raise self.error(
+                raise self.damaged(
                     f"frame {start} of episode {episode.index} has the task {text!r}; meta/episodes lists "
-                    f"{', '.join(map(repr, listed))}. {meta.DAMAGED}"
+                    f"{', '.join(map(repr, listed))}."
                 )
         elif len(listed) > 1:
             raise self.error(

@@ -165,17 +165,16 @@ def _matrices(rows_FW: np.ndarray, rotation: Rotation) -> np.ndarray:
 
 def _rotations(values: np.ndarray, rotation: Rotation) -> np.ndarray:
     if rotation is Rotation.euler_xyz:  # about the fixed axes x, then y, then z: roll, pitch, yaw
-        return np.asarray(_about(2, values[:, 2]) @ _about(1, values[:, 1]) @ _about(0, values[:, 0]))
+        x, y, z = (actions.rotations(values[:, i : i + 1] * np.eye(3)[i]) for i in range(3))
+        return np.asarray(z @ y @ x)
+    if rotation is Rotation.rotvec:
+        return np.asarray(actions.rotations(values))
     if rotation is Rotation.rot6d:
         return np.asarray(actions.rot6d_to_matrix(values))
     if rotation is Rotation.matrix:  # row by row
         matrix = values.reshape(-1, 3, 3)
         return np.asarray(actions.rot6d_to_matrix(np.concatenate([matrix[:, :, 0], matrix[:, :, 1]], axis=1)))
-    if rotation is Rotation.rotvec:
-        angle = np.linalg.norm(values, axis=1, keepdims=True)
-        half = np.sinc(angle / (2 * np.pi)) / 2  # sin(angle / 2) / angle, and 1/2 where there is no turn
-        values = np.concatenate([values * half, np.cos(angle / 2)], axis=1)
-    elif rotation is Rotation.quat_wxyz:
+    if rotation is Rotation.quat_wxyz:
         values = np.roll(values, -1, axis=1)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     if (np.abs(length - 1) > 0.05).any():
@@ -191,11 +190,3 @@ def _rotations(values: np.ndarray, rotation: Rotation) -> np.ndarray:
         ],
         1,
     )
-
-
-def _about(axis: int, angle: np.ndarray) -> np.ndarray:
-    """Rotations [F, 3, 3] about a coordinate axis."""
-    turn, (i, j) = np.tile(np.eye(3), (len(angle), 1, 1)), ((1, 2), (2, 0), (0, 1))[axis]
-    turn[:, i, i] = turn[:, j, j] = np.cos(angle)
-    turn[:, i, j], turn[:, j, i] = -np.sin(angle), np.sin(angle)
-    return turn

@@ -16,8 +16,6 @@ from strands_diffusers import check_file, errors, read_json, read_json_lines
 if TYPE_CHECKING:
     from strands_diffusers_lerobot.dataset import Dataset
 
-DAMAGED = "The copy is damaged."
-
 PLACE = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 """Ends of the columns `videos/CAMERA/...`: which file holds an episode, and from when to when [s]."""
 
@@ -48,7 +46,7 @@ def features(dataset: Dataset) -> dict[str, dict[str, Any]]:
         shape = feature.get("shape") if isinstance(feature, dict) else None
         sizes = isinstance(shape, list | None) and all(type(size) is int and size >= 0 for size in shape or [])
         if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str) or not sizes:
-            raise dataset.error(f"meta/info.json describes the feature {key!r} without a dtype or shape. {DAMAGED}")
+            raise dataset.damaged(f"meta/info.json describes the feature {key!r} without a dtype or shape.")
     return found
 
 
@@ -56,7 +54,7 @@ def rate(dataset: Dataset) -> float:
     """Frames per second [Hz]."""
     fps = dataset.info.get("fps")
     if not _is_number(fps) or not 0 < fps < 1e6:
-        raise dataset.error(f"meta/info.json says fps {fps!r}; a rate above 0 Hz belongs there. {DAMAGED}")
+        raise dataset.damaged(f"meta/info.json says fps {fps!r}; a rate above 0 Hz belongs there.")
     return float(fps)
 
 
@@ -64,7 +62,7 @@ def whole_number(dataset: Dataset, key: str, default: int | None = None) -> int 
     """A whole number of meta/info.json, or the default where it is not there."""
     value = dataset.info.get(key, default)
     if value is not None and not (type(value) is int and 0 <= value < 1 << 53):
-        raise dataset.error(f"meta/info.json says {key} {value!r}; a whole number belongs there. {DAMAGED}")
+        raise dataset.damaged(f"meta/info.json says {key} {value!r}; a whole number belongs there.")
     return value
 
 
@@ -92,15 +90,15 @@ def read_episodes(dataset: Dataset) -> dict[int, dict[str, Any]]:
             right = type(value) is int if name in whole else _is_number(value)
             if not right or not (name == "length") <= value < 1 << 53:  # type: ignore[operator]
                 belongs = "a whole number" if name in whole else "a time"
-                raise dataset.error(
-                    f"meta/ says {name} {value!r} in row {place} of its episodes; {belongs} belongs there. {DAMAGED}"
+                raise dataset.damaged(
+                    f"meta/ says {name} {value!r} in row {place} of its episodes; {belongs} belongs there."
                 )
     numbers = Counter(row["episode_index"] for row in rows)
     if len(numbers) < len(rows):
-        raise dataset.error(f"meta/ lists episode {numbers.most_common(1)[0][0]} twice. {DAMAGED}")
+        raise dataset.damaged(f"meta/ lists episode {numbers.most_common(1)[0][0]} twice.")
     for key, count in (("total_episodes", len(rows)), ("total_frames", sum(row["length"] for row in rows))):
         if (said := whole_number(dataset, key)) not in (None, count):
-            raise dataset.error(f"meta/info.json says {key} {said}, its episodes make {count}. {DAMAGED}")
+            raise dataset.damaged(f"meta/info.json says {key} {said}, its episodes make {count}.")
     found = {row["episode_index"]: row for row in sorted(rows, key=lambda row: row["episode_index"])}
     before = 0
     for number, row in found.items():
@@ -108,10 +106,10 @@ def read_episodes(dataset: Dataset) -> dict[int, dict[str, Any]]:
             begin, end = row["dataset_from_index"], row["dataset_to_index"]
             says = f"meta/ says that episode {number}"
             if end - begin != row["length"]:
-                raise dataset.error(f"{says} has rows {begin} to {end - 1}, and the length {row['length']}. {DAMAGED}")
+                raise dataset.damaged(f"{says} has rows {begin} to {end - 1}, and the length {row['length']}.")
             if begin < before:
-                raise dataset.error(
-                    f"{says} begins at row {begin}, and the episode before it ends at row {before - 1}. {DAMAGED}"
+                raise dataset.damaged(
+                    f"{says} begins at row {begin}, and the episode before it ends at row {before - 1}."
                 )
             before = end
     return found
@@ -126,17 +124,17 @@ def check_spans(dataset: Dataset, key: str, rows: dict[int, dict[str, Any]]) -> 
     last: dict[tuple[int, int], tuple[int, float]] = {}
     for number, row in rows.items():
         if missing := [name for name in names if name not in row]:
-            raise dataset.error(f"meta/ does not say {missing[0]}. {DAMAGED}")
+            raise dataset.damaged(f"meta/ does not say {missing[0]}.")
         chunk, file, begin_s, end_s = (row[name] for name in names)
         length, where = row["length"], f"meta/ says that in {key} episode {number}"
         if abs((end_s - begin_s) * dataset.fps - length) > 0.5:
-            raise dataset.error(
-                f"{where} lasts from {begin_s:g} to {end_s:g} s, and has {length} frames at {dataset.fps:g} Hz. {DAMAGED}"
+            raise dataset.damaged(
+                f"{where} lasts from {begin_s:g} to {end_s:g} s, and has {length} frames at {dataset.fps:g} Hz."
             )
         before, until_s = last.get((chunk, file), (0, 0.0))
         if (begin_s - until_s) * dataset.fps < -0.25:
-            raise dataset.error(
-                f"{where} begins at {begin_s:g} s, and episode {before} ends at {until_s:g} s of the same file. {DAMAGED}"
+            raise dataset.damaged(
+                f"{where} begins at {begin_s:g} s, and episode {before} ends at {until_s:g} s of the same file."
             )
         last[chunk, file] = number, end_s
         frames[chunk, file] = frames.get((chunk, file), 0) + length
@@ -159,11 +157,9 @@ def read_tasks(dataset: Dataset) -> dict[int, str | None]:
             pairs = list(zip(table["task_index"].to_pylist(), table[column].to_pylist(), strict=True))
     for number, word in pairs:
         if type(number) is not int or not isinstance(word, str | None):
-            raise dataset.error(
-                f"meta/tasks names the task {number!r} {word!r}; a number and a text belong there. {DAMAGED}"
-            )
+            raise dataset.damaged(f"meta/tasks names the task {number!r} {word!r}; a number and a text belong there.")
     if len(dict(pairs)) < len(pairs):
-        raise dataset.error(f"meta/tasks gives one number to two tasks. {DAMAGED}")
+        raise dataset.damaged("meta/tasks gives one number to two tasks.")
     return dict(pairs)
 
 
@@ -174,7 +170,7 @@ def _json_lines(dataset: Dataset, stem: str) -> list[dict[str, Any]]:
     check_file(path, str(path))
     rows = read_json_lines(path, str(path), errors.ObservationError)
     if not all(isinstance(row, dict) for row in rows):
-        raise errors.ObservationError(f"{path} has lines that are no JSON objects. {DAMAGED}")
+        raise errors.ObservationError(f"{path} has lines that are no JSON objects. The copy is damaged.")
     return rows
 
 

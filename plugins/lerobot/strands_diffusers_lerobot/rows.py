@@ -37,9 +37,9 @@ def read_rows(dataset: Dataset, episode: Episode, columns: Sequence[str]) -> Row
     found = {name: _numbers(dataset, table[name], name) for name in wanted}
     _check_rows(dataset, found, episode.index, episode.length, str(episode.data.relative_to(dataset.root)))
     if episode.first_row is not None and "index" in found and found["index"][0, 0] != episode.first_row:
-        raise dataset.error(
+        raise dataset.damaged(
             f"episode {episode.index} begins at row {episode.first_row} in meta/, and at row {found['index'][0, 0]:g} in "
-            f"{episode.data.relative_to(dataset.root)}. The copy is damaged."
+            f"{episode.data.relative_to(dataset.root)}."
         )
     return found
 
@@ -132,20 +132,20 @@ def _check_rows(dataset: Dataset, rows: Rows, number: int, length: int, where: s
     """Whether these are the rows that meta/ promises of an episode, each at its time."""
     frames = rows["frame_index"][:, 0]
     if len(frames) != length or not np.array_equal(frames, np.arange(length)):
-        raise dataset.error(
+        raise dataset.damaged(
             f"episode {number} should have rows 0 to {length - 1}; {where} holds {len(frames)} of them"
-            f"{', in another order' if len(frames) == length else ''}. The copy is damaged."
+            f"{', in another order' if len(frames) == length else ''}."
         )
     if "episode_index" in rows and (rows["episode_index"] != number).any():
         other = rows["episode_index"][rows["episode_index"] != number][0]
-        raise dataset.error(f"{where} should hold episode {number} and holds episode {other:g}. The copy is damaged.")
+        raise dataset.damaged(f"{where} should hold episode {number} and holds episode {other:g}.")
     if "timestamp" in rows:
         late_s = rows["timestamp"][:, 0] - frames / dataset.fps
         if np.abs(late_s).max() * dataset.fps > 0.25:
             row = int(np.abs(late_s).argmax())
-            raise dataset.error(
+            raise dataset.damaged(
                 f"row {row} of episode {number} is of {rows['timestamp'][row, 0]:g} s; at {dataset.fps:g} Hz it is of "
-                f"{row / dataset.fps:g} s. The copy is damaged."
+                f"{row / dataset.fps:g} s."
             )
 
 
@@ -171,7 +171,5 @@ def _numbers(dataset: Dataset, column: Any, name: str) -> np.ndarray:
         raise dataset.error(f"column {name!r} holds an empty or infinite value in row {row}.")
     shape = dataset.features.get(name, {}).get("shape")
     if isinstance(shape, list) and count and math.prod(shape) != width:
-        raise dataset.error(
-            f"column {name!r} has {width} numbers a row, and {shape} in meta/info.json. The copy is damaged."
-        )
+        raise dataset.damaged(f"column {name!r} has {width} numbers a row, and {shape} in meta/info.json.")
     return values.reshape(count, width)

@@ -13,6 +13,7 @@ import numpy as np
 
 from strands_diffusers import (
     ActionRows,
+    ActionSpace,
     Address,
     Observation,
     ObservationRequest,
@@ -183,17 +184,10 @@ def _pieces(episodes: Iterator[Rows], mapping: Mapping, domain: str, stride: int
 
 def _open_is_1(actions_TD: np.ndarray, mapping: Mapping, domain: str) -> np.ndarray:
     """Physical actions with the gripper as the statistics have it: 1 is open."""
-    if mapping.gripper in (None, Polarity.open_is_1):
+    if mapping.gripper is None:
         return actions_TD
-    for index, column in enumerate(domains.get(domain).columns):
-        if column.kind == "gripper":
-            value = actions_TD[:, index]
-            actions_TD[:, index] = {
-                Polarity.closed_is_1: 1 - value,
-                Polarity.closed_is_minus_1: (value + 1) / 2,
-                Polarity.open_is_minus_1: (1 - value) / 2,
-            }[mapping.gripper]
-    return actions_TD
+    factor_D, summand_D = actions.gripper_map(ActionSpace(domains.get(domain).name, gripper=mapping.gripper.value))
+    return np.asarray((actions_TD - summand_D) / factor_D)
 
 
 def _choice(kind: type[_Choice], text: str, key: str) -> _Choice:

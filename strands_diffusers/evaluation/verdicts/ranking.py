@@ -302,7 +302,6 @@ def _from_table(
 
 
 def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping[Key, str], lost: int) -> Judgement:
-    """Compare after each look, say what comes of it after the last."""
     count = max(looks for each in mine if (looks := len(each.scores.get(what.score, ()))))
     everything: dict[int, _Compared] = {}
     trusted: dict[int, _Compared] = {}
