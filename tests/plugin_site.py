@@ -1,7 +1,12 @@
-"""A folder that, on PYTHONPATH, is an installed third-party plugin: found through its entry point like any other."""
+"""A third-party plugin: a folder that on PYTHONPATH is its installed package, or registered in this process."""
 
+import contextlib
 import os
+import types
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 PLUGIN = '''
 import os
@@ -40,3 +45,19 @@ def install(tmp_path: Path, *, broken: bool = False, **modules: str) -> dict[str
         (site / f"{name}.py").write_text(text)
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path}
+
+
+@contextlib.contextmanager
+def registered() -> Iterator[None]:
+    """The plugin among those of this process: what its jobs do needs no process of their own."""
+    from hydra.core.config_store import ConfigStore
+
+    from strands_diffusers.plugin.manager import Registration, plugins
+
+    module = types.ModuleType("sometimes")
+    exec(PLUGIN, vars(module))
+    mine = Registration("register_serializers", "output", "sometimes", "sometimes", module.Sometimes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins(), "registrations", [*plugins().registrations, mine])
+        yield
+    ConfigStore.instance().repo["output"].pop("sometimes.yaml", None)

@@ -1,7 +1,7 @@
 """Every command and program of README and docs does what the page says.
 
 In the fast tests each command is composed and each short program run; in the slow ones the commands of a page run one
-after the other in a folder of their own, as a reader would type them.
+after the other in a folder of their own, as a reader would type them, but for what makes them long (`quick`).
 """
 
 import json
@@ -103,22 +103,44 @@ def test_a_page_can_be_followed_from_top_to_bottom(page, tmp_path, monkeypatch, 
             continue
         for command in block.commands():
             [words] = ours(command)
-            status, text = call(quick(words) if block.language == "bash" else words, capfd)
+            status, text = call(quick(words, page.name) if block.language == "bash" else words, capfd)
             if block.language == "bash":
                 assert status == 0, f"{block.name}: {command}\n{text[-2000:]}"
             else:
                 assert_shown(block, command, text)
 
 
-def quick(words):
-    """A rollout of one denoising step; everything else as it is typed, and all of a closed loop, which has samplers of its own."""
-    if (words and words[0] in VERBS) or {"--cfg", "--help", "condition=closed_loop"} & set(words):
+FIRST_SCREENS = ("README.md", "get_started.md")
+
+
+def quick(words, page):
+    """What is typed, but of one denoising step and of a preset's sweep four jobs.
+
+    All that a job draws and logs is made on the first screens; on other pages, and in sweeps, one picture shows that it is.
+    """
+    if (words and words[0] in VERBS) or {"--cfg", "--help"} & set(words):
         return words
+    more = []
+    if "experiment=action_sensitivity" in words:
+        more += [
+            "visualizer=[]",
+            "observation=sample:push_up",
+            "condition.perturb=none,mirrored",
+            "sampler.num_samples=2",
+        ]
+    if "-m" in words or page not in FIRST_SCREENS:
+        more.append("visualizer=[timeseries]")
+    if "-m" in words and page != "wandb.md":
+        more.append("tracker=none")
+    if "condition=closed_loop" not in words:
+        more += ["sampler.num_inference_steps=1", "sampler.guidance_scale=1"]
+    else:  # which has samplers of its own
+        more.append("world.sampler.num_inference_steps=1")
+        more += ["policy.sampler.num_inference_steps=1"] if "policy=model" in words else []
+        more += ["policy.predict.sampler.num_inference_steps=1"] if "policy=best_of" in words else []
     typed = {word.partition("=")[0] for word in words}
-    return [
-        *words,
-        *(o for o in ("sampler.num_inference_steps=1", "sampler.guidance_scale=1") if o.partition("=")[0] not in typed),
-    ]
+    first = {word.partition("=")[0]: word for word in reversed(more)}
+    return [*words, *(word for key, word in first.items() if key not in typed)]
 
 
 def call(words, capfd):

@@ -67,8 +67,18 @@ def spy(name, globals=None, *rest, **options):
     return original(name, globals, *rest, **options)
 
 builtins.__import__ = spy
-from strands_diffusers import rollout
-rollout("sampler.num_inference_steps=2", "sampler.guidance_scale=1", "tracker=none", output_dir=sys.argv[1])
+from pathlib import Path
+import numpy as np
+from strands_diffusers.plugin import manager
+from strands_diffusers.results import Rollout
+from strands_diffusers.runner.outputs import produce
+
+rollout = Rollout(mode="policy", action=np.zeros((1, 2, 2), np.float32), video=np.zeros((3, 32, 32, 3), np.uint8), fps=5.0)
+private = Path(sys.argv[1]) / "private"
+private.mkdir()
+drawers = [cls() for cls in manager.plugins().classes("visualizer").values()]
+made = produce([rollout], private, private.parent, visualizers=drawers)
+assert len(made.artifacts) > 1 and not made.problems, made
 print(sorted(seen))
 """
     done = subprocess.run([sys.executable, "-c", probe, str(tmp_path)], capture_output=True, text=True, check=True)

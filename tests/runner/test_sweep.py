@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import plugin_site
 import pytest
 from bare import bare
-from plugin_site import install
 
 from strands_diffusers import records
 from strands_diffusers.cli import main
@@ -144,65 +144,50 @@ def test_a_damaged_job_is_named_and_left_and_its_rollout_is_made_beside_it(comma
     assert (status, "2 skipped" in err) == (0, True)
 
 
-def start(tmp_path: Path, *arguments: str, **env: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "strands_diffusers", "-m", *bare(*arguments)],
-        cwd=tmp_path, env={**install(tmp_path), **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+@pytest.fixture
+def sometimes(tmp_path, monkeypatch):
+    """A serializer that fails for seed 2, the first time."""
+    monkeypatch.setenv("LUCK", str(tmp_path / "luck"))
+    with plugin_site.registered():
+        yield
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str]:
-    out, _ = process.communicate(timeout=300)
-    return process.returncode, out
+@pytest.mark.usefixtures("sometimes")
+def test_retries_try_a_failed_job_again(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUCK_TURNS", "1")
 
+    status, err = command("output=[sometimes]", "seed=2", "sweep.retries=1", "output_dir=sweep")
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_retries_try_a_failed_job_again(tmp_path):
-    status, out = finish(
-        start(
-            tmp_path,
-            "output=[sometimes]",
-            "seed=2",
-            "sweep.retries=1",
-            "output_dir=sweep",
-            LUCK=str(tmp_path / "luck"),
-            LUCK_TURNS="1",
-        )
-    )
-
-    assert status == 0, out
+    assert status == 0, err
     assert complete(tmp_path / "sweep") == ["0"]
     assert not (tmp_path / "sweep" / "0" / "failure.json").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_fail_fast_stops_at_the_first_failure(tmp_path):
-    status, out = finish(
-        start(tmp_path, "output=[sometimes]", "seed=1,2,3", "sweep.fail_fast=true", "output_dir=sweep")
-    )
+@pytest.mark.usefixtures("sometimes")
+def test_fail_fast_stops_at_the_first_failure(command, tmp_path):
+    status, err = command("output=[sometimes]", "seed=1,2,3", "sweep.fail_fast=true", "output_dir=sweep")
 
     assert status == 1
     assert complete(tmp_path / "sweep") == ["0"]
     assert not (tmp_path / "sweep" / "2").exists()
-    assert "stopped at the first failure" in out
-    assert "job 1 failed at write" in out
+    assert "stopped at the first failure" in err
+    assert "job 1 failed at write" in err
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
-def test_a_sweep_that_dies_in_the_middle_goes_on_where_it_was(tmp_path, how):
+def test_a_sweep_that_dies_in_the_middle_goes_on_where_it_was(command, tmp_path, how):
     sweep = tmp_path / "sweep"
-    process = start(tmp_path, "seed=range(8)", "output_dir=sweep")
+    words = [sys.executable, "-m", "strands_diffusers", "-m", *bare("seed=range(8)"), "output_dir=sweep"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 200
     while len(complete(sweep)) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     os.kill(process.pid, how)
-    status, out = finish(process)
+    out, _ = process.communicate(timeout=300)
 
-    assert status != 0, out
+    assert process.returncode != 0, out
     done, before = complete(sweep), hashes(sweep)
     assert 2 <= len(done) < 8, out
     for folder in sweep.iterdir():
@@ -213,10 +198,10 @@ def test_a_sweep_that_dies_in_the_middle_goes_on_where_it_was(tmp_path, how):
         assert not list(sweep.glob("*/.partial-*"))
         assert "Traceback" not in out
 
-    status, out = finish(start(tmp_path, "seed=range(8)", f"resume={sweep}"))
+    status, err = command("seed=range(8)", f"resume={sweep}")
 
-    assert status == 0, out
-    assert f"{len(done)} skipped" in out
+    assert status == 0, err
+    assert f"{len(done)} skipped" in err
     assert len(complete(sweep)) == 8
     assert not list(sweep.glob("*/.partial-*"))
     assert {k: v for k, v in hashes(sweep).items() if k.split("/")[0] in done} == before
