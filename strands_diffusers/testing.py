@@ -17,23 +17,25 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 
-from strands_diffusers import actions, domains
+from strands_diffusers import actions, loop
 from strands_diffusers.config import compose as composing
 from strands_diffusers.config.conditions import ClosedLoopConfig
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import OutputError, StrandsDiffusersError
 from strands_diffusers.plugin import choices, guard, manager
-from strands_diffusers.plugin.acting import Look, Policy, Score, Setting, Track, World
+from strands_diffusers.plugin.acting import Policy, Score, Setting, Stepped, World
 from strands_diffusers.plugin.base import Judgement, Metric, Panel, Serializer, Source, Tracker, Verdict, Visualizer
+from strands_diffusers.plugin.guard import Wrong
+from strands_diffusers.policies.given import RandomPolicy
 from strands_diffusers.records import Record, SampleRecord, file_entry, write_json
 from strands_diffusers.results import Artifact, Episode, Mesh, Observation, ObservationRequest, Rollout, RunInfo, Scored
 
@@ -99,34 +101,53 @@ def check_plugin(module: ModuleType) -> manager.PluginIndex:
     return index
 
 
+P = ParamSpec("P")
+
+
+def _check(check: Callable[P, None]) -> Callable[P, None]:
+    """A check of a class whose `Wrong`, and whatever the class raises, is an `AssertionError` of one line that names it."""
+
+    @wraps(check)
+    def checked(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            guard.run("", getattr(arguments[0], "__name__", ""), lambda: check(*arguments, **options), None)
+        except StrandsDiffusersError as error:
+            raise AssertionError(str(error)) from error
+
+    return checked
+
+
+@_check
 def check_serializer(cls: type[Serializer], config: Any = None) -> None:
     """Save every rollout that holds what the class needs, twice: files in the folder, all listed, nothing changed.
 
     An `OutputError` refuses a rollout; one at least must be written.
     """
-    written = [_files(cls, partial(cls(config).save, rollout), [rollout]) for rollout in _readable(cls)]
+    written = [_files(cls, cls(config).save, rollout) for rollout in _readable(cls)]
     if not any(written):
-        raise AssertionError(f"{cls.__name__} wrote none of the rollouts that hold {', '.join(cls.output_types)}.")
+        raise Wrong(f"wrote none of the rollouts that hold {', '.join(cls.output_types)}")
 
 
+@_check
 def check_visualizer(cls: type[Visualizer], config: Any = None) -> None:
     """Draw every rollout that holds what the class needs, one by one and as the samples of one job."""
     for rollout in _readable(cls):
-        _files(cls, partial(cls(config).draw, rollout), [rollout])
-        samples = [replace(rollout, sample=index, seed=index) for index in range(2)]
-        _files(cls, partial(cls(config).draw_all, samples), samples)
+        _files(cls, cls(config).draw, rollout)
+        _files(cls, cls(config).draw_all, [replace(rollout, sample=index, seed=index) for index in range(2)])
 
 
+@_check
 def check_metric(cls: type[Metric], config: Any = None) -> None:
     """Measure every rollout that holds what the class needs: declared finite numbers, the same when measured again."""
     for rollout in _readable(cls):
         with _untouched([rollout]):
             compute = partial(cls(config).compute, rollout)
-            first, again = (_run(guard.metrics, cls, compute, cls.measures) for _ in range(2))
+            first, again = (guard.metrics("", cls.__name__, compute, cls.measures) for _ in range(2))
         if first != again:
-            raise AssertionError(f"{cls.__name__}.compute gave {first}, then {again} for the same rollout.")
+            raise Wrong(f"gave {first}, then {again} for the same rollout")
 
 
+@_check
 def check_tracker(cls: type[Tracker], config: Any = None) -> None:
     """Log a finished job, a failed one and a sweep of both."""
     with _folder() as folder:
@@ -134,16 +155,16 @@ def check_tracker(cls: type[Tracker], config: Any = None) -> None:
         failed = replace(done, directory=folder / "1", status="failed", error="RolloutError: no", samples=())
         for record in (done, failed):
             tracker = cls(config)
-            run = RunInfo("policy-pusht-seed0", record.directory, record.config, "policy", tags=("policy",))
-            _run(guard.run, cls, partial(tracker.start, run))
+            tracker.start(RunInfo("policy-pusht-seed0", record.directory, record.config, "policy", tags=("policy",)))
             if record is done:
-                _run(guard.run, cls, partial(tracker.log, record, [rollouts()["policy"]]))
-            _run(guard.run, cls, partial(tracker.finish, record))
-            _run(guard.several, cls, tracker.notes, str)
+                tracker.log(record, [rollouts()["policy"]])
+            tracker.finish(record)
+            guard.listed(tracker.notes(), str)
         sweep = RunInfo("sweep", folder, {"jobs": 2}, "sweep", "sweep", id="0123456789abcdef")
-        _run(guard.several, cls, partial(cls(config).summarize, sweep, [done, failed]), str)
+        guard.listed(cls(config).summarize(sweep, [done, failed]), str)
 
 
+@_check
 def check_source(
     cls: type[Source], address: str, request: ObservationRequest | None = None, config: Any = None
 ) -> None:
@@ -154,13 +175,16 @@ def check_source(
     request = request or ObservationRequest(17, None, "pusht", "policy", actions.space_of("pusht"))
     source = cls(config)
     call = partial(source.read, source.absolute(address, Path.cwd()), request)
-    first, again = (_run(guard.observation, cls, call) for _ in range(2))
+    first, again = (guard.observation("", cls.__name__, call) for _ in range(2))
     if not (_same(first.frames, again.frames) and _same(first.actions, again.actions)):
-        raise AssertionError(f"{cls.__name__}.read gave other arrays the second time.")
+        raise Wrong("read other arrays the second time")
     if first.frames is not None and len(first.frames) > (request.num_frames or len(first.frames)):
-        raise AssertionError(f"{cls.__name__}.read gave {len(first.frames)} frames of {request.num_frames}.")
-    if _run(guard.run, cls, partial(source.read, "", request), refusal=StrandsDiffusersError) is not None:
-        raise AssertionError(f"{cls.__name__}.read took an empty address; raise ObservationError.")
+        raise Wrong(f"read {len(first.frames)} frames of {request.num_frames}")
+    try:
+        source.read("", request)
+    except StrandsDiffusersError:
+        return
+    raise Wrong("took an empty address; raise ObservationError")
 
 
 def setting(*overrides: str, observation: Observation | None = None) -> Setting:
@@ -175,106 +199,104 @@ def setting(*overrides: str, observation: Observation | None = None) -> Setting:
     return Setting(config, seen, space, config.prompt or seen.task or "", float(config.domain.fps), *sizes)
 
 
+@_check
 def check_policy(cls: type[Policy], given: Setting | None = None, config: Any = None) -> None:
-    """Let it act twice in an episode, and once more from the beginning: finite actions float32 `[T, D]`, the same each time."""
-    given, policy = given or setting(), cls(config)
-    _run(guard.run, cls, partial(policy.check, given))
-    width = domains.get(given.space.domain).width or 0
-    frames = np.repeat(_first(given)[None], given.act_steps + 1, axis=0)
-    runs: list[list[np.ndarray]] = []
-    for _ in range(2):
-        _run(guard.run, cls, partial(policy.reset, given, 0))
-        rows, runs = np.zeros((0, width), np.float32), [*runs, []]
-        for k in range(2):
-            seen = Look(k, frames[: len(rows) + 1], rows, given.prompt, k, hold=np.zeros(width, np.float32))
-            found = _run(guard.run, cls, partial(policy.act, seen))
-            wrong = _not_an_array(getattr(found, "actions", None), np.float32, (given.chunk_size, width))
-            if wrong or not np.isfinite(found.actions).all():
-                raise AssertionError(f"{cls.__name__}.act gave actions {wrong or 'that are not finite'}.")
-            runs[-1].append(found.actions)
-            rows = found.actions[: given.act_steps]
-    _run(guard.run, cls, policy.close)
-    if not all(_same(one, other) for one, other in zip(*runs, strict=True)):
-        raise AssertionError(f"{cls.__name__}.act gave other actions in an episode of the same seed.")
+    """Let it act in two episodes of the same seed: what the loop asks of a chunk, and the same actions each time."""
+    given = given or setting()
+    assert given.observation.frames is not None
+    first, again = _twice(given, cls(config), _Shown(given.observation.frames[:1]), {})
+    if not _same(first.action, again.action):
+        raise Wrong("gave other actions in an episode of the same seed")
 
 
+@_check
 def check_world(cls: type[World], given: Setting | None = None, config: Any = None) -> None:
-    """Step through two looks, once more from the beginning, and go on from the middle by `restore`: the same frames and states."""
-    given, world = given or setting(), cls(config)
-    _run(guard.run, cls, partial(world.check, given))
-    n = given.act_steps
-    rows = (
-        np.random.default_rng(0)
-        .uniform(-0.5, 0.5, (2 * n, domains.get(given.space.domain).width or 0))
-        .astype(np.float32)
-    )
-    runs: list[tuple[np.ndarray, list[Any]]] = []
-    for restored in (False, False, True):
-        frame, state = _run(guard.run, cls, partial(world.reset, given, 0))
-        if wrong := _not_an_array(frame, np.uint8, (*np.shape(frame)[:2], 3)):
-            raise AssertionError(f"{cls.__name__}.reset gave a frame {wrong}.")
-        frames, states = [frame[None]], [state]
-        for k in range(2):
-            part = rows[k * n : k * n + n]
-            if restored and k == 0:
-                frames, states = [runs[0][0][: n + 1]], runs[0][1][: n + 1]
-                _run(guard.run, cls, partial(world.restore, frames[0], part, n))
-                continue
-            found = _run(guard.run, cls, partial(world.step, part, n))
-            if wrong := _not_an_array(getattr(found, "frames", None), np.uint8, (n, *frame.shape)):
-                raise AssertionError(f"{cls.__name__}.step gave frames {wrong}.")
-            given_states = [None] * n if found.states is None else [*found.states]
-            if len(given_states) != n or any((each is None) != (state is None) for each in given_states):
-                raise AssertionError(
-                    f"{cls.__name__}.step gave {len(given_states)} states; give one per frame, or none at all."
-                )
-            frames, states = [*frames, found.frames], [*states, *given_states]
-        runs.append((np.concatenate(frames), states))
-    _run(guard.run, cls, world.close)
-    for what, other in (("reset", runs[1]), ("restore", runs[2])):
-        if not _same(other[0], runs[0][0]) or other[1] != runs[0][1]:
-            raise AssertionError(f"{cls.__name__}: the same actions gave other frames or states after {what}.")
+    """Act in it by chance, once more from the beginning, and go on from the last look by `restore`: the same frames and states."""
+    given, kept = given or setting(), _Kept()
+    cast = loop.Cast(given, RandomPolicy(), cls(config), {})
+    cast.check()
+    seen: list[tuple[Any, Any]] = []
+    for after in ("the first time", "reset", "restore"):
+        [rollout] = loop.run(cast, kept=None if after == "reset" else kept)
+        assert rollout.episode is not None
+        seen.append((rollout.video, rollout.episode.states))
+        if None in (seen[0][1] or ()):
+            raise Wrong("told no state of some frames; give one per frame, or none at all")
+        if not _same(seen[-1][0], seen[0][0]) or seen[-1][1] != seen[0][1]:
+            raise Wrong(f"gave other frames or states for the same actions after {after}")
+        kept.pop(loop.look_name(0, given.num_looks - 1), None)
 
 
+@_check
 def check_score(
     cls: type[Score], given: Setting | None = None, config: Any = None, states: Sequence[Any] | None = None
 ) -> None:
-    """Judge a small episode twice: one finite number or nan per frame, the same each time, nothing changed."""
-    given, score = given or setting(), cls(config)
-    _run(guard.run, cls, partial(score.check, given))
-    rollout = replace(rollouts()["policy"], observation=given.observation)
-    assert rollout.video is not None
-    assert rollout.action is not None
-    track = Track(rollout.video, rollout.action[0], states)
-    found = []
-    for _ in range(2):
-        _run(guard.run, cls, partial(score.reset, given))
-        with _untouched([rollout]):
-            found.append(_run(guard.run, cls, partial(score.compute, track)))
-        if (wrong := _not_an_array(found[-1], np.float64, (len(track.frames),))) or np.isinf(found[-1]).any():
-            raise AssertionError(f"{cls.__name__}.compute gave values {wrong or 'that are infinite'}.")
-    _run(guard.run, cls, score.close)
-    if not np.array_equal(found[0], found[1], equal_nan=True):
-        raise AssertionError(f"{cls.__name__}.compute gave other values the second time.")
+    """Judge two equal episodes: one number or nan per frame, the same each time, nothing changed."""
+    video_FHWC = rollouts()["policy"].video
+    assert video_FHWC is not None
+    first, again = _twice(given or setting(), RandomPolicy(), _Shown(video_FHWC, states), {cls.name: cls(config)})
+    assert first.video is not None
+    if not np.array_equal(first.video, video_FHWC[np.arange(len(first.video)) % len(video_FHWC)]):
+        raise Wrong("changed the frames; work on a copy")
+    values, others = (rollout.episode.scores[cls.name].values for rollout in (first, again) if rollout.episode)
+    if not np.array_equal(values, others, equal_nan=True):
+        raise Wrong("gave other values the second time")
 
 
+def _twice(given: Setting, policy: Policy, world: World, scores: dict[str, Score]) -> list[Rollout]:
+    """Two episodes of the same seed, with the checks of every job."""
+    cast = loop.Cast(given, policy, world, scores)
+    cast.check()
+    return [*loop.run(cast), *loop.run(cast)]
+
+
+class _Shown(World):
+    """Shows given frames over and over, and tells given states, whatever is done."""
+
+    name = "shown"
+
+    def __init__(self, frames: np.ndarray, states: Sequence[Any] | None = None) -> None:
+        super().__init__()
+        self._frames, self._states, self._at = frames, states, 0
+
+    def reset(self, setting: Setting, seed: int) -> tuple[np.ndarray, Any]:
+        self._at = 0
+        return self._frames[0], self._states and self._states[0]
+
+    def step(self, actions: np.ndarray, num_steps: int, progress: Any = None) -> Stepped:
+        shown = [(self._at + 1 + n) % len(self._frames) for n in range(num_steps)]
+        self._at += num_steps
+        return Stepped(self._frames[shown], self._states and [self._states[n] for n in shown])
+
+
+class _Kept(dict[str, Any]):
+    """The finished looks of an episode, by name."""
+
+    load = dict.get
+
+    def keep(self, name: str, arrays: Any, facts: Any) -> None:
+        self[name] = arrays, facts
+
+
+@_check
 def check_verdict(cls: type[Verdict]) -> None:
     """Ask for what it needs of the default config, and judge a sweep without a finished job, and one of one job."""
     verdict, config = cls(), compose()
-    for call in (partial(verdict.needs, config), partial(verdict.varies, [config])):
-        text = _run(guard.run, cls, call)
+    for text in (verdict.needs(config), verdict.varies([config])):
         if not (text is None or isinstance(text, str)):
-            raise AssertionError(f"{cls.__name__} answered {text!r}; say what is missing in words, or None.")
+            raise Wrong(f"answered {text!r}; say what is missing in words, or None")
     with _folder() as folder:
         for records in ([], [_record(folder)]):
-            _run(guard.several, cls, partial(verdict.judge, records), Judgement, refusal=StrandsDiffusersError)
+            with suppress(StrandsDiffusersError):
+                guard.listed(verdict.judge(records), Judgement)
 
 
+@_check
 def check_panel(cls: type[Panel]) -> None:
     """Show a folder without jobs, and one with one."""
     with _folder() as folder:
         for records in ([], [_record(folder)]):
-            _run(guard.panel, cls, partial(cls().content, folder, records))
+            guard.panel("", cls.__name__, partial(cls().content, folder, records))
 
 
 _CHECKS: dict[str, Callable[[Any], None]] = {
@@ -287,26 +309,16 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
 }
 
 
-def _run(check: Any, cls: type, *arguments: Any, refusal: type[StrandsDiffusersError] | None = None) -> Any:
-    """What one of the guard's checks returns; None for an error of the plugin's own that may be; else fail."""
-    try:
-        return check("", cls.__name__, *arguments)
-    except StrandsDiffusersError as error:
-        if refusal and isinstance(error, refusal) and not isinstance(error, guard.PluginFault):
-            return None
-        raise AssertionError(str(error)) from error
-
-
-def _files(cls: type, call: Callable[[Path], list[Artifact]], given: Sequence[Rollout]) -> bool:
-    """Whether the call wrote into an empty folder; what it writes the second time takes the place of the first."""
-    found: list[Artifact] = []
-    with _folder() as folder, _untouched(given):
+def _files(cls: type, write: Callable[[Any, Path], list[Artifact]], given: Rollout | list[Rollout]) -> bool:
+    """Whether it wrote files of what is given into an empty folder; those of a second time take the place of the first."""
+    with _folder() as folder, _untouched(given if isinstance(given, list) else [given]):
         for _ in range(2):
-            found = _run(guard.artifacts, cls, partial(call, folder), folder, refusal=OutputError) or []
+            found: list[Artifact] = []
+            with suppress(OutputError):
+                found = guard.artifacts("", cls.__name__, partial(write, given, folder), folder)
         left = {path for path in folder.rglob("*") if path.is_file()} - {artifact.path for artifact in found}
         if found and left:
-            names = ", ".join(sorted(path.name for path in left))
-            raise AssertionError(f"{cls.__name__} wrote {names}, which it did not return.")
+            raise Wrong(f"wrote {', '.join(sorted(path.name for path in left))}, which it did not return")
     return bool(found)
 
 
@@ -321,31 +333,15 @@ def _check_import(module: ModuleType) -> None:
     code = f"import sys, {module.__name__}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    if done.returncode or done.stdout.strip():
-        what = (
-            f"imports {done.stdout.strip()} at its top: do it inside methods." if done.stdout.strip() else done.stderr
-        )
-        raise AssertionError(f"{module.__name__} {what}")
+    if heavy := done.stdout.strip():
+        raise AssertionError(f"{module.__name__} imports {heavy} at its top: do it inside methods.")
+    assert not done.returncode, done.stderr
 
 
 @contextmanager
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder).resolve()
-
-
-def _first(given: Setting) -> np.ndarray:
-    assert given.observation.frames is not None
-    frame: np.ndarray = given.observation.frames[0]
-    return frame
-
-
-def _not_an_array(value: Any, kind: Any, shape: tuple[int, ...]) -> str:
-    """What is wrong with a value that must be an array of this type and shape; empty where nothing is."""
-    if isinstance(value, np.ndarray) and value.dtype == kind and value.shape == shape:
-        return ""
-    shown = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
-    return f"{shown}; they must be {np.dtype(kind)} {list(shape)}"
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -358,7 +354,7 @@ def _untouched(given: Sequence[Rollout]) -> Iterator[None]:
     arrays = [(v, v.copy()) for r in given for v in vars(r).values() if isinstance(v, np.ndarray)]
     yield
     if not all(_same(array, before) for array, before in arrays):
-        raise AssertionError("an array of the rollout was changed; work on a copy.")
+        raise Wrong("changed an array of the rollout; work on a copy")
 
 
 def _record(folder: Path) -> Record:

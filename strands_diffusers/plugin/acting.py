@@ -134,11 +134,7 @@ def wrong_values(values: Any, count: int) -> str | None:
 
 def described(value: Any) -> str:
     """Type and shape of an array, or the name of another type."""
-    return (
-        f"{value.dtype} {list(value.shape)}"
-        if hasattr(value, "dtype") and hasattr(value, "shape")
-        else type(value).__name__
-    )
+    return f"{value.dtype} {list(value.shape)}" if hasattr(value, "ndim") else type(value).__name__
 
 
 class Acting(Configured):

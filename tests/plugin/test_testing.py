@@ -100,7 +100,7 @@ def refuses(self, rollout, directory):
 @pytest.mark.parametrize(
     ("save", "message"),
     [
-        (changes, "an array of the rollout was changed"),
+        (changes, "changed an array of the rollout"),
         (hides, "wrote b.txt, which it did not return"),
         (twice, "FileExistsError: a.txt"),
         (refuses, "wrote none of the rollouts that hold video"),
@@ -249,13 +249,13 @@ def test_built_in_policies_and_sound_worlds_and_scores_conform():
             policy(lambda look: np.zeros((16, 2))),
             r"actions float64 \[16, 2\]; they must be float32",
         ),
-        (testing.check_policy, policy(lambda look: np.full((16, 2), np.nan, np.float32)), r"that are not finite"),
+        (testing.check_policy, policy(lambda look: np.full((16, 2), np.nan, np.float32)), r"returned nan in step 0, column 0"),
         (testing.check_policy, policy(lambda look: RNG.uniform(size=(16, 2)).astype(np.float32)), r"same seed"),
         (testing.check_world, frozen(noise=1), r"after reset"),
-        (testing.check_world, frozen(states=lambda n: [0]), r"gave 1 states"),
-        (testing.check_world, frozen(states=lambda n: [None] * n), r"gave 8 states; give one per frame"),
-        (testing.check_score, score(lambda track: [1.0] * 17), r"values list; they must be float64 \[17\]"),
-        (testing.check_score, score(lambda track: np.full(17, np.inf)), r"infinite"),
+        (testing.check_world, frozen(states=lambda n: [0]), r"states of some frames only"),
+        (testing.check_world, frozen(states=lambda n: [None] * n), r"no state of some frames; give one per frame"),
+        (testing.check_score, score(lambda track: [1.0] * 17), r"returned list; it must be float64 \[17\]"),
+        (testing.check_score, score(lambda track: np.full(17, np.inf)), r"returned inf"),
         (testing.check_score, score(lambda track: RNG.uniform(size=17)), r"other values the second time"),
     ],
 )
