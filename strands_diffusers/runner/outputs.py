@@ -41,11 +41,6 @@ class Outputs:
             except Exception as error:  # noqa: BLE001 - one call's failure is its own
                 self.problems.append(Problem(what, guard.text(error)))
 
-    @property
-    def mean(self) -> Metrics:
-        """Each value's mean over the samples that have it; of one sample its own."""
-        return self.metrics[0] if len(self.metrics) == 1 else mean(self.metrics)
-
 
 def produce(
     rollouts: Sequence[Rollout],
@@ -122,8 +117,10 @@ def produce(
     return found
 
 
-def mean(samples: Sequence[Metrics]) -> dict[str, dict[str, float]]:
-    """Mean of each value over the samples that have it."""
+def mean(samples: Sequence[Metrics]) -> Metrics:
+    """Mean of each value over the samples that have it; of one sample its own."""
+    if len(samples) == 1:
+        return samples[0]
     names = {(metric, value) for sample in samples for metric, values in sample.items() for value in values}
     table: dict[str, dict[str, float]] = {}
     for metric, value in sorted(names):

@@ -48,21 +48,22 @@ def is_generated(job: Job, record: Record | None) -> bool:
     if record is None or not _usable(record):
         return False
     possible = {s.name for s in job.serializers if "rollout" in s.output_types or {*s.output_types} & job.wanted}
-    return not possible.intersection(_changed(job, record, "output"))
+    return not possible.intersection(missing(record, "output", job.tree["output"]))
 
 
-def left_to_do(job: Job, record: Record) -> tuple[list[str], list[str]]:
-    """Metrics to measure and visualizers to draw for a generated job: new ones, changed options, and those that failed."""
-    failed = {problem.what for problem in record.problems}
-    return (
-        [n for n in job.tree["metric"] if n in _changed(job, record, "metric") or f"metric {n}" in failed],
-        [n for n in job.tree["visualizer"] if n in _changed(job, record, "visualizer") or f"visualizer {n}" in failed],
-    )
+def missing(record: Record, group: str, wanted: Mapping[str, Any], version: str | None = None) -> dict[str, Any]:
+    """What of `wanted`, options by name, is to be made: it is new, has other options, failed or is of another version."""
+    before, failed = record.config.get(group) or {}, {problem.what for problem in record.problems}
 
+    def made(name: str) -> bool:
+        events = [e for e in record.history if e.get("what") == "generated" or name in (e.get(group) or ())]
+        return version is None or (bool(events) and events[-1].get("version") == version)
 
-def _changed(job: Job, record: Record, group: str) -> list[str]:
-    before = record.config.get(group) or {}
-    return [name for name, options in job.tree[group].items() if name not in before or before[name] != options]
+    return {
+        name: options
+        for name, options in wanted.items()
+        if before.get(name) != options or f"{group} {name}" in failed or not made(name)
+    }
 
 
 def why_not(identity: Mapping[str, Any], done: Mapping[str, Record]) -> str | None:

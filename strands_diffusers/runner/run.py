@@ -178,7 +178,7 @@ class _Run:
             samples=tuple(samples),
             samples_action=action_spread(rollouts) or {},
             artifacts=tuple(records.file_entry(a, self.directory) for a in made.artifacts),
-            metrics=made.mean,
+            metrics=outputs.mean(made.metrics),
             problems=tuple(self.problems),
             finished=records.now(),
             seconds=self._seconds(rollouts),

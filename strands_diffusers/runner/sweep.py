@@ -119,20 +119,12 @@ class Sweep:
 
     def _complete(self, job: Job, record: Record) -> Record:
         """Measure and draw what a generated job is now asked for and does not have."""
-        metrics, visualizers = resume.left_to_do(job, record)
-        if metrics or visualizers:
-            from strands_diffusers.runner import again
+        wanted = {group: resume.missing(record, group, job.tree[group]) for group in ("metric", "visualizer")}
+        if not any(wanted.values()):
+            return record
+        from strands_diffusers.runner import again
 
-            wanted = {
-                group: {n: job.tree[group][n] for n in names}
-                for group, names in (("metric", metrics), ("visualizer", visualizers))
-            }
-            objects = (
-                [m for m in job.metrics if m.name in metrics],
-                [v for v in job.visualizers if v.name in visualizers],
-            )
-            record = again.complete(record, *objects, wanted, job.config.hook_timeout_s)
-        return record
+        return again.complete(record, wanted, job.config.hook_timeout_s)
 
     def place(self, job: Job, directory: Path) -> Path:
         """Where a job writes: the folder of the same rollouts, else its own, else the next number that is free."""
@@ -144,11 +136,19 @@ class Sweep:
         if damaged and there is not None:
             self.progress.say(f"{there.error} It is left as it is.")
         if record is None and there is not None and (there.done or damaged or there.hash not in ("", job.hash)):
-            free = folders.claim_next(directory.parent)
-            if self._before and (difference := resume.why_not(job.identity, self._before)):
-                self.progress.say(f"job {free.name} runs: it differs from the nearest finished one in {difference}")
-            return free
+            return folders.claim_next(directory.parent)
         return directory
+
+    def say_what_is_new(self, checked: Sequence[CheckedJob]) -> None:
+        """One line where jobs of a resumed sweep are not those that are finished under their numbers: how many, and an example."""
+        new = [each for each in checked if self._known(each.job) is None]
+        before = self._before or {}
+        taken = {record.name for record in before.values() if record.done}
+        if new := [each for each in new if str(each.number) in taken]:
+            self.progress.say(
+                f"{len(new)} of {len(checked)} jobs are not finished there, and run: job {new[0].number} differs from the "
+                f"nearest finished one in {resume.why_not(new[0].job.identity, before)}"
+            )
 
     def failed(
         self, directory: Path, overrides: Sequence[str], error: Exception, stage: str = "check", name: str = ""
@@ -208,11 +208,10 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Row]:
         state.directory = directory
         first = 0 if checked[0].job.config.resume else folders.next_number(directory)
         checked = [CheckedJob(first + c.number, c.overrides, c.job) for c in checked]
+        state.say_what_is_new(checked)
         OmegaConf.save(config, directory / "multirun.yaml")
         if hasattr(launcher, "launch_checked"):
             launcher.launch_checked(checked, composer)
-        elif type(launcher).__name__ == "InProcessLauncher":
-            _launch(launcher, checked, composer)
         else:
             size = sweeper.max_batch_size or len(checked)
             for start in range(0, len(checked), size):
@@ -264,8 +263,8 @@ def _check_all(state: Sweep, composer: compose.Composer, jobs: Sequence[tuple[st
     return checked
 
 
-def _launch(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Composer) -> None:
-    """Run checked jobs one after the other in this process."""
+def launch_checked(launcher: Any, checked: Sequence[CheckedJob], composer: compose.Composer) -> None:
+    """What `hydra/launcher=in_process` does for our sweeper: the checked jobs one after the other."""
     state: Sweep = launcher.task_function
     setup_globals()
     for each in checked:

@@ -70,7 +70,7 @@ def test_measuring_again_from_python_loads_no_model(tmp_path, no_model, monkeypa
     rollout(*bare("output=[video,action]"), output_dir=tmp_path)
     monkeypatch.setattr(loader, "load", lambda *a: pytest.fail("a model was loaded"))
 
-    [found] = again.measure([tmp_path], "metric=[action]", workers=1)
+    [found] = again.each([tmp_path], "metric", ["metric=[action]"], workers=1)
 
     assert (found.status, set(found.record.metrics)) == ("done", {"action"})
 
@@ -104,13 +104,13 @@ def test_a_damaged_job_is_named_and_the_others_are_measured(command, tmp_path):
 def test_a_folder_without_a_finished_job_is_refused(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReportError):
-        again.measure([tmp_path / folder])
+        list(again.each([tmp_path / folder], "metric", []))
 
 
 def test_a_wrong_metric_is_refused(tmp_path):
     rollout(*bare(), output_dir=tmp_path)
     with pytest.raises(ConfigError, match="metric=jerk is not a choice"):
-        again.measure([tmp_path], "metric=[jerk]")
+        list(again.each([tmp_path], "metric", ["metric=[jerk]"]))
 
 
 def test_equal_jobs_of_a_sweep_are_one_rollout_and_two_rows(command, tmp_path):
@@ -134,6 +134,17 @@ def test_a_second_sweep_into_a_used_folder_takes_new_numbers(command, tmp_path):
     assert "sweep: 1 done, 2 earlier" in err
     assert [record.name for record in records.jobs(tmp_path / "sweep")] == ["0", "1", "2"]
     assert records.jobs(tmp_path / "sweep")[:2] == first
+
+
+def test_a_resumed_sweep_says_once_how_many_jobs_are_new_and_in_what_one_of_them_differs(command, tmp_path):
+    command("-m", *bare("seed=0,1"), "output_dir=sweep")
+
+    status, err = command("-m", *bare("seed=2,3"), "resume=sweep")
+
+    assert status == 0
+    [line] = [line for line in err.splitlines() if "differs from" in line]
+    assert "2 of 2 jobs are not finished there, and run: job 0 differs" in line
+    assert line.endswith("in seed 0 -> 2")
 
 
 def test_two_sweeps_at_once_do_not_share_a_folder(command, tmp_path):

@@ -61,6 +61,12 @@ class InProcessLauncher(Launcher):
         """Keep what Hydra gives."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
+    def launch_checked(self, checked: Any, composer: Any) -> None:
+        """Run the jobs of our sweeper, which are checked."""
+        from strands_diffusers.runner.sweep import launch_checked
+
+        launch_checked(self, checked, composer)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs of a sweeper that chooses as it goes."""
         from strands_diffusers.runner.sweep import launch
