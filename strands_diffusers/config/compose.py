@@ -313,62 +313,44 @@ def to_run_config(
     if config.model.name == "custom" and not chosen & {"domain", "experiment"}:
         checks.require_domain(config)
     checks.check(config, explicit_output="output" in chosen)
-    config = checks.resolve_defaults(config)
-    return _absolute_paths(config, cwd or Path.cwd())
+    cwd = cwd or Path.cwd()  # relative paths are the user's, from where the command was typed; jobs may run elsewhere
+    return with_paths(checks.resolve_defaults(config), lambda key, value: _absolute(key, value, cwd))
 
 
-def _absolute_paths(config: RunConfig, cwd: Path) -> RunConfig:
-    """Relative paths are the user's, from where the command was typed; jobs may run elsewhere."""
-
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else absolute_path(path, cwd)
-
-    def checkpoint(repo: str) -> str:
-        return absolute_path(repo, cwd) if Path(absolute_path(repo, cwd)).exists() else repo
-
-    model = config.model
-    local = Path(absolute_path(model.repo, cwd))
-    if ":" not in model.repo and (local.exists() or model.repo.startswith((".", "/", "~"))):
-        model = dataclasses.replace(model, repo=absolute_path(model.repo, cwd))
-    condition = config.condition
-    if getattr(condition, "actions", None):
-        condition = dataclasses.replace(condition, actions=absolute(condition.actions))  # type: ignore[attr-defined, call-arg]
-    policy: Any = config.policy
-    if getattr(policy, "actions", None):
-        policy = dataclasses.replace(policy, actions=absolute(policy.actions))
-    policy, world = (
-        with_places(policy, lambda repo, _: checkpoint(repo)),
-        with_places(config.world, lambda repo, _: checkpoint(repo)),
-    )
-    score: dict[str, Any] = dict(config.score)
-    for name, options in score.items():
-        path, at, rest = (getattr(options, "goal", None) or "").partition("@")
-        if path and Path(absolute_path(path, cwd)).exists():
-            score[name] = dataclasses.replace(options, goal=f"{absolute_path(path, cwd)}{at}{rest}")
-    domain = config.domain
-    if domain.statistics and "/" in domain.statistics:
-        domain = dataclasses.replace(domain, statistics=absolute(domain.statistics))
-    resume = config.resume if config.resume in (None, "last") else absolute(config.resume)
-    return dataclasses.replace(
-        config,
-        model=model,
-        condition=condition,
-        policy=policy,
-        world=world,
-        score=score,
-        domain=domain,
-        resume=resume,
-        output_dir=absolute(config.output_dir),
-    )
+def with_paths(config: RunConfig, place: Callable[[str, str], str]) -> RunConfig:
+    """The config with `place(key, value)` for each key that may hold a path, an address or a checkpoint, where it is given."""
+    for key in typed.PATHS:
+        for name in config.score if key.startswith("score.") else ("",):
+            key = f"score.{name}.goal" if name else key
+            config = _placed(config, key.split("."), functools.partial(place, key))
+    return config
 
 
-def with_places(node: Any, place: Callable[[str, str], str], key: str = "") -> Any:
-    """The node of a policy or a world with `place(repo, key)` for each other checkpoint that it names."""
-    if (predict := getattr(node, "predict", None)) is not None:
-        node = dataclasses.replace(node, predict=with_places(predict, place, f"{key}.predict"))
-    if (repo := getattr(node, "repo", None)) is not None:
-        node = dataclasses.replace(node, repo=place(repo, f"{key}.repo"))
-    return node
+def _placed(node: Any, names: Sequence[str], place: Callable[[str], str]) -> Any:
+    """A copy of a node with the text at the end of the names replaced; the node itself where there is none."""
+    name, *rest = names
+    value = node.get(name) if isinstance(node, dict) else getattr(node, name, None)
+    if value is None:
+        return node
+    placed = _placed(value, rest, place) if rest else place(value)
+    if placed is value:
+        return node
+    return {**node, name: placed} if isinstance(node, dict) else dataclasses.replace(node, **{name: placed})
+
+
+def _absolute(key: str, value: str, cwd: Path) -> str:
+    """A path as seen from `cwd`; a Hub id, a name of ours and `last` stay as they are."""
+    path, at, rest = value.partition("@") if key.startswith("score.") else (value, "", "")
+    if not path or key in ("observation", "model.lora.repo"):  # those two are judged by who opens them
+        return value
+    whole = absolute_path(path, cwd)
+    if key == "model.repo":
+        is_path = ":" not in value and (Path(whole).exists() or value.startswith((".", "/", "~")))
+    elif key == "domain.statistics":
+        is_path = "/" in value
+    else:
+        is_path = value != "last" if key == "resume" else Path(whole).exists() or not key.endswith((".repo", ".goal"))
+    return f"{whole}{at}{rest}" if is_path else value
 
 
 def to_tree(config: Any) -> Tree:

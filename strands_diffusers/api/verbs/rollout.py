@@ -16,7 +16,7 @@ from strands_diffusers.api.values import texts_in
 from strands_diffusers.config import compose
 from strands_diffusers.config.explain import choices
 from strands_diffusers.config.schema import RunConfig
-from strands_diffusers.config.typed import GROUPS
+from strands_diffusers.config.typed import GROUPS, PATHS
 from strands_diffusers.errors import AccessError, ConfigError, OutputError
 from strands_diffusers.pipelines.contents import Content
 from strands_diffusers.plugin.manager import plugins
@@ -105,8 +105,6 @@ def _values(request: Request) -> dict[str, Any]:
 
 def _check_keys(values: Mapping[str, Any], access: Access) -> None:
     """A confined caller sets known keys only, and text that is no path where the key is none. Raises: `AccessError`."""
-    paths = {"observation", "condition.actions", "domain.statistics", "model.repo", "model.lora.repo", "output_dir",
-             "policy.actions", "policy.repo", "policy.predict.repo", "world.repo", "score.goal_image.goal"}  # fmt: skip
     texts = {"prompt", "condition.negative_prompt"}
     for key, value in values.items():
         if key == "tracker" and value == access.tracker:
@@ -118,7 +116,7 @@ def _check_keys(values: Mapping[str, Any], access: Access) -> None:
             for choice in value if isinstance(value, list) else [value]:
                 if choice is not None and not re.fullmatch(r"[\w-]+", str(choice), re.ASCII):
                     raise AccessError(f"{key}={choice!r} is not the name of a choice.")
-        elif key not in paths | texts:
+        elif key not in {*PATHS, *texts}:
             for text in texts_in(value):
                 gate.word(text, key, access)
 
@@ -128,41 +126,29 @@ def confined(config: RunConfig, access: Access) -> RunConfig:
 
     Raises: `AccessError` for a path outside of the roots, and a source or tracker that is not open to the caller.
     """
-    model, condition, domain = config.model, config.condition, config.domain
-    lora = model.lora
-    if lora.repo is not None:
-        lora = dataclasses.replace(lora, repo=gate.model(lora.repo, "model.lora.repo", access))
-    if lora.weight_name is not None:
-        gate.inside(lora.weight_name, "model.lora.weight_name")
-    model = dataclasses.replace(model, repo=gate.model(model.repo, "model.repo", access), lora=lora)
-    if (actions := getattr(condition, "actions", None)) is not None:
-        path = str(access.readable(actions, "condition.actions"))
-        condition = dataclasses.replace(condition, actions=path)  # type: ignore[call-arg]
-    policy: Any = config.policy
-    worlds = [name for name in (config.world.name, getattr(config.world, "reference", None)) if name]
+    policy, world, weights = config.policy, config.world, config.model.lora.weight_name
+    if config.resume is not None:
+        raise AccessError("resume is not open to this caller.")
+    worlds = [name for name in (world.name, getattr(world, "reference", None)) if name]
     proposers = [name for name in (policy.name, getattr(policy, "base", None)) if name]
     for group, names in (("policy", proposers), ("world", worlds), ("score", config.score)):
         if closed := [name for name in names if plugins().find(group, name).reaches_out]:
             raise AccessError(f"{group}={closed[0]} speaks to other programs: it is not open to this caller.")
-    if getattr(policy, "actions", None) is not None:
-        policy = dataclasses.replace(policy, actions=str(access.readable(policy.actions, "policy.actions")))
-    policy, world = (
-        compose.with_places(node, lambda repo, key: gate.model(repo, key, access), group)
-        for group, node in (("policy", policy), ("world", config.world))
-    )
-    score: dict[str, Any] = dict(config.score)
-    for name, chosen in score.items():
-        if goal := _GOAL.fullmatch(getattr(chosen, "goal", None) or ""):
-            judged = _observation(goal[1], config, access, f"score.{name}.goal") + (goal[2] or "")
-            score[name] = dataclasses.replace(chosen, goal=judged)
-    if domain.statistics is not None:
-        domain = dataclasses.replace(domain, statistics=gate.word(domain.statistics, "domain.statistics", access))
-    if config.resume is not None:
-        raise AccessError("resume is not open to this caller.")
-    if (observation := config.observation) is not None:
-        observation = _observation(observation, config, access, "observation")
-    own = {"policy": policy, "world": world, "score": score, "observation": observation}
-    return dataclasses.replace(config, model=model, condition=condition, domain=domain, **own)
+    if weights is not None:
+        gate.inside(weights, "model.lora.weight_name")
+
+    def judged(key: str, value: str) -> str:
+        if key.endswith(".repo"):
+            return gate.model(value, key, access)
+        if key.endswith(".actions"):
+            return str(access.readable(value, key))
+        if goal := key.startswith("score.") and _GOAL.fullmatch(value):
+            return _observation(goal[1], config, access, key) + (goal[2] or "")
+        if key == "observation":
+            return _observation(value, config, access, key)
+        return gate.word(value, key, access) if key == "domain.statistics" else value
+
+    return compose.with_paths(config, judged)
 
 
 def _observation(given: str, config: RunConfig, access: Access, name: str) -> str:
