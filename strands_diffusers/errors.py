@@ -5,7 +5,7 @@ The command line maps them to exit statuses: a `RequestError` (the request was w
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class StrandsDiffusersError(Exception):
@@ -78,6 +78,11 @@ def near_miss(value: str, allowed: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def first_few(items: Sequence[str], limit: int) -> str:
+    """The first items, and how many more there are: `a, b and 3 more`."""
+    return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

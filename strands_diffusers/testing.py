@@ -173,15 +173,14 @@ def check_source(
     An empty address must be refused with a `StrandsDiffusersError`.
     """
     request = request or ObservationRequest(17, None, "pusht", "policy", actions.space_of("pusht"))
-    source = cls(config)
-    call = partial(source.read, source.absolute(address, Path.cwd()), request)
-    first, again = (guard.observation("", cls.__name__, call) for _ in range(2))
+    source = guard.GuardedSource("", cls(config))
+    first, again = (source.read(source.absolute(address, Path.cwd()), request) for _ in range(2))
     if not (_same(first.frames, again.frames) and _same(first.actions, again.actions)):
         raise Wrong("read other arrays the second time")
     if first.frames is not None and len(first.frames) > (request.num_frames or len(first.frames)):
         raise Wrong(f"read {len(first.frames)} frames of {request.num_frames}")
     try:
-        source.read("", request)
+        cls(config).read("", request)
     except StrandsDiffusersError:
         return
     raise Wrong("took an empty address; raise ObservationError")

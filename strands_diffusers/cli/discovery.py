@@ -1,7 +1,7 @@
 """What there is: `wfm`, `pipelines`, `info` of diffusers, `samples`, `experiments`; and `visualize`, an action chunk drawn."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from strands_diffusers import errors
@@ -12,16 +12,14 @@ def wfm(arguments: list[str]) -> int:
     """World-foundation and action-capable pipelines that the installed diffusers ships: what each takes and gives."""
     from strands_diffusers.pipelines import catalog
 
-    as_json = _json_flag("wfm", wfm.__doc__, arguments)
-    return _show(catalog.world_models(), as_json)
+    return _list("wfm", wfm.__doc__, catalog.world_models, arguments)
 
 
 def pipelines(arguments: list[str]) -> int:
     """Every pipeline of the installed diffusers: what each takes and gives."""
     from strands_diffusers.pipelines import catalog
 
-    as_json = _json_flag("pipelines", pipelines.__doc__, arguments)
-    return _show(catalog.everything(), as_json)
+    return _list("pipelines", pipelines.__doc__, catalog.everything, arguments)
 
 
 def info(arguments: list[str]) -> int:
@@ -130,26 +128,20 @@ def visualize(arguments: list[str]) -> int:
     return 0
 
 
-def _show(found: Iterable[object], as_json: bool) -> int:
+def _list(verb: str, summary: str | None, find: Callable[[], Iterable[object]], arguments: list[str]) -> int:
     from strands_diffusers.pipelines.catalog import PipelineInfo
 
-    rows = [each for each in found if isinstance(each, PipelineInfo)]
+    as_json = False
+    if arguments:  # a parser costs as much as the rest of the start
+        options_of = parser(verb, summary)
+        options_of.add_argument("--json", action="store_true", help="as JSON")
+        as_json = options_of.parse_args(arguments).json
+    rows = [each for each in find() if isinstance(each, PipelineInfo)]
     if as_json:
         import json
 
         write(json.dumps([{**each._asdict(), "modality": each.modality} for each in rows], indent=2))
         return 0
-    head = ("pipeline", "takes", "gives", "")
-    lines = [
-        (each.name, ", ".join(each.inputs), ", ".join(each.outputs), "modular" if each.modular else "") for each in rows
-    ]
-    write(columns([head, *lines]))
+    lines = [(e.name, ", ".join(e.inputs), ", ".join(e.outputs), "modular" if e.modular else "") for e in rows]
+    write(columns([("pipeline", "takes", "gives", ""), *lines]))
     return 0
-
-
-def _json_flag(verb: str, summary: str | None, arguments: list[str]) -> bool:
-    if not arguments:
-        return False
-    options_of = parser(verb, summary)
-    options_of.add_argument("--json", action="store_true", help="as JSON")
-    return bool(options_of.parse_args(arguments).json)

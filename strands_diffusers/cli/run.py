@@ -17,7 +17,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from strands_diffusers.cli import completion, terminal
+from strands_diffusers.cli import terminal
 from strands_diffusers.cli.terminal import say
 from strands_diffusers.config import compose, typed
 from strands_diffusers.config.compose import CONFIG_NAME
@@ -25,6 +25,7 @@ from strands_diffusers.config.explain import explain
 from strands_diffusers.config.user_files import check_search_path
 from strands_diffusers.errors import ConfigError, RequestError, SweepError
 from strands_diffusers.plugin.choices import prepare
+from strands_diffusers.plugin.manager import plugins
 
 if TYPE_CHECKING:
     from strands_diffusers.runner import sweep
@@ -41,15 +42,10 @@ def run(arguments: Sequence[str]) -> int:
     prepare()
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore # argparse would print its usage and exit
-    for argument in arguments:
-        if (
-            argument.startswith("--")
-            and "=" in argument
-            and not argument.startswith(("--config-", "--info", "--cfg", "--package"))
-        ):
-            raise ConfigError(f"{argument}: overrides have no dashes. Type {argument.lstrip('-')}.")
     flags, rest = parser.parse_known_args(list(arguments))
     if unknown := [word for word in rest if word.startswith("-")]:
+        if "=" in unknown[0]:
+            typed.as_typed(unknown)  # refuses it: an override has no dashes
         raise ConfigError(f"{unknown[0]} is not a flag. See strands-diffusers --help.")
     if flags.experimental_rerun:
         raise ConfigError(
@@ -121,14 +117,24 @@ def _show(hydra: Any, parser: Any, flags: Any, overrides: list[str]) -> None:
         hydra.shell_completion(CONFIG_NAME, overrides)
     elif "COMP_LINE" not in os.environ:
         raise ConfigError("--shell-completion query=SHELL is what the shell asks, with the line in COMP_LINE.")
-    elif not completion.complete_verb(os.environ["COMP_LINE"]):
+    elif not _complete_verb(os.environ["COMP_LINE"]):
         hydra.shell_completion(CONFIG_NAME, overrides)
+
+
+def _complete_verb(line: str) -> bool:
+    """Write the verbs, or words of a plugin's verb, that may follow in a command line; whether they are all that may."""
+    from strands_diffusers.cli.verbs import VERBS
+
+    words, commands = line.split()[1:], plugins().commands
+    begun = words.pop() if words and not line[-1].isspace() else ""
+    found = (commands[words[0]].completion if words[0] in commands else ()) if words else (*VERBS, *commands)
+    sys.stdout.write("".join(f"{word}\n" for word in found if word.startswith(begun)))
+    return bool(words) and (words[0] in commands or words[0] in VERBS)
 
 
 def verbs_help() -> str:
     """The verbs and what each does, plugins' own behind ours."""
     from strands_diffusers.cli import verbs
-    from strands_diffusers.plugin.manager import plugins
 
     rows = [(f"  {name}", (verb.__doc__ or "").split("\n")[0]) for name, verb in verbs.VERBS.items()]
     rows += [(f"  {name}", command.help) for name, command in plugins().commands.items()]
@@ -204,11 +210,9 @@ def _conclude(state: sweep.Sweep, directory: Path, *, resumed: bool) -> int:
 
     progress = state.progress
     rows, notes = summary.conclude(directory, progress.rows, progress.total, state.tracker, resumed=resumed)
-    problems = summary.with_problems(directory, state.progress.rows)
-    say(terminal.sweep_table(directory, rows, state.progress.total, notes, problems))
-    begun = len(state.progress.rows)
-    troubled = any(row.status == "failed" for row in state.progress.rows) or begun < (state.progress.total or 0)
-    return 1 if troubled or problems else 0
+    say(terminal.sweep_table(directory, rows, progress.total, notes))
+    failed = progress.counts["failed"] or len(progress.rows) < (progress.total or 0)
+    return 1 if failed or any(row.problems for row in rows) else 0
 
 
 @contextlib.contextmanager

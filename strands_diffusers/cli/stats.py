@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strands_diffusers.cli.terminal import parser, write
+from strands_diffusers.cli.terminal import columns, parser, write
 from strands_diffusers.errors import ActionError, ConfigError
 
 if TYPE_CHECKING:
@@ -107,14 +107,12 @@ def _preset(statistics: Path, domain: Domain, fps: float | None, command: str) -
 def _table(domain: Domain, statistics: Statistics) -> None:
     """One line a column: what it spans, and a warning where it spans nothing."""
     keys = ("min", "q01", "mean", "q99", "max", "std")
-    columns = domain.columns
-    width = max(len(column.name) for column in columns)
-    write("  ".join([" " * width, *(f"{key:>10}" for key in keys)]))
-    still = []
-    for index, column in enumerate(columns):
-        row = [float(getattr(statistics, key)[index]) for key in keys]
-        write("  ".join([f"{column.name:<{width}}", *(f"{value:>10.5g}" for value in row), column.unit]).rstrip())
-        if row[1] == row[3]:
+    rows, still = [("", *(f"{key:>10}" for key in keys), "")], []
+    for index, column in enumerate(domain.columns):
+        numbers = [float(getattr(statistics, key)[index]) for key in keys]
+        rows.append((column.name, *(f"{number:>10.5g}" for number in numbers), column.unit))
+        if numbers[1] == numbers[3]:
             still.append(column.name)
+    write(columns(rows))
     if still:
         write(f"q01 = q99 in {', '.join(still)}: such a column can be decoded, and no action can be encoded with it.")

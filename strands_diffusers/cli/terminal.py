@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,6 +15,8 @@ from strands_diffusers.plugin.manager import plugins
 
 if TYPE_CHECKING:
     import argparse
+
+    from strands_diffusers.runner.progress import Row
 
 
 class Formatter(logging.Formatter):
@@ -67,12 +68,13 @@ def table(outcome: Any) -> str:
     for entry in record.artifacts:
         shape = "x".join(map(str, entry.details.get("shape", ())))
         size = f"{entry.bytes / 1024:,.0f} kB" if entry.bytes > 1024 else f"{entry.bytes} B"
-        rows.append((entry.path, f"{entry.details.get('dtype', '')} {shape}".strip(), size))
-    lines = [f"  {path:<{_width(rows, 0)}}  {what:<{_width(rows, 1)}}  {size:>8}" for path, what, size in rows]
+        rows.append((f"  {entry.path}", f"{entry.details.get('dtype', '')} {shape}".strip(), f"{size:>8}"))
     stages = ", ".join(f"{k} {v:.1f}" for k, v in record.seconds.items() if isinstance(v, int | float) and v >= 0.05)
     head = f"{shown(record.directory)}  ({record.total_seconds:.1f} s: {stages})"
     problems = [f"  problem: {problem}" for problem in record.problems]
-    return "\n".join([head, *lines, *metric_lines(record), *problems, *(f"  {n}" for n in outcome.notes)])
+    return "\n".join(
+        [head, *columns(rows).splitlines(), *metric_lines(record), *problems, *(f"  {n}" for n in outcome.notes)]
+    )
 
 
 def metric_lines(record: records.Record) -> list[str]:
@@ -91,33 +93,26 @@ def metric_lines(record: records.Record) -> list[str]:
             aside += [f"{measure.better} is better" if measure.better != "neither" else ""]
             words = ", ".join(filter(None, aside))
             number = f"{values[main]:.4g} {measure.unit}".rstrip()
-            rows.append((f"{name}.{main}", f"{number}  ({words})" if words else number))
-    samples = f"  mean over {len(record.samples)} samples:" if len(record.samples) > 1 and rows else ""
-    return [*([samples] if samples else []), *(f"  {name:<{_width(rows, 0)}}  {value}" for name, value in rows)]
+            rows.append((f"  {name}.{main}", f"{number}  ({words})" if words else number))
+    samples = [f"  mean over {len(record.samples)} samples:"] if len(record.samples) > 1 and rows else []
+    return samples + columns(rows).splitlines()
 
 
-def sweep_table(
-    directory: Path,
-    rows: Sequence[Any],
-    total: int | None = None,
-    notes: Sequence[str] = (),
-    problems: Collection[str] = (),
-) -> str:
-    """How a sweep ended: counts, then one line a job with what sets it apart; then how to get what is missing.
+def sweep_table(directory: Path, rows: Sequence[Row], total: int | None = None, notes: Sequence[str] = ()) -> str:
+    """How a sweep ended: counts, then one line a job with what sets it apart; then how to get what is missing."""
+    from strands_diffusers.config.typed import unescaped
 
-    `problems`: names of the jobs that are done with problems.
-    """
     names = ("done", "skipped", "failed", "damaged", "earlier")
     counts = {status: sum(row.status == status for row in rows) for status in names}
     counts["not begun"] = max(0, (total or 0) - len(rows) + counts["earlier"])
     words = {status: f"{n} {status}" for status, n in counts.items() if n or status == "done"}
-    words["done"] += f" ({len(problems)} with problems)" if problems else ""
+    words["done"] += f" ({problems} with problems)" if (problems := sum(row.problems for row in rows)) else ""
     head = ", ".join(words.values())
-    own = [[_typed(o) for o in row.overrides if not o.startswith(("output_dir=", "resume="))] for row in rows]
+    own = [[unescaped(o) for o in row.overrides if not o.startswith(("output_dir=", "resume="))] for row in rows]
     common = [o for o in own[0] if all(o in others for others in own)] if len(rows) > 1 else []
     cells = [" ".join(o for o in mine if o not in common) for mine in own]
     states = [f"failed at {row.stage}" if row.status == "failed" and row.stage else row.status for row in rows]
-    states = [f"{state}, problems" if row.name in problems else state for row, state in zip(rows, states, strict=True)]
+    states = [f"{state}, problems" if row.problems else state for row, state in zip(rows, states, strict=True)]
     wide = [max((len(text) for text in texts), default=0) for texts in (states, cells)]
     lines = [f"{shown(directory)}: {head}", *([f"  all jobs: {' '.join(common)}"] if common else [])]
     for row, state, cell in zip(rows, states, cells, strict=True):
@@ -130,18 +125,9 @@ def sweep_table(
     return "\n".join(lines)
 
 
-def _typed(override: str) -> str:
-    """An override without the backslashes that Hydra puts into the values of a preset."""
-    return re.sub(r"\\([:=,\[\](){} ])", r"\1", override)
-
-
 def shown(path: Path) -> str:
     """The path relative to where the user stands, if it lies below."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def _width(rows: Sequence[Sequence[str]], column: int) -> int:
-    return max((len(row[column]) for row in rows), default=0)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from functools import partial
+from typing import TypeVar
 
 from strands_diffusers import domains
 from strands_diffusers.config.conditions import (
@@ -10,11 +12,13 @@ from strands_diffusers.config.conditions import (
     ClosedLoopConfig,
     WorldConditionConfig,
 )
+from strands_diffusers.config.fields import changed
 from strands_diffusers.config.models import COSMOS3, Recommended
 from strands_diffusers.config.schema import DenoisingConfig, RunConfig
 from strands_diffusers.errors import ConfigError, near_miss
 from strands_diffusers.results import OUTPUT_TYPES
 
+T = TypeVar("T")
 EMBEDDED = "cosmos3_pusht"
 EMBEDDED_REPO = f"asset:{EMBEDDED}"
 
@@ -232,30 +236,29 @@ def recommended(config: RunConfig, mode: str | None = None) -> Recommended:
 
 def resolve_defaults(config: RunConfig) -> RunConfig:
     """Fill every null that a preset answers, so that manifests and hashes hold what really runs."""
-    preset, condition = recommended(config), config.condition
-
-    def fill(node: object, names: tuple[str, ...]) -> dict[str, object]:
-        return {n: getattr(preset, n) for n in names if getattr(node, n) is None and getattr(preset, n) is not None}
-
-    sampling = ("num_inference_steps", "guidance_scale", "flow_shift")
+    condition = config.condition
     if isinstance(condition, ClosedLoopConfig):
         size = chunk_size(config)
         condition = dataclasses.replace(condition, chunk_size=size, act_steps=condition.act_steps or size)
-        for group, mode in (("policy", "policy"), ("world", "forward_dynamics")):
-            preset, chosen = recommended(config, mode), getattr(config, group)
-            if isinstance(own := getattr(chosen, "sampler", None), DenoisingConfig):
-                filled = dataclasses.replace(own, **fill(own, sampling))  # type: ignore[arg-type]
-                config = dataclasses.replace(config, **{group: dataclasses.replace(chosen, sampler=filled)})
-        preset, policy = recommended(config, "forward_dynamics"), config.policy
-        if (predict := getattr(policy, "predict", None)) is not None:
-            filled = dataclasses.replace(predict.sampler, **fill(predict.sampler, sampling))
-            predict = dataclasses.replace(predict, sampler=filled)
-            config = dataclasses.replace(config, policy=dataclasses.replace(policy, predict=predict))  # type: ignore[call-arg]
+        modes = {"policy": "policy", "world": "forward_dynamics", "policy.predict": "forward_dynamics"}
+        for group, mode in modes.items():
+            config = changed(config, [*group.split("."), "sampler"], partial(_filled, recommended(config, mode)))
         return dataclasses.replace(config, condition=condition)
-    sampler = dataclasses.replace(config.sampler, **fill(config.sampler, sampling))  # type: ignore[arg-type]
+    preset = recommended(config)
     if isinstance(condition, ActionConditionConfig):
         condition = dataclasses.replace(condition, chunk_size=chunk_size(config))
-    elif isinstance(condition, WorldConditionConfig):
-        condition = dataclasses.replace(condition, **fill(condition, ("num_frames", "height", "width", "fps")))  # type: ignore[arg-type]
-    observation = None if config.condition.mode.value == "text" else config.observation
-    return dataclasses.replace(config, sampler=sampler, condition=condition, observation=observation)
+    observation = None if condition.mode.value == "text" else config.observation
+    return dataclasses.replace(
+        config,
+        sampler=_filled(preset, config.sampler),
+        condition=_filled(preset, condition),
+        observation=observation,
+    )
+
+
+def _filled(preset: Recommended, node: T) -> T:
+    """A sampler's or a condition's node with the preset's values where it has none."""
+    if not isinstance(node, DenoisingConfig | WorldConditionConfig):
+        return node
+    empty = [name for name in vars(preset) if getattr(node, name, "") is None]
+    return dataclasses.replace(node, **{name: getattr(preset, name) for name in empty})

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from strands_diffusers.config import checks, store, typed
 from strands_diffusers.config.explain import explain
+from strands_diffusers.config.fields import changed
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.config.user_files import check_search_path
 from strands_diffusers.domains import all_domains
@@ -322,20 +323,8 @@ def with_paths(config: RunConfig, place: Callable[[str, str], str]) -> RunConfig
     for key in typed.PATHS:
         for name in config.score if key.startswith("score.") else ("",):
             key = f"score.{name}.goal" if name else key
-            config = _placed(config, key.split("."), functools.partial(place, key))
+            config = changed(config, key.split("."), functools.partial(place, key))
     return config
-
-
-def _placed(node: Any, names: Sequence[str], place: Callable[[str], str]) -> Any:
-    """A copy of a node with the text at the end of the names replaced; the node itself where there is none."""
-    name, *rest = names
-    value = node.get(name) if isinstance(node, dict) else getattr(node, name, None)
-    if value is None:
-        return node
-    placed = _placed(value, rest, place) if rest else place(value)
-    if placed is value:
-        return node
-    return {**node, name: placed} if isinstance(node, dict) else dataclasses.replace(node, **{name: placed})
 
 
 def _absolute(key: str, value: str, cwd: Path) -> str:

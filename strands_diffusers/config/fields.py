@@ -1,7 +1,10 @@
 """The enumerations that users type, and the checks that config fields share."""
 
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import Any
 
 from strands_diffusers.errors import ConfigError
 
@@ -131,6 +134,15 @@ def within_limits(node_name: str, node: object) -> None:
         in_range(f"{node_name}.{name}", getattr(node, name, None), low, high, unit)
     positive(f"{node_name}.fps", getattr(node, "fps", None), "Hz", 24)
     positive(f"{node_name}.flow_shift", getattr(node, "flow_shift", None), example=5)
+
+
+def changed(node: Any, names: Sequence[str], change: Callable[[Any], Any]) -> Any:
+    """A copy of a config node with what stands at the end of the names changed; the node itself where nothing does."""
+    name, *rest = names
+    value = node.get(name) if isinstance(node, dict) else getattr(node, name, None)
+    if value is None or (new := changed(value, rest, change) if rest else change(value)) is value:
+        return node
+    return {**node, name: new} if isinstance(node, dict) else dataclasses.replace(node, **{name: new})
 
 
 def require_text(name: str, text: str | None) -> None:

@@ -94,23 +94,7 @@ class SweepConfig:
 
 @dataclass
 class Options:
-    """Base of the options of a choice, which adds its own fields; without any it is one as it stands."""
-
-
-class SerializerConfig(Options):
-    """Base of every `Serializer.Config`: a choice of the group `output`."""
-
-
-class VisualizerConfig(Options):
-    """Base of every `Visualizer.Config`: a choice of the group `visualizer`."""
-
-
-class MetricConfig(Options):
-    """Base of every `Metric.Config`: a choice of the group `metric`."""
-
-
-class TrackerConfig(Options):
-    """Base of every `Tracker.Config`: a choice of the group `tracker`."""
+    """Base of the options of a serializer, visualizer, metric, tracker, source or score, which adds its own fields."""
 
 
 @dataclass
@@ -127,14 +111,6 @@ class WorldConfig:
 
     name: str = MISSING
     """model or a plugin's; choose it with `world=`."""
-
-
-class ScoreConfig(Options):
-    """Base of every `Score.Config`: a choice of the group `score`."""
-
-
-class SourceConfig(Options):
-    """Base of every `Source.Config`: always present, as `source.<scheme>`."""
 
 
 @dataclass
@@ -159,25 +135,25 @@ class RunConfig:
     world: WorldConfig = MISSING
     """What answers them with frames; `condition=closed_loop` alone uses it."""
 
-    score: dict[str, ScoreConfig] = field(default_factory=dict)
+    score: dict[str, Options] = field(default_factory=dict)
     """What says how good each frame of an episode is, by score name; `condition=closed_loop` alone uses it."""
 
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """The denoising loop."""
 
-    output: dict[str, SerializerConfig] = field(default_factory=dict)
+    output: dict[str, Options] = field(default_factory=dict)
     """What is written of a rollout, by serializer name."""
 
-    visualizer: dict[str, VisualizerConfig] = field(default_factory=dict)
+    visualizer: dict[str, Options] = field(default_factory=dict)
     """What is drawn of a rollout, by visualizer name."""
 
-    metric: dict[str, MetricConfig] = field(default_factory=dict)
+    metric: dict[str, Options] = field(default_factory=dict)
     """What is measured of a rollout, by metric name."""
 
-    tracker: TrackerConfig = MISSING
+    tracker: Options = MISSING
     """Where results are logged."""
 
-    source: dict[str, SourceConfig] = field(default_factory=dict)
+    source: dict[str, Options] = field(default_factory=dict)
     """Options of the observation sources, by scheme."""
 
     prompt: str | None = None

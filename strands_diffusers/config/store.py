@@ -43,35 +43,34 @@ Every key with its default: strands-diffusers --cfg job. What each means: docs/c
 Flags of Hydra: --hydra-help. Quote values with spaces for Hydra and the shell: 'prompt="Push the T."'
 """
 
+
+def _logging(stream: str, formatter: dict[str, str], **more: dict[str, str]) -> dict[str, Any]:
+    console = {"class": "logging.StreamHandler", "formatter": "simple", "stream": f"ext://sys.{stream}"}
+    return {
+        "version": 1,
+        "formatters": {"simple": formatter},
+        "handlers": {"console": console, **more},
+        "root": {"level": "INFO", "handlers": ["console", *more]},
+        "disable_existing_loggers": False,
+    }
+
+
 HYDRA: dict[str, dict[str, Any]] = {
     "help": {"app_name": "strands-diffusers", "template": _HELP},
     "output": {
         "run": {"dir": "${run_dir:${output_dir}}"},
         "sweep": {"dir": "${sweep_dir:${output_dir},${resume}}", "subdir": "${hydra.job.num}"},
     },
-    "hydra_logging": {
-        "version": 1,
-        "formatters": {"simple": {"format": "[%(asctime)s][HYDRA] %(message)s"}},
-        "handlers": {
-            "console": {"class": "logging.StreamHandler", "formatter": "simple", "stream": "ext://sys.stdout"}
+    "hydra_logging": _logging("stdout", {"format": "[%(asctime)s][HYDRA] %(message)s"}),
+    "job_logging": _logging(
+        "stderr",
+        {"format": "%(message)s", "class": "strands_diffusers.cli.terminal.Formatter"},
+        file={
+            "class": "logging.FileHandler",
+            "formatter": "simple",
+            "filename": "${hydra.runtime.output_dir}/${hydra.job.name}.log",
         },
-        "root": {"level": "INFO", "handlers": ["console"]},
-        "disable_existing_loggers": False,
-    },
-    "job_logging": {
-        "version": 1,
-        "formatters": {"simple": {"format": "%(message)s", "class": "strands_diffusers.cli.terminal.Formatter"}},
-        "handlers": {
-            "console": {"class": "logging.StreamHandler", "formatter": "simple", "stream": "ext://sys.stderr"},
-            "file": {
-                "class": "logging.FileHandler",
-                "formatter": "simple",
-                "filename": "${hydra.runtime.output_dir}/${hydra.job.name}.log",
-            },
-        },
-        "root": {"level": "INFO", "handlers": ["console", "file"]},
-        "disable_existing_loggers": False,
-    },
+    ),
 }
 """Our choices of Hydra's own groups, `hydra/help: strands` and so on. As files they would take a command 15 ms to parse."""
 
@@ -121,7 +120,7 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
     _store("domain_schema", DomainConfig)
     for name, condition in CONDITIONS.items():
         _store(name, condition, "condition")
-    for group in NAMED:
+    for group in (*NAMED, "tracker"):
         for name, config in {**(ENGINES if group == "engine" else {}), **choices.get(group, {})}.items():
             _store(name, config, group)
     for domain in domains.all_domains():
@@ -130,8 +129,6 @@ def register(choices: Mapping[str, Mapping[str, type]]) -> None:
     for group in MULTI_SELECT:
         for name, config in choices.get(group, {}).items():
             _store(name, config, group, f"{group}.{name}")
-    for name, config in choices["tracker"].items():
-        _store(name, config, "tracker")
     _store("sources", {"source": dict(choices["source"])})
     for group, content in HYDRA.items():
         _store("strands", content, f"hydra/{group}", "hydra" if group == "output" else None)

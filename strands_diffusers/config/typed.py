@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
 import types
 import typing
@@ -144,7 +145,7 @@ def _refuse_word(word: str, previous: str, overrides: Sequence[str]) -> None:
     key, _, start = previous.partition("=")
     if key_types().get(key) is str and start[:1] not in "'\"":
         words = list(overrides)[list(overrides).index(previous) + 1 :]
-        rest = list(_until(words))
+        rest = itertools.takewhile(lambda each: not _OVERRIDE.fullmatch(each), words)
         raise ConfigError(
             f"{word!r} is not an override: the shell took the value of {key} apart. "
             f"Quote it for Hydra and for the shell: {shell_line(key, ' '.join([start, *rest]))}"
@@ -154,11 +155,9 @@ def _refuse_word(word: str, previous: str, overrides: Sequence[str]) -> None:
     )
 
 
-def _until(words: Sequence[str]) -> Iterator[str]:
-    for word in words:
-        if _OVERRIDE.fullmatch(word):
-            return
-        yield word
+def unescaped(value: str) -> str:
+    """A value without the backslashes that Hydra's grammar puts before its own characters where there are no quotes."""
+    return re.sub(r"\\([\\()\[\]{}:=, \t])", r"\1", value)
 
 
 def _texts(value: str) -> str:
@@ -192,4 +191,4 @@ def _text(key: str, value: str, multirun: bool) -> str:
         if key not in PATHS and (not multirun or any(" " in piece.strip() for piece in pieces)):
             several = f"; for several: {shell_line(key, *(p.strip() for p in pieces))}" if multirun else ""
             raise ConfigError(f"{key}={value!r} has a comma. For one text type {shell_line(key, value)}{several}")
-    return ",".join(quoted(re.sub(r"\\([\\()\[\]{}:=, \t,])", r"\1", piece)) for piece in pieces)
+    return ",".join(quoted(unescaped(piece)) for piece in pieces)

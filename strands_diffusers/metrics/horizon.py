@@ -40,7 +40,7 @@ class HorizonMetric(Metric):
     )
 
     @dataclass
-    class Config(schema.MetricConfig):
+    class Config(schema.Options):
         """What counts as different."""
 
         psnr: float = 25.0

@@ -48,7 +48,7 @@ class VideoMetric(Metric):
     }
 
     @dataclass
-    class Config(schema.MetricConfig):
+    class Config(schema.Options):
         """What counts as a moving pixel."""
 
         moving_threshold: int = MOVING

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers import actions, domains
-from strands_diffusers.config.schema import SerializerConfig
+from strands_diffusers.config.schema import Options
 from strands_diffusers.errors import ConfigError, OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs.files import check_floats, check_frames, check_rate, write_files
@@ -39,7 +39,7 @@ class VideoSerializer(Serializer):
     output_types = ("video",)
 
     @dataclass
-    class Config(SerializerConfig):
+    class Config(Options):
         """How the video is encoded."""
 
         crf: int = 12

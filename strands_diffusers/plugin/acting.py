@@ -257,7 +257,7 @@ class Track:
 class Score(Acting):
     """How good each frame of an episode is: `score=[<name>]` with `condition=closed_loop`."""
 
-    Config: TypeAlias = schema.ScoreConfig
+    Config: TypeAlias = schema.Options
 
     measure: ClassVar[Measure]
     """Its unit, which way is better, a sentence. `better` must not be `neither`: policies choose by it."""

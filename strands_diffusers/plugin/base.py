@@ -70,7 +70,7 @@ class _RolloutReader(Configured):
 class Serializer(_RolloutReader):
     """Turns a rollout into files."""
 
-    Config: TypeAlias = schema.SerializerConfig
+    Config: TypeAlias = schema.Options
 
     @abstractmethod
     def save(self, rollout: Rollout, directory: Path) -> list[Artifact]:
@@ -84,7 +84,7 @@ class Serializer(_RolloutReader):
 class Visualizer(_RolloutReader):
     """Draws a rollout for people."""
 
-    Config: TypeAlias = schema.VisualizerConfig
+    Config: TypeAlias = schema.Options
 
     @classmethod
     def reads(cls, rollout: Rollout) -> bool:
@@ -131,7 +131,7 @@ UNDECLARED = Measure("", "neither", "The plugin that measured this is not instal
 class Metric(_RolloutReader):
     """Measures a rollout, with the trivial baseline beside each score."""
 
-    Config: TypeAlias = schema.MetricConfig
+    Config: TypeAlias = schema.Options
 
     measures: ClassVar[Mapping[str, Measure]]
     """Every value that `compute` may return, by its name (`psnr`, `psnr_repeat_first_frame`)."""
@@ -144,7 +144,7 @@ class Metric(_RolloutReader):
 class Tracker(Configured):
     """Logs runs somewhere people read them. Its failures are reported and never lose a rollout."""
 
-    Config: TypeAlias = schema.TrackerConfig
+    Config: TypeAlias = schema.Options
 
     @property
     def limit_s(self) -> float:
@@ -194,7 +194,7 @@ class ActionRows:
 class Source(Configured):
     """Reads observations for one address scheme: `SCHEME:PATH[@key:value]...`."""
 
-    Config: TypeAlias = schema.SourceConfig
+    Config: TypeAlias = schema.Options
 
     scheme: ClassVar[str]
     """What stands before the colon; also the source's `name`."""

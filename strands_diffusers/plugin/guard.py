@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
-import functools
 import itertools
 import math
 import numbers
@@ -14,6 +13,7 @@ import reprlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from strands_diffusers import domains
 from strands_diffusers.config.fields import ViewPoint
 from strands_diffusers.errors import ObservationError, PluginError, StrandsDiffusersError, near_miss, one_line
 from strands_diffusers.lazy import np
+from strands_diffusers.plugin.acting import described
 from strands_diffusers.plugin.base import ActionRows, Source, Table
 from strands_diffusers.plugin.engine import Sample
 from strands_diffusers.records import plain
@@ -152,7 +153,7 @@ def _guarded(check: Callable[..., T]) -> Callable[..., T]:
     Raises: `PluginFault`, and a `StrandsDiffusersError` of the call's own.
     """
 
-    @functools.wraps(check)
+    @wraps(check)
     def guarded(owner: str, what: str, call: Callable[[], Any], *more: Any, limit_s: float | None = LIMIT_S) -> T:
         return run(owner, what, lambda: check(call(), *more), limit_s)
 
@@ -230,22 +231,17 @@ def samples(owner: str, what: str, found: Any, count: int) -> list[Sample]:
     for name, kind in (("video", "uint8 [F, H, W, 3]"), ("sound", "float32 [N, C]"), ("action", "float32 [T, D]")):
         for item in found:
             if not _is(kind, array := getattr(item, name)):
-                raise PluginFault(owner, what, f"it returned {name} {_array(array)}; it must be {kind}")
+                raise PluginFault(owner, what, f"it returned {name} {described(array)}; it must be {kind}")
     return found
-
-
-def observation(owner: str, scheme: str, call: Callable[[], Any]) -> Observation:
-    """What a source reads. No time limit; Ctrl-C ends it. Raises: `PluginError`: the request cannot be served."""
-    return source(owner, scheme, lambda: _observation(call()))
 
 
 def _observation(seen: Any) -> Observation:
     if not isinstance(seen, Observation):
         raise Wrong(f"returned {type(seen).__name__}, not an Observation")
     if not _is("uint8 [F, H, W, 3]", seen.frames):
-        raise Wrong(f"returned frames {_array(seen.frames)}; they must be uint8 [F, H, W, 3]")
+        raise Wrong(f"returned frames {described(seen.frames)}; they must be uint8 [F, H, W, 3]")
     if not _is("float32 [T, D]", seen.actions) or not (seen.actions is None or np.isfinite(seen.actions).all()):
-        raise Wrong(f"returned actions {_array(seen.actions)}; they must be finite float32 [T, D]")
+        raise Wrong(f"returned actions {described(seen.actions)}; they must be finite float32 [T, D]")
     if seen.frames is None and seen.actions is None:
         raise Wrong("returned neither frames nor actions")
     rate = seen.fps
@@ -264,35 +260,16 @@ def _observation(seen: Any) -> Observation:
     return seen
 
 
-def action_rows(owner: str, scheme: str, call: Callable[[], Any]) -> ActionRows:
-    """A source's `ActionRows`; its pieces are checked one by one. Raises: `PluginError`, then and as they are read."""
-
-    def pieces(found: Iterator[Any]) -> Iterator[np.ndarray]:
-        while (piece := source(owner, scheme, lambda: _piece(next(found, None)))) is not None:
-            yield piece
-
-    def checked() -> ActionRows:
-        if not isinstance(rows := call(), ActionRows):
-            raise Wrong(f"returned {shown(rows)}, not ActionRows")
-        return dataclasses.replace(rows, pieces=pieces(iter(rows.pieces)))
-
-    return source(owner, scheme, checked)
+def _rows(found: Any) -> ActionRows:
+    if not isinstance(found, ActionRows):
+        raise Wrong(f"returned {shown(found)}, not ActionRows")
+    return dataclasses.replace(found, pieces=iter(found.pieces))
 
 
 def _piece(found: Any) -> np.ndarray | None:
     if found is None or (isinstance(found, np.ndarray) and found.ndim == 2 and found.dtype.kind == "f"):
         return found
-    raise Wrong(f"returned actions {_array(found)}; they must be numbers [T, D]")
-
-
-def source(owner: str, scheme: str, call: Callable[[], T]) -> T:
-    """Whatever a source is asked for. Raises: `PluginError` where it fails."""
-    what = f"the source {scheme!r}{f' of plugin {owner}' if owner else ''}"
-    try:
-        return run(owner, what, call, None)
-    except PluginFault as fault:
-        said = fault.error.removeprefix("it ") if isinstance(fault.__cause__, Wrong) else f"failed: {fault.error}"
-        raise PluginError(f"{what} {said}.") from fault.__cause__
+    raise Wrong(f"returned actions {described(found)}; they must be numbers [T, D]")
 
 
 class GuardedSource(Source):
@@ -307,7 +284,7 @@ class GuardedSource(Source):
         """Read an observation. Raises: `PluginError` where the source fails or returns what it must not;
         `ObservationError` for another domain or view than the request's, and a task that would steer a terminal.
         """
-        seen = observation(self._owner, self.scheme, lambda: self._source.read(address, request))
+        seen = self._asked(lambda: _observation(self._source.read(address, request)))
         name = address if self.scheme == "file" else f"{self.scheme}:{address}"
         if found := _CONTROL.search(seen.task or ""):
             raise ObservationError(
@@ -322,18 +299,32 @@ class GuardedSource(Source):
         return seen
 
     def action_rows(self, address: str, domain: str) -> ActionRows:
-        """Read all actions. Raises: as `read`."""
-        return action_rows(self._owner, self.scheme, lambda: self._source.action_rows(address, domain))
+        """Read all actions; each piece is checked as it is read. Raises: as `read`."""
+        rows = self._asked(lambda: _rows(self._source.action_rows(address, domain)))
+
+        def pieces() -> Iterator[np.ndarray]:
+            while (piece := self._asked(lambda: _piece(next(rows.pieces, None)))) is not None:
+                yield piece
+
+        return dataclasses.replace(rows, pieces=pieces())
 
     def episodes(self, address: str) -> list[tuple[str, int]]:
         """List the episodes of a dataset. Raises: as `read`."""
-        return source(self._owner, self.scheme, lambda: list(self._source.episodes(address)))
+        return self._asked(lambda: list(self._source.episodes(address)))
 
     def absolute(self, address: str, cwd: Path) -> str:
         """Make the address absolute. Raises: as `read`."""
-        if not self._owner:
-            return self._source.absolute(address, cwd)
-        return source(self._owner, self.scheme, lambda: self._source.absolute(address, cwd))
+        call = partial(self._source.absolute, address, cwd)
+        return self._asked(call) if self._owner else call()
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        """What the source answers. No time limit; Ctrl-C ends it."""
+        what = f"the source {self.scheme!r}{f' of plugin {self._owner}' if self._owner else ''}"
+        try:
+            return run(self._owner, what, call, None)
+        except PluginFault as fault:
+            said = fault.error.removeprefix("it ") if isinstance(fault.__cause__, Wrong) else f"failed: {fault.error}"
+            raise PluginError(f"{what} {said}.") from fault.__cause__
 
 
 def text(error: BaseException) -> str:
@@ -361,7 +352,3 @@ def _is(kind: str, array: object) -> bool:
         and array.size > 0
         and all(not size.isdigit() or int(size) == n for size, n in zip(sizes, array.shape, strict=True))
     )
-
-
-def _array(value: object) -> str:
-    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -67,7 +67,11 @@ def swept(jobs: Sequence[Record]) -> tuple[list[Axis], dict[str, str]]:
     if not found and len(jobs) > 1:
         found = dict(list(_differing(configs).items())[:_MAX_AXES])
     labels = _labels(list(found))
-    return [_axis(key, labels[key], values) for key, values in found.items()], shared
+    distinct = {key: _ordered(values) for key, values in found.items()}
+    return [
+        Axis(key, labels[key], tuple(distinct[key]), tuple(map(distinct[key].index, values)))
+        for key, values in found.items()
+    ], shared
 
 
 def differences(jobs: Sequence[Record]) -> dict[str, list[str]]:
@@ -130,12 +134,6 @@ def _differing(configs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
         for key in keys
         if len({config.get(key, UNSET) for config in present}) > 1
     }
-
-
-def _axis(key: str, label: str, of_job: Sequence[str]) -> Axis:
-    values = _ordered(of_job)
-    place = {value: index for index, value in enumerate(values)}
-    return Axis(key, label, tuple(values), tuple(place[value] for value in of_job))
 
 
 def _ordered(values: Sequence[str]) -> list[str]:

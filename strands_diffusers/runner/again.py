@@ -40,21 +40,31 @@ class Again:
     error: str = ""
 
 
-def each(
-    directories: Sequence[Path | str],
-    group: str,
-    overrides: Sequence[str],
-    workers: int | None = None,
-    anew: bool = False,
-) -> Iterator[Again]:
-    """Measure (`group` metric) or draw (visualizer) finished jobs again, each as it ends: of jobs' folders, or sweeps'.
+def measure(
+    directories: Sequence[Path | str], *overrides: str, workers: int | None = None, anew: bool = False
+) -> list[Again]:
+    """Measure finished jobs again: a job's folder, a sweep's, or several.
 
-    `overrides` choose metrics or visualizers and their options as on the command line (`metric=[video]`); without any,
-    every job's own. What this version made of a job, with equal options and without a problem, is left as it is unless
-    `anew`. `workers`: jobs side by side in processes; None: one per core.
+    `overrides` choose metrics and their options as on the command line (`metric=[video]`); without any, every job's own.
+    A metric that this version measured of a job, with equal options and without a problem, is left as it is unless `anew`. `workers`: jobs
+    measured side by side in processes; None: one per core.
 
     Raises: `ConfigError` for wrong overrides; `ReportError` for a folder without a finished job.
     """
+    return list(each(directories, "metric", overrides, workers, anew))
+
+
+def redraw(
+    directories: Sequence[Path | str], *overrides: str, workers: int | None = None, anew: bool = True
+) -> list[Again]:
+    """Draw finished jobs again; as `measure`, with `visualizer=[...]`. Drawn anew unless `anew=False`."""
+    return list(each(directories, "visualizer", overrides, workers, anew))
+
+
+def each(
+    directories: Sequence[Path | str], group: str, overrides: Sequence[str], workers: int | None, anew: bool
+) -> Iterator[Again]:
+    """The work of `measure` and `redraw`, a job at a time as each ends."""
     prepare()
     options = compose.to_tree(compose.compose(overrides))[group] if overrides else None  # None: each job's own
     found = [record for directory in directories for record in _finished(Path(directory).expanduser())]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers import records
-from strands_diffusers.errors import ConfigError
+from strands_diffusers.errors import ConfigError, first_few
 from strands_diffusers.records.files import PARTIAL
 
 APP = "app_name: strands-diffusers"
@@ -94,9 +94,8 @@ def check_free(directory: Path, digest: str) -> None:
     if _of_another_program(directory / ".hydra" / "hydra.yaml"):
         foreign.insert(0, "the .hydra folder of another program")
     if foreign:
-        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise ConfigError(
-            f"{directory} holds {shown}, which this job did not write. Choose an empty folder with output_dir=DIR."
+            f"{directory} holds {first_few(foreign, 3)}, which this job did not write. Choose an empty folder with output_dir=DIR."
         )
 
 

@@ -32,6 +32,9 @@ class Row:
     same_as: str | None = None
     """Name of the job that has the same rollouts, where this one has no folder of its own."""
 
+    problems: bool = False
+    """Whether it is done with problems."""
+
 
 class Live:
     """One line that rewrites itself: the running stage, and how long it has taken once that is a second.

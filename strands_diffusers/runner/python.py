@@ -36,7 +36,7 @@ def rollout(
     `ConfigError` for `sampler.num_samples` above 1, which `rollouts` serves.
     """
     control = Control(progress, cancel=cancel, timeout_s=timeout_s)
-    return _rollouts(overrides, observation, output_dir, values, control, single=True)[0]
+    return _run(overrides, observation, output_dir, values, control, single=True)[0]
 
 
 def rollouts(
@@ -50,17 +50,11 @@ def rollouts(
 ) -> list[Rollout]:
     """Run one job and return all its samples, `sampler.num_samples` of them, sample i with seed + i; as `rollout`."""
     control = Control(progress, cancel=cancel, timeout_s=timeout_s)
-    return _rollouts(overrides, observation, output_dir, values, control)
+    return _run(overrides, observation, output_dir, values, control)
 
 
-def _rollouts(
-    overrides: tuple[str, ...],
-    observation: Observation | None,
-    output_dir: str | Path | None,
-    values: Mapping[str, Any] | None,
-    control: Control,
-    *,
-    single: bool = False,
+def _run(
+    overrides: tuple[str, ...], observation: Any, output_dir: Any, values: Any, control: Control, single: bool = False
 ) -> list[Rollout]:
     prepare()
     config = compose.compose(overrides, values=values)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers import records
-from strands_diffusers.errors import ConfigError
+from strands_diffusers.errors import ConfigError, first_few
 from strands_diffusers.records import Record
 from strands_diffusers.runner.job import Job
 
@@ -76,9 +76,7 @@ def why_not(identity: Mapping[str, Any], done: Mapping[str, Record]) -> str | No
         changes = [f"{k} {_short(theirs.get(k))} -> {_short(mine.get(k))}" for k in keys]
         if record.done and (nearest is None or len(changes) < len(nearest)):
             nearest = changes
-    if nearest is None:
-        return None
-    return ", ".join(nearest[:4]) + (f" and {len(nearest) - 4} more" if len(nearest) > 4 else "")
+    return None if nearest is None else first_few(nearest, 4)
 
 
 def _short(value: Any) -> str:

@@ -271,22 +271,17 @@ def sample_record(rollout: Rollout, metrics: records.Metrics) -> SampleRecord:
     if (mesh := rollout.mesh) is not None:
         arrays["mesh"] = {"vertices": list(mesh.vertices.shape), "faces": list(mesh.faces.shape)}
     seen, given, true = rollout.observation, rollout.given_action, rollout.reference_action
+    same = ("seed", "mode", "prompt", "domain", "space", "fps", "sampling_rate")
     return SampleRecord(
         rollout.sample,
-        rollout.seed,
-        rollout.mode,
-        rollout.prompt,
-        rollout.domain,
-        rollout.space,
-        rollout.fps,
-        rollout.sampling_rate,
-        {"source": seen.source, "task": seen.task, "details": dict(seen.details)},
-        arrays,
-        None if given is None else given.tolist(),
-        None if true is None else true.tolist(),
-        dict(rollout.seconds),
-        dict(rollout.details),
-        metrics,
+        **{name: getattr(rollout, name) for name in same},
+        observation={"source": seen.source, "task": seen.task, "details": dict(seen.details)},
+        arrays=arrays,
+        given_action=None if given is None else given.tolist(),
+        reference_action=None if true is None else true.tolist(),
+        seconds=dict(rollout.seconds),
+        details=dict(rollout.details),
+        metrics=metrics,
     )
 
 

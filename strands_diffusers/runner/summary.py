@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from strands_diffusers import evaluation, records
-from strands_diffusers.errors import StrandsDiffusersError, one_line
+from strands_diffusers.errors import StrandsDiffusersError, first_few, one_line
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.manager import plugins
@@ -36,6 +36,8 @@ def conclude(
     now = {row.name: row for row in ended}
     other = "skipped" if resumed else "earlier"
     rows = [now.get(record.name) or row_of(record, other if record.done and now else None) for record in found]
+    troubled = {record.name for record in found if record.problems}
+    rows = [replace(row, problems=row.status == "done" and row.name in troubled) for row in rows]
     rows += [row for row in ended if row.name not in {record.name for record in found}]
     rows.sort(key=lambda row: records.record.by_number(Path(row.name)))
     notes = [record.error for record in found if record.status == "damaged"]
@@ -89,12 +91,5 @@ def _references(found: Sequence[Record]) -> list[str]:
             jobs.setdefault(line, []).append(record.name)
     lines = []
     for line, names in jobs.items():
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        lines.append(line if len(names) == len(found) else f"job {', '.join(names[:8])}{more}: {line}")
+        lines.append(line if len(names) == len(found) else f"job {first_few(names, 8)}: {line}")
     return lines
-
-
-def with_problems(directory: Path, rows: Sequence[Row]) -> set[str]:
-    """Names of the jobs of this command that are done with problems."""
-    mine = {row.name for row in rows if row.status == "done"}
-    return {record.name for record in records.jobs(directory) if record.problems} & mine

@@ -132,10 +132,9 @@ class Sweep:
         if record is not None and not resume.is_generated(job, record):
             return record.directory
         there = records.read(directory) if directory.name.isdecimal() else None
-        damaged = there is not None and there.status == "damaged"
-        if damaged and there is not None:
+        if there is not None and there.status == "damaged":
             self.progress.say(f"{there.error} It is left as it is.")
-        if record is None and there is not None and (there.done or damaged or there.hash not in ("", job.hash)):
+        if record is None and there is not None and (there.status != "failed" or there.hash not in ("", job.hash)):
             return folders.claim_next(directory.parent)
         return directory
 

@@ -112,29 +112,23 @@ def run_id(folder: Path, digest: str) -> str:
 
 def run_name(directory: Path, overrides: Sequence[str]) -> str | None:
     """`steps=8 guidance=3`: what the sweep around a job's folder varies, with this job's values; None where nothing."""
-    given = _given(directory.parent / "multirun.yaml")
+    try:
+        path = directory.parent / "multirun.yaml"
+        given = _given(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
     own = parsed_overrides(overrides)
     swept = {key: value for key, value in own.items() if given.get(key, "").replace(" ", "") != value.replace(" ", "")}
-    if given is _NOTHING or not swept:
+    if not swept:
         return None
     tails = [key.rpartition(".")[2] for key in swept]
     labels = [_SHORT.get(tail, tail) if tails.count(tail) == 1 else key for key, tail in zip(swept, tails, strict=True)]
     return " ".join(f"{label}={_shortened(value)}" for label, value in zip(labels, swept.values(), strict=True))
 
 
-_NOTHING: dict[str, str] = {}
-
-
-def _given(path: Path) -> dict[str, str]:
-    """The overrides that a sweep was started with, as Hydra keeps them beside its jobs."""
-    try:
-        return _read_given(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return _NOTHING
-
-
 @functools.lru_cache(maxsize=4)
-def _read_given(path: Path, modified: int) -> dict[str, str]:
+def _given(path: Path, modified: int) -> dict[str, str]:
+    """The overrides that a sweep was started with, as Hydra keeps them beside its jobs."""
     import yaml
 
     try:

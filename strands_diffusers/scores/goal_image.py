@@ -37,7 +37,7 @@ class GoalImageScore(Score):
     measure = Measure("", "higher", "Structural similarity to the goal image, -1 to 1; 1 for the same picture.")
 
     @dataclass
-    class Config(schema.ScoreConfig):
+    class Config(schema.Options):
         """What is to be reached."""
 
         goal: str | None = None

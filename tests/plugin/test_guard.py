@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strands_diffusers import ActionRows, Artifact, Observation, Sample, Table
+from strands_diffusers import ActionRows, Artifact, Observation, ObservationRequest, Sample, Source, Table
 from strands_diffusers.errors import OutputError, PluginError
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Measure
@@ -145,13 +145,19 @@ def test_numbers_come_back_as_floats_and_wrong_ones_are_named():
         guard.metrics("", "metric m", lambda: {"jerk": np.ones(1)}, MEASURES)
 
 
+def source(owner, read=lambda: None, **calls):
+    """A guarded source whose methods do what they are given."""
+    methods = {name: lambda self, *_, call=call: call() for name, call in {"read": read, **calls}.items()}
+    return guard.GuardedSource(owner, type("Seen", (Source,), {"scheme": "seen", "__doc__": "Seen.", **methods})())
+
+
 @quick
 @given(st.one_of(nonsense, raised.map(lambda error: error)))
 def test_a_source_that_fails_or_returns_no_observation_is_named(value):
     call = fails(value) if isinstance(value, BaseException) else lambda: value
 
     with pytest.raises(PluginError, match="the source 'seen' of plugin theirs"):
-        guard.observation("theirs", "seen", call)
+        source("theirs", read=call).read("x", ObservationRequest())
 
 
 FRAMES = np.zeros((2, 8, 8, 3), np.uint8)
@@ -177,13 +183,13 @@ FRAMES = np.zeros((2, 8, 8, 3), np.uint8)
 )
 def test_an_observation_that_is_not_what_it_must_be_is_refused(fields, message):
     with pytest.raises(PluginError, match=message):
-        guard.observation("", "seen", lambda: Observation(**fields))
+        source("", read=lambda: Observation(**fields)).read("x", ObservationRequest())
 
 
 def test_a_sound_observation_passes_untouched():
     seen = Observation(FRAMES, 10.0, np.zeros((1, 2), np.float32), "Push.", details={"state": np.zeros(3)})
 
-    assert guard.observation("", "seen", lambda: seen) is seen
+    assert source("", read=lambda: seen).read("x", ObservationRequest()) is seen
 
 
 def test_the_actions_of_a_dataset_are_checked_piece_by_piece():
@@ -194,7 +200,7 @@ def test_the_actions_of_a_dataset_are_checked_piece_by_piece():
                     raise piece
                 yield piece
 
-        return list(guard.action_rows("theirs", "seen", lambda: ActionRows(read(), 10.0)).pieces)
+        return list(source("theirs", action_rows=lambda: ActionRows(read(), 10.0)).action_rows("x", "pusht").pieces)
 
     rows_TD = np.zeros((3, 2))
     assert [piece is rows_TD for piece in pieces(rows_TD, rows_TD)] == [True, True]
@@ -203,14 +209,14 @@ def test_the_actions_of_a_dataset_are_checked_piece_by_piece():
     with pytest.raises(PluginError, match=r"returned actions float64 \[3\]"):
         pieces(rows_TD[:, 0])
     with pytest.raises(PluginError, match="not ActionRows"):
-        guard.action_rows("theirs", "seen", lambda: [rows_TD])
+        source("theirs", action_rows=lambda: [rows_TD]).action_rows("x", "pusht")
 
 
 @quick
 @given(raised)
 def test_a_source_that_fails_at_an_address_is_named(error):
     with pytest.raises(PluginError, match="the source 'seen' of plugin theirs failed"):
-        guard.source("theirs", "seen", fails(error))
+        source("theirs", absolute=fails(error)).absolute("x", Path())
 
 
 def test_a_panel_is_a_table_or_html_or_nothing():

@@ -249,7 +249,11 @@ def test_built_in_policies_and_sound_worlds_and_scores_conform():
             policy(lambda look: np.zeros((16, 2))),
             r"actions float64 \[16, 2\]; they must be float32",
         ),
-        (testing.check_policy, policy(lambda look: np.full((16, 2), np.nan, np.float32)), r"returned nan in step 0, column 0"),
+        (
+            testing.check_policy,
+            policy(lambda look: np.full((16, 2), np.nan, np.float32)),
+            r"returned nan in step 0, column 0",
+        ),
         (testing.check_policy, policy(lambda look: RNG.uniform(size=(16, 2)).astype(np.float32)), r"same seed"),
         (testing.check_world, frozen(noise=1), r"after reset"),
         (testing.check_world, frozen(states=lambda n: [0]), r"states of some frames only"),

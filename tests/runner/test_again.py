@@ -70,7 +70,7 @@ def test_measuring_again_from_python_loads_no_model(tmp_path, no_model, monkeypa
     rollout(*bare("output=[video,action]"), output_dir=tmp_path)
     monkeypatch.setattr(loader, "load", lambda *a: pytest.fail("a model was loaded"))
 
-    [found] = again.each([tmp_path], "metric", ["metric=[action]"], workers=1)
+    [found] = again.measure([tmp_path], "metric=[action]", workers=1)
 
     assert (found.status, set(found.record.metrics)) == ("done", {"action"})
 
@@ -104,13 +104,13 @@ def test_a_damaged_job_is_named_and_the_others_are_measured(command, tmp_path):
 def test_a_folder_without_a_finished_job_is_refused(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReportError):
-        list(again.each([tmp_path / folder], "metric", []))
+        again.measure([tmp_path / folder])
 
 
 def test_a_wrong_metric_is_refused(tmp_path):
     rollout(*bare(), output_dir=tmp_path)
     with pytest.raises(ConfigError, match="metric=jerk is not a choice"):
-        list(again.each([tmp_path], "metric", ["metric=[jerk]"]))
+        again.measure([tmp_path], "metric=[jerk]")
 
 
 def test_equal_jobs_of_a_sweep_are_one_rollout_and_two_rows(command, tmp_path):

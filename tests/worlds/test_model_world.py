@@ -13,7 +13,7 @@ from strands_diffusers.config import compose
 from strands_diffusers.observations.rollouts import read_rollouts
 from strands_diffusers.pipelines import loader, pretrained
 from strands_diffusers.runner import job
-from strands_diffusers.runner.again import each
+from strands_diffusers.runner.again import measure
 from strands_diffusers.runner.control import Control
 from strands_diffusers.runner.run import run_job
 
@@ -157,7 +157,7 @@ def test_each_sample_has_the_reference_of_its_own_actions_also_when_read_back(tm
     read = read_rollouts(records.read(tmp_path))
 
     assert made[0].details["reference"].endswith("ends below 25 dB PSNR (metric.horizon.psnr) against world shade")
-    [again] = each([tmp_path], "metric", ["metric=[horizon]", "metric.horizon.psnr=1"])
+    [again] = measure([tmp_path], "metric=[horizon]", "metric.horizon.psnr=1")
     assert {s.details["reference"] for s in again.record.samples} == {
         "trust: no look of 1 ends below 1 dB PSNR (metric.horizon.psnr) against world shade"
     }

@@ -46,7 +46,7 @@ class WandbTracker(Tracker):
     name = "wandb"
 
     @dataclass
-    class Config(schema.TrackerConfig):
+    class Config(schema.Options):
         """Where the run goes, and how long a job may wait for the server."""
 
         project: str | None = None
