@@ -149,6 +149,7 @@ def _context(hydra: Any, config: Any) -> HydraContext:
 
 def _single(hydra: Any, overrides: list[str]) -> int:
     from strands_diffusers.runner import folders, job, sweep
+    from strands_diffusers.runner.control import Control
     from strands_diffusers.runner.summary import page_note
 
     node = hydra.compose_config(CONFIG_NAME, overrides, RunMode.RUN, with_log_configuration=True)
@@ -164,7 +165,7 @@ def _single(hydra: Any, overrides: list[str]) -> int:
     live = Live()
     own = tuple(o for o in overrides if not o.startswith("hydra"))
     try:
-        attempt = functools.partial(sweep.attempt, checked, directory, own, progress=live.stage)
+        attempt = functools.partial(sweep.attempt, checked, directory, own, control=Control(live.stage))
         outcome = sweep.in_hydra(context, node, attempt, "hydra.run")
     finally:
         live.clear()

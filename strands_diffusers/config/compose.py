@@ -176,26 +176,22 @@ _DOLLAR = "\ufdd0{"
 """Stands for `${` in literal values while OmegaConf holds them; no text holds this character."""
 
 
-def _hidden(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("${", _DOLLAR)
+def _replaced(value: Any, old: str, new: str) -> Any:
+    """A value with other words in its texts, at any depth; a config object is changed in place."""
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
+        return value.replace(old, new)
     if isinstance(value, Mapping):
-        return {key: _hidden(item) for key, item in value.items()}
-    return [_hidden(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _shown(value: Any) -> Any:
-    """The literal text again, at any depth of a config object."""
-    if type(value) is str:
-        return value.replace(_DOLLAR, "${")
-    if isinstance(value, list):
-        return [_shown(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _shown(item) for key, item in value.items()}
+        return {key: _replaced(item, old, new) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(item, old, new) for item in value]
     if dataclasses.is_dataclass(value):
         for each in dataclasses.fields(value):
-            setattr(value, each.name, _shown(getattr(value, each.name)))
+            setattr(value, each.name, _replaced(getattr(value, each.name), old, new))
     return value
+
+
+_hidden = functools.partial(_replaced, old="${", new=_DOLLAR)
+_shown = functools.partial(_replaced, old=_DOLLAR, new="${")
 
 
 _PLAIN = re.compile(r"([a-z_]+(?:\.[A-Za-z_0-9]+)*)=.*", re.DOTALL)

@@ -32,7 +32,7 @@ from strands_diffusers.plugin.base import Tracker
 from strands_diffusers.plugin.choices import prepare as prepare
 from strands_diffusers.records import Record
 from strands_diffusers.runner import folders, resume
-from strands_diffusers.runner.control import Control, Progress
+from strands_diffusers.runner.control import Control
 from strands_diffusers.runner.job import Checker, Job
 from strands_diffusers.runner.progress import Row, SweepProgress, row_of
 from strands_diffusers.runner.run import Outcome, write_failure
@@ -170,7 +170,6 @@ def attempt(
     directory: Path,
     overrides: tuple[str, ...] = (),
     group: str | None = None,
-    progress: Progress | None = None,
     *,
     control: Control | None = None,
     say: Callable[[str], None] | None = None,
@@ -179,7 +178,7 @@ def attempt(
     from strands_diffusers.pipelines import devices
 
     retries = job.config.sweep.retries
-    control = control or Control(progress)
+    control = control or Control()
     for number in itertools.count(1):
         try:
             return run_checked(job, directory, overrides=overrides, group=group, control=control, say=say)
