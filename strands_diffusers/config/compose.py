@@ -333,8 +333,10 @@ def _absolute(key: str, value: str, cwd: Path) -> str:
         is_path = ":" not in value and (Path(whole).exists() or value.startswith((".", "/", "~")))
     elif key == "domain.statistics":
         is_path = "/" in value
+    elif key.endswith((".repo", ".goal")):
+        is_path = Path(whole).exists()
     else:
-        is_path = value != "last" if key == "resume" else Path(whole).exists() or not key.endswith((".repo", ".goal"))
+        is_path = key != "resume" or value != "last"
     return f"{whole}{at}{rest}" if is_path else value
 
 
