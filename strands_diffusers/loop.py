@@ -182,7 +182,6 @@ class Running:
     actions: list[np.ndarray] = field(default_factory=list)
     states: list[Any] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
-    seconds: list[dict[str, float]] = field(default_factory=list)
     where: str = ""
     last: tuple[str, int, int] | None = None
     stopped: BaseException | None = None
@@ -228,23 +227,19 @@ class Running:
         seconds = {"policy": asked - began, "world": time.perf_counter() - asked}
         for who, stages in (("policy", proposal.seconds), ("world", answer.seconds)):
             seconds |= {f"{who}.{stage}": float(value) for stage, value in stages.items()}
-        arrays = {"actions": proposal.actions, "frames": answer.frames}
-        arrays |= {
-            name: value
-            for name, value in (("video", proposal.video), ("alternatives", proposal.alternatives))
-            if value is not None
-        }
+        arrays = {"actions": proposal.actions, "frames": answer.frames, "video": proposal.video}
+        arrays["alternatives"] = proposal.alternatives
         states = None if states is None else list(states)
-        return arrays, plain({"states": states, "seconds": seconds, "details": proposal.details})
+        facts = plain({"states": states, "seconds": seconds, "details": proposal.details})
+        return {name: value for name, value in arrays.items() if value is not None}, facts
 
     def _take(self, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
         n = self.cast.setting.act_steps
-        pictures, details = arrays.get("alternatives"), facts["details"]
-        self.proposals.append(Proposal(arrays["actions"], arrays.get("video"), {}, details, pictures))
+        own, pictures = arrays.get("video"), arrays.get("alternatives")
+        self.proposals.append(Proposal(arrays["actions"], own, dict(facts["seconds"]), facts["details"], pictures))
         self.actions.append(arrays["actions"][:n])
         self.frames.append(arrays["frames"])
         self.states += facts["states"] or []
-        self.seconds.append(dict(facts["seconds"]))
 
     def _asked(self, k: int) -> Proposal:
         cast, setting = self.cast, self.cast.setting
@@ -299,8 +294,8 @@ class Running:
             true_scores = self._scored(truth, true_states)
             truth = self.call("world", cast.world, partial(cast.world.show, truth))
         stages: Counter[str] = Counter()
-        for look in self.seconds:
-            stages.update(look)  # type: ignore[arg-type]
+        for proposal in self.proposals:
+            stages.update(proposal.seconds)  # type: ignore[arg-type]
         stages.update({"scores": time.perf_counter() - began})  # type: ignore[dict-item]
         episode = Episode(
             cast.policy.name,
@@ -311,7 +306,7 @@ class Running:
             np.stack(videos) if all(v is not None for v in videos) else None,  # type: ignore[arg-type]
             scores,
             states,
-            tuple(self.seconds),
+            tuple(p.seconds for p in self.proposals),
             tuple(dict(p.details) for p in self.proposals),
             reference.name if reference else "",
             true_scores,

@@ -6,7 +6,7 @@ Letters: T steps, D action width. Everything is in model space.
 from __future__ import annotations
 
 from strands_diffusers import domains
-from strands_diffusers.actions.poses import Array
+from strands_diffusers.actions.poses import IDENTITY, Array
 from strands_diffusers.actions.units import still_row
 from strands_diffusers.errors import ActionError
 from strands_diffusers.lazy import np
@@ -20,9 +20,6 @@ _SHUFFLE = 20_250
 
 _MOVES = ("translation", "rot6d", "pixel", "unknown")
 """Kinds of columns that say where something goes. Grippers and fingertips are a posture: mirrored, they mean nothing."""
-
-_IDENTITY = (0, 0, 0, 1, 0, 0, 0, 1, 0)
-"""A pose delta of no motion, where nothing is normalised."""
 
 
 def perturbed(rows_TD: np.ndarray, kind: str, space: ActionSpace) -> np.ndarray:
@@ -66,7 +63,7 @@ def no_motion(rows_TD: np.ndarray, space: ActionSpace) -> Array:
             )
         still_D = np.array([0.0 if column.kind in _MOVES[:2] + _MOVES[3:] else np.nan for column in known.columns])
         for pose in known.poses:  # av's own trajectories hold rotations as they are
-            still_D[pose.start : pose.start + 9] = _IDENTITY
+            still_D[pose.start : pose.start + 9] = IDENTITY
     return np.where(np.isnan(still_D), rows_TD[0], still_D)
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
+IDENTITY = (0, 0, 0, 1, 0, 0, 0, 1, 0)
+"""The pose delta of no motion."""
+
 _PARALLEL = 1e-6
 """Below this area of the parallelogram that two columns span, they fix no rotation."""
 

@@ -98,7 +98,11 @@ def load_statistics(name_or_path: str, domain: str) -> Statistics:
 @lru_cache(maxsize=64)
 def _read(path: Path, _changed_ns: int, name: str, domain: str) -> Statistics:
     """Read and check one file. The time of its last change is part of the cache key."""
-    content = _content(path, name)
+    content = read_json(path, f"statistics {name!r}", DomainError)
+    if not isinstance(content, dict):
+        raise DomainError(
+            f"statistics {name!r} must be a JSON object with domains, q01, q99; it is a {type(content).__name__}."
+        )
     served = content.get("domains")
     if not isinstance(served, list) or not served or not all(isinstance(entry, str) for entry in served):
         raise DomainError(
@@ -126,15 +130,6 @@ def _read(path: Path, _changed_ns: int, name: str, domain: str) -> Statistics:
     if "std" in arrays and (arrays["std"] < 0).any():
         raise DomainError(f"statistics {name!r}: std is negative in column {columns[int(np.argmin(arrays['std']))]!r}.")
     return Statistics(domain, name, str(content.get("source", name)), **arrays)
-
-
-def _content(path: Path, name: str) -> dict[str, Any]:
-    content = read_json(path, f"statistics {name!r}", DomainError)
-    if not isinstance(content, dict):
-        raise DomainError(
-            f"statistics {name!r} must be a JSON object with domains, q01, q99; it is a {type(content).__name__}."
-        )
-    return content
 
 
 def _checked(value: Any, key: str, width: int | None, name: str) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from strands_diffusers import domains
-from strands_diffusers.actions.poses import Array, integrate
+from strands_diffusers.actions.poses import IDENTITY, Array, integrate
 from strands_diffusers.actions.statistics import Statistics, load_statistics
 from strands_diffusers.domains import Domain
 from strands_diffusers.errors import ActionError, near_miss
@@ -81,7 +81,7 @@ def still_row(space: ActionSpace) -> Array | None:
         return None
     physical = np.full(len(known.columns), np.nan)
     for pose in known.poses:
-        physical[pose.start : pose.start + 9] = (0, 0, 0, 1, 0, 0, 0, 1, 0)
+        physical[pose.start : pose.start + 9] = IDENTITY
     return to_model(physical, space)
 
 

@@ -86,11 +86,11 @@ class ActionMetric(Metric):
             return {}
         predicted_TD = _rows(rollout.action)
         values = {"out_of_range_share": actions.out_of_range_share(rollout.action)}
-        values |= _named("smoothness", _smoothness(predicted_TD))
+        values |= _smoothness("smoothness", predicted_TD)
         if rollout.reference_action is None:
             return values
         predicted_TD, true_TD = _paired(predicted_TD, rollout.reference_action)
-        values |= _named("smoothness_reference", _smoothness(true_TD)) | {"steps": float(len(true_TD))}
+        values |= _smoothness("smoothness_reference", true_TD) | {"steps": float(len(true_TD))}
         values |= _model_space(predicted_TD, true_TD, "")
         values |= _model_space(np.broadcast_to(true_TD.mean(axis=0), true_TD.shape), true_TD, "_mean_action")
         still_TD = _no_motion(true_TD, rollout.space)
@@ -124,12 +124,8 @@ def _model_space(candidate_TD: Array, true_TD: Array, suffix: str) -> dict[str, 
     return {f"mse{suffix}": float(np.mean(error**2)), f"mae{suffix}": float(np.mean(np.abs(error)))}
 
 
-def _smoothness(action_TD: Array) -> float | None:
-    return float(np.abs(np.diff(action_TD, n=2, axis=0)).mean()) if len(action_TD) > 2 else None
-
-
-def _named(name: str, value: float | None) -> dict[str, float]:
-    return {} if value is None else {name: value}
+def _smoothness(name: str, action_TD: Array) -> dict[str, float]:
+    return {name: float(np.abs(np.diff(action_TD, n=2, axis=0)).mean())} if len(action_TD) > 2 else {}
 
 
 def _no_motion(true_TD: Array, space: ActionSpace | None) -> Array | None:

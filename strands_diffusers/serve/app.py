@@ -61,23 +61,19 @@ class Stopping:
 
     def __init__(self) -> None:
         self.begun = False
+        self.answers = 0
+        """How many are in work."""
         self.calls: list[Callable[[], None]] = []
         """Called in the server's event loop when the end begins."""
-        self._answering = 0
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
         """Something that the server finishes before it ends. For the event loop's thread."""
-        self._answering += 1
+        self.answers += 1
         try:
             yield
         finally:
-            self._answering -= 1
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is being answered."""
-        return not self._answering
+            self.answers -= 1
 
 
 class Gate:
@@ -118,7 +114,8 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and origin not in self.config.origins and urlsplit(origin).netloc != host:
             return 403, f"the page {origin[:100]!a} may not connect; {at}.origins lists those that may."
-        if self._token is not None and not any(_same(self._token, given) for given in _tokens(scope, headers)):
+        given = [token.encode() for token in _tokens(scope, headers)]
+        if self._token is not None and not any(hmac.compare_digest(self._token.encode(), each) for each in given):
             return 401, "the token is missing or wrong: send the header Authorization: Api-Key TOKEN."
         return 200, ""
 
@@ -137,10 +134,6 @@ def _tokens(scope: Any, headers: Headers) -> Iterator[str]:
     yield from parse_qs(scope["query_string"].decode("latin-1")).get("token", ())
     if (cookie := HTTPConnection(scope).cookies.get(COOKIE)) is not None:
         yield cookie
-
-
-def _same(token: str, given: str) -> bool:
-    return hmac.compare_digest(token.encode(), given.encode())
 
 
 def application(routes: Sequence[BaseRoute], config: WebConfig, stopping: Stopping) -> Any:
@@ -239,7 +232,7 @@ class _Uvicorn(uvicorn.Server):  # type: ignore[misc] # Any
         for call in self._stopping.calls:
             call()
         end = time.monotonic() + self._stop_s
-        while not self._stopping.idle and not self.force_exit and time.monotonic() < end:
+        while self._stopping.answers and not self.force_exit and time.monotonic() < end:
             await asyncio.sleep(0.05)
         await super().shutdown(sockets)
 

@@ -57,6 +57,8 @@ def write_dataset(
     `names`: column names by feature. `marker`: what this plugin's reader finds under `strands_diffusers` in info.json.
     Raises: `OutputError` where the episodes have no common features, or a video and its rows differ in length.
     """
+    import pyarrow as pa
+
     if not episodes:
         raise errors.OutputError("a LeRobot dataset needs one episode at least.")
     root.mkdir(parents=True)
@@ -92,7 +94,7 @@ def write_dataset(
     overall = {name: _statistics(values) for name, values in columns.items()}
     for key in episodes[0].videos:
         overall[key] = _pixel_statistics(np.concatenate([sample[key] for sample in samples]), int(starts[-1]))
-    _write_parquet(root / "meta/episodes/chunk-000/file-000.parquet", _table(rows))
+    _write_parquet(root / "meta/episodes/chunk-000/file-000.parquet", pa.Table.from_pylist(rows))
     _write_parquet(root / "meta/tasks.parquet", _tasks_table(tasks))
     _write_json(root / "meta/stats.json", overall)
     info = {
@@ -217,12 +219,6 @@ def _data_table(columns: Mapping[str, np.ndarray]) -> Any:
         else:
             arrays[name] = pa.array(values)
     return pa.table(arrays)
-
-
-def _table(rows: list[dict[str, Any]]) -> Any:
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(rows)
 
 
 def _tasks_table(tasks: Sequence[str]) -> Any:
