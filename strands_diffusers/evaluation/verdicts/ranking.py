@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,17 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strands_diffusers.config.schema import RunConfig
-from strands_diffusers.errors import ConfigError, ObservationError, SweepError
+from strands_diffusers.errors import SweepError
 from strands_diffusers.evaluation import ranking
 from strands_diffusers.evaluation.ranking import STATISTICS, Ranking
-from strands_diffusers.evaluation.stored import rollouts
 from strands_diffusers.evaluation.tables import rounded
 from strands_diffusers.evaluation.verdicts.common import judgement, missing_output
+from strands_diffusers.evaluation.verdicts.played import (
+    Key,
+    Played,
+    Scores,
+    cells,
+    from_table,
+    read_played,
+    read_table,
+    true_scores,
+    uses_model,
+)
 from strands_diffusers.lazy import np
-from strands_diffusers.observations.rollouts import read_episode
 from strands_diffusers.plugin.base import Judgement, Table, Verdict
-from strands_diffusers.plugin.manager import plugins
-from strands_diffusers.records.axes import UNSET, parsed_overrides
 
 if TYPE_CHECKING:
     from strands_diffusers.records import Record
@@ -31,29 +36,6 @@ PEARSON, VIOLATION = 0.9, 0.05
 
 LEAST, FEW = 3, 5
 """Fewer policies cannot be ranked; fewer than `FEW` prove nothing."""
-
-_NEITHERS = ("observation", "prompt", "hook_timeout_s", "condition.num_looks")
-_NEITHER = ("score.", "sampler.", "domain.", "world.reference")
-"""Config keys that make neither the policy nor the world another."""
-
-Key = tuple[tuple[str, str], ...]
-"""The config keys that make a policy, or a world, what it is."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Played:
-    """One episode: who acted where, from what, and how it went."""
-
-    policy: Key
-    world: Key
-    case: tuple[str, str]
-    """The observation's address and the prompt."""
-
-    scores: Mapping[str, np.ndarray]
-    """After each look, by score: float64 `[K]`."""
-
-    trusted: float
-    """Looks before the video leaves the reference world's under the same actions; infinite where nobody looked."""
 
 
 class PolicyRanking(Verdict):
@@ -79,28 +61,28 @@ class PolicyRanking(Verdict):
         if not config.score:
             return "compares what policies reach, and there is no score. Add 'score=[pusht_coverage]', or another."
         if config.sweep.true_scores is not None:
-            _table(config.sweep.true_scores)
+            read_table(config.sweep.true_scores)
         return missing_output(config, "episode")
 
     def varies(self, configs: Sequence[RunConfig]) -> str | None:
         """Policies, and worlds of both kinds. A folder that is there already may hold what this sweep lacks."""
         if any(place and Path(place).expanduser().exists() for c in configs for place in (c.output_dir, c.resume)):
             return None
-        model = [_uses_model("world", config.world.name) for config in configs]
+        model = [uses_model("world", config.world.name) for config in configs]
         if not any(model) and configs[0].sweep.true_scores is None:
             return "judges a world that is a model, and the sweep has none. Add world=model,pusht."
         if all(model) and configs[0].sweep.true_scores is None:
             return _NO_TRUTH
-        policies = {(repr(c.policy), repr(c.model) * _uses_model("policy", c.policy.name)) for c in configs}
+        policies = {(repr(c.policy), repr(c.model) * uses_model("policy", c.policy.name)) for c in configs}
         if len(policies) < LEAST:
             return f"ranks {LEAST} policies and more, and the sweep has {len(policies)}. Add policy=random,still,NAME."
         return None
 
     def judge(self, records: Sequence[Record]) -> list[Judgement]:
         """One judgement for each model world and each score."""
-        played, policies, worlds, lost = _read(records)
-        table = _table_of(records)
-        truths = [world for world in worlds if not _uses_model("world", dict(world)["world.name"])]
+        played, policies, worlds, lost = read_played(records)
+        table = true_scores(records)
+        truths = [world for world in worlds if not uses_model("world", dict(world)["world.name"])]
         judges = [world for world in worlds if table or world not in truths]
         if not judges:
             raise SweepError("no episode is in a world that is a model. Add world=model.")
@@ -116,9 +98,9 @@ class PolicyRanking(Verdict):
             for score in scores:
                 name = self.name + f".{worlds[judge]}" * (len(judges) > 1) + f".{score}" * (len(scores) > 1)
                 if table:
-                    true: _True = partial(_from_table, table, policies, list(dict.fromkeys(e.case for e in mine)))
+                    true: _True = partial(from_table, table, policies, list(dict.fromkeys(e.case for e in mine)))
                 else:
-                    true = partial(_cells, [e for e in played if e.world == truths[0]], score)
+                    true = partial(cells, [e for e in played if e.world == truths[0]], score)
                 who = worlds[judge] if len(judges) > 1 else "the model"
                 what = _What(name, who, "the table of true scores" if table else f"world={worlds[truths[0]]}", score)
                 try:
@@ -133,13 +115,7 @@ _NO_TRUTH = (
     "sweep.true_scores=FILE.csv. (world.reference acts out the model world's own actions: another question.)"
 )
 
-_Row = tuple[str, str | None, float]
-"""policy, observation, score."""
-
-_Scores: TypeAlias = "Mapping[tuple[str, str], float] | np.ndarray"
-"""A policy's scores by case; or its trials, of which nobody knows the case."""
-
-_True = Callable[[int], Mapping[Key, _Scores]]
+_True = Callable[[int], Mapping[Key, Scores]]
 """The true scores after so many looks."""
 
 _Compared: TypeAlias = "tuple[list[str], Ranking, np.ndarray | list[np.ndarray]]"
@@ -156,163 +132,18 @@ class _What:
     score: str
 
 
-# --------------------------------------------------------------------------------------------------- what was played
-
-
-def _read(records: Sequence[Record]) -> tuple[list[_Played], dict[Key, str], dict[Key, str], int]:
-    """All episodes, the policies and worlds in them with their names, and how many episodes cannot be read."""
-    played: list[_Played] = []
-    policies: dict[Key, tuple[str, str]] = {}
-    worlds: dict[Key, tuple[str, str]] = {}
-    lost = 0
-    for rollout in rollouts(records):
-        try:
-            closed = {"policy.name", "world.name"} <= rollout.config.keys()
-            episode = read_episode(rollout.record, rollout.sample) if closed else None
-        except ObservationError:  # gone or changed since
-            lost += 1
-            continue
-        if episode is None or not episode.looks:
-            continue
-        policy, world = _keys(rollout.config)
-        typed = parsed_overrides(rollout.record.overrides)
-        policies.setdefault(policy, (typed.get("policy", ""), rollout.config["policy.name"]))
-        model = rollout.config.get("model.name", "") if _uses_model("world", rollout.config["world.name"]) else ""
-        worlds.setdefault(world, (model, rollout.config["world.name"]))
-        ends = [frame + episode.act_steps for frame in episode.looks]
-        played.append(
-            _Played(
-                policy,
-                world,
-                (rollout.source, rollout.sample.prompt),
-                {name: scored.values[ends] for name, scored in episode.scores.items() if len(scored.values) > ends[-1]},
-                rollout.sample.metrics.get("horizon", {}).get("trusted_looks", float("inf")),
-            )
-        )
-    if not played:
-        raise SweepError("no job left an episode. Use condition=closed_loop with 'episode' in output.")
-    return played, _named(policies), _named(worlds), lost
-
-
-def _keys(config: Mapping[str, str]) -> tuple[Key, Key]:
-    """What makes the policy, and what makes the world of an episode."""
-    model = [item for item in config.items() if item[0].startswith("model.")]
-    world = [(k, v) for k, v in config.items() if k.startswith("world.") and k != "world.reference"]
-    others = ("model.", "world.", *_NEITHER)
-    policy = [(k, v) for k, v in config.items() if not k.startswith(others) and k not in _NEITHERS]
-    repos = [v for k, v in policy if k.startswith("policy.") and k.endswith(".repo")]
-    if _uses_model("policy", config["policy.name"]) and "null" in (repos or ["null"]):
-        policy += model  # it acts, or predicts, by the chosen model
-    if _uses_model("world", config["world.name"]):
-        world += model
-    return tuple(sorted(policy)), tuple(sorted(world))
-
-
-def _uses_model(group: str, name: str) -> bool:
-    """Whether a policy or a world is the chosen model's; by its name where its plugin is not installed here."""
-    found = [each.value for each in plugins().registrations if each.group == group and each.name == name]
-    return found[0].uses_model if found else name == "model"
-
-
-def _named(found: Mapping[Key, tuple[str, str]]) -> dict[Key, str]:
-    """A name for each: what was typed where that tells them apart, else with the options in which they differ."""
-    names = {}
-    for key, (typed, name) in found.items():
-        base = typed or name
-        alike = [dict(other) for other, (t, n) in found.items() if (t or n) == base]
-        varied = [k for k in dict.fromkeys(k for each in alike for k in each) if len({e.get(k) for e in alike}) > 1]
-        own = dict(key)
-        names[key] = " ".join([base, *(f"{k.rpartition('.')[2]}={_short(own.get(k, UNSET))}" for k in varied)])
-    return names
-
-
-def _short(value: str) -> str:
-    return value.rstrip("/").rpartition("/")[2] or value
-
-
-def _cells(played: Sequence[_Played], score: str, looks: int, trusted: float = 0) -> dict[Key, _Scores]:
-    """Each policy's score after so many looks by case, seeds averaged; of episodes that are trusted so far."""
-    found: dict[Key, dict[tuple[str, str], list[float]]] = {}
-    for each in played:
-        values = each.scores.get(score, ())
-        if len(values) >= looks and each.trusted >= trusted and np.isfinite(values[looks - 1]):
-            found.setdefault(each.policy, {}).setdefault(each.case, []).append(float(values[looks - 1]))
-    return {policy: {case: float(np.mean(v)) for case, v in of.items()} for policy, of in found.items()}
-
-
-# ------------------------------------------------------------------------------------------------- a table of the truth
-
-
-def _table_of(records: Sequence[Record]) -> list[_Row] | None:
-    """The rows of `sweep.true_scores`, of the job that names one last. Raises: `ConfigError`."""
-    paths = [(record.config.get("sweep") or {}).get("true_scores") for record in records]
-    named = [path for path in paths if path]
-    return _table(str(named[-1])) if named else None
-
-
-def _table(path: str) -> list[_Row]:
-    """Read a CSV file of true scores. Raises: `ConfigError` naming the file, and the line."""
-    where = f"sweep.true_scores={path}"
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-        lines = list(csv.DictReader(io.StringIO(text, newline="")))
-    except (OSError, ValueError, csv.Error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{where} cannot be read: {why}. Give a CSV file: policy,observation,score.") from error
-    if not lines or not {"policy", "score"} <= lines[0].keys():
-        raise ConfigError(
-            f"{where} needs the columns policy and score, and a row for each trial; observation if known."
-        )
-    rows: list[_Row] = []
-    for number, line in enumerate(lines, 2):
-        try:
-            score = float(line["score"])
-        except (TypeError, ValueError):
-            score = float("nan")
-        if not np.isfinite(score) or not line["policy"]:
-            raise ConfigError(f"{where}, line {number}: {line['score']!r} of policy {line['policy']!r} is no score.")
-        rows.append((line["policy"].strip(), (line.get("observation") or "").strip() or None, score))
-    return rows
-
-
-def _from_table(
-    rows: Sequence[_Row], policies: Mapping[Key, str], cases: Sequence[tuple[str, str]], looks: int
-) -> dict[Key, _Scores]:
-    """The true scores of the table, the same after each look: what was reached in the end. Raises: `SweepError`."""
-    named = {policy: [row for row in rows if row[0] == name] for policy, name in policies.items()}
-    if not any(named.values()):
-        known, given = ", ".join(policies.values()), ", ".join(dict.fromkeys(row[0] for row in rows))
-        raise SweepError(f"sweep.true_scores knows none of the policies ({known}); it has {given}.")
-    if all(observation is None for _, observation, _ in rows):
-        return {policy: np.array([score for *_, score in of]) for policy, of in named.items() if of}
-    found: dict[Key, _Scores] = {}
-    for policy, of in named.items():
-        scores = {
-            case: [s for _, o, s in of if o is not None and case[0] in (o, str(Path(o).expanduser().resolve()))]
-            for case in cases
-        }
-        if known_cases := {case: float(np.mean(values)) for case, values in scores.items() if values}:
-            found[policy] = known_cases
-    if not found:
-        raise SweepError(f"sweep.true_scores has none of the sweep's observations; one of them is {cases[0][0]}.")
-    return found
-
-
-# ----------------------------------------------------------------------------------------------------------- judging
-
-
-def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping[Key, str], lost: int) -> Judgement:
+def _judged(what: _What, mine: Sequence[Played], true: _True, policies: Mapping[Key, str], lost: int) -> Judgement:
     count = max(looks for each in mine if (looks := len(each.scores.get(what.score, ()))))
     everything: dict[int, _Compared] = {}
     trusted: dict[int, _Compared] = {}
     for looks in range(1, count + 1):
-        if found := _compared(_cells(mine, what.score, looks), true(looks), policies):
+        if found := _compared(cells(mine, what.score, looks), true(looks), policies):
             everything[looks] = found
             apart = any(each.trusted < looks for each in mine)
-            if apart and (found := _compared(_cells(mine, what.score, looks, looks), true(looks), policies)):
+            if apart and (found := _compared(cells(mine, what.score, looks, looks), true(looks), policies)):
                 trusted[looks] = found
     if not everything:
-        both = [policies[key] for key in _cells(mine, what.score, 1) if key in true(1)]
+        both = [policies[key] for key in cells(mine, what.score, 1) if key in true(1)]
         raise SweepError(
             f"{LEAST} policies must have acted on the same observations for {what.who} and for {what.truth}; "
             f"{len(both)} did ({', '.join(both) or 'none'})."
@@ -360,7 +191,7 @@ def _judged(what: _What, mine: Sequence[_Played], true: _True, policies: Mapping
 
 
 def _compared(
-    judged: Mapping[Key, _Scores], true: Mapping[Key, _Scores], policies: Mapping[Key, str]
+    judged: Mapping[Key, Scores], true: Mapping[Key, Scores], policies: Mapping[Key, str]
 ) -> _Compared | None:
     """What both say of the policies that both know; None below `LEAST` of them."""
     trials = any(isinstance(of, np.ndarray) for of in true.values())
@@ -415,9 +246,6 @@ def _listed(looks: Sequence[int]) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------- tables and picture
-
-
 def _looks_table(everything: Mapping[int, _Compared], trusted: Mapping[int, _Compared], limit: float) -> Table:
     columns = ["looks", "which episodes", "policies", "observations", "episodes"]
     words = [name.replace("_", " ") for name in STATISTICS]
@@ -428,10 +256,10 @@ def _looks_table(everything: Mapping[int, _Compared], trusted: Mapping[int, _Com
             "all": found,
             **({"trusted": trusted[looks]} if looks in trusted else {}),
         }.items():
-            cells: list[Any] = [looks, which, len(names), of.observations, of.episodes]
+            line: list[Any] = [looks, which, len(names), of.observations, of.episodes]
             for name in STATISTICS:
-                cells += [of.values[name], *of.intervals.get(name, (None, None))]
-            rows.append([*rounded(cells), "yes" if _passes(of, limit) else "no"])
+                line += [of.values[name], *of.intervals.get(name, (None, None))]
+            rows.append([*rounded(line), "yes" if _passes(of, limit) else "no"])
     note = (
         f"Means over observations; 95 % intervals by bootstrap over observations. Passes: Pearson at least {PEARSON:g}, rank violation "
         f"(SIMPLER's mean maximum) at most {limit:.2g}."
