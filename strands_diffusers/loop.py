@@ -182,6 +182,9 @@ class Running:
     actions: list[np.ndarray] = field(default_factory=list)
     states: list[Any] = field(default_factory=list)
     proposals: list[Proposal] = field(default_factory=list)
+    proposed: np.ndarray | None = None
+    """The policy's answer to the look before the first one that is taken here."""
+
     where: str = ""
     last: tuple[str, int, int] | None = None
     stopped: BaseException | None = None
@@ -223,7 +226,7 @@ class Running:
         self.check_frames("world", cast.world, getattr(answer, "frames", None), setting.act_steps)
         states = answer.states
         if (states is not None) != bool(self.states) or (states is not None and len(states) != setting.act_steps):
-            self._wrong("world", cast.world, "told states of some frames only; it must tell those of all or of none")
+            self._wrong("world", cast.world, "gave states of some frames only; it must give those of all or of none")
         seconds = {"policy": asked - began, "world": time.perf_counter() - asked}
         for who, stages in (("policy", proposal.seconds), ("world", answer.seconds)):
             seconds |= {f"{who}.{stage}": float(value) for stage, value in stages.items()}
@@ -251,7 +254,7 @@ class Running:
             setting.prompt,
             self.seed + SEED_STEP * k,
             hold=None if k else self.call("world", cast.world, cast.world.hold),
-            proposed=self.proposals[-1].actions if self.proposals else None,
+            proposed=self.proposals[-1].actions if self.proposals else self.proposed,
             state=self.states[-1] if self.states else None,
             progress=self._stage("policy"),
         )
@@ -392,7 +395,7 @@ class Running:
         raise RolloutError(f"{kind}={item.name}{f' of plugin {owner}' if owner else ''}, {self.where}: it {what}.")
 
     def first(self, kind: str, world: World) -> tuple[np.ndarray, list[Any]]:
-        """Begin a world's episode: its first frame `[1, H, W, 3]`, checked, and its state in a list; empty where it tells none."""
+        """Begin a world's episode: its first frame `[1, H, W, 3]`, checked, and its state in a list; empty where it has none."""
         frame, state = self.call(kind, world, lambda: world.reset(self.cast.setting, self.seed))
         frames = np.asarray(frame)[None]
         self.check_frames(kind, world, frames, 1)

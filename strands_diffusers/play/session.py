@@ -285,6 +285,7 @@ class Session:
             )
         path = at.path
         look = self._episode(policy, setting, path)
+        look.proposed = at.proposal if at.by == by else None
         before = np.concatenate(look.frames), np.concatenate(look.actions) if look.actions else None
         if self._world_at is not at:
             self._restore(look, "world", self.cast.world, *before)

@@ -106,7 +106,7 @@ class Door:
                 for name, each in session.offered().items()
             ],
             "notes": list(session.notes),
-            "moments": [self._told(moment) for moment in session.moments],
+            "moments": [self._facts(moment) for moment in session.moments],
             "start": self._shown(start),
         }
 
@@ -116,23 +116,23 @@ class Door:
     async def _act(self, request: Request) -> dict[str, Any]:
         given = await _body(request)
         made = await self._worked(self.session.act, _number(given, "parent"), given)
-        return self._told(made) | self._shown(made)
+        return self._facts(made) | self._shown(made)
 
     async def _do(self, request: Request) -> dict[str, Any]:
         given = await _body(request)
         words = str(given.get("policy", "")), str(given.get("task", ""))[:2000]
         made = await self._worked(self.session.hand_over, _number(given, "parent"), *words)
-        return self._told(made) | self._shown(made)
+        return self._facts(made) | self._shown(made)
 
     async def _save(self, request: Request) -> dict[str, Any]:
         given = await _body(request)
         outcome = await self._worked(self.session.save, _number(given, "moment"))
         record = outcome.record
-        told = [note for note in outcome.notes if not note.startswith("page: ")]  # its link is there
+        notes = [note for note in outcome.notes if not note.startswith("page: ")]  # its link is there
         return {
             "saved": record.directory.name,
             "folder": str(record.directory),
-            "notes": [*(f"problem: {problem}" for problem in record.problems), *told],
+            "notes": [*(f"problem: {problem}" for problem in record.problems), *notes],
         }
 
     async def _restart(self, request: Request) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Door:
 
     # ------------------------------------------------------------------------------------------------- moments as JSON
 
-    def _told(self, moment: Moment) -> dict[str, Any]:
+    def _facts(self, moment: Moment) -> dict[str, Any]:
         """A moment without its frames."""
         held = self.session.held(moment) if self.session.controls.point else None
         return {

@@ -130,11 +130,11 @@ class StillPolicy(Policy):
     name = "still"
 
     def check(self, setting: Setting) -> None:
-        """Refuse a domain of which no motion is not known, and an episode in which nobody can tell what to hold."""
+        """Refuse a domain of which no motion is not known, and an episode in which it is not known what to hold."""
         self._setting = setting
         actions.no_motion(np.zeros((1, domains.get(setting.space.domain).width or 0), np.float32), setting.space)
-        told = setting.observation.actions is not None
-        if not told and plugins().find("world", setting.config.world.name).hold is World.hold:  # it never tells
+        world = plugins().find("world", setting.config.world.name)
+        if setting.observation.actions is None and world.hold is World.hold:  # which never knows
             self._held(None)
 
     def reset(self, setting: Setting, seed: int) -> None:
@@ -147,17 +147,17 @@ class StillPolicy(Policy):
         space = self._setting.space
         return Proposal(actions.padded(actions.no_motion(held_1D, space)[None], self._setting.chunk_size, space))
 
-    def _held(self, told: np.ndarray | None) -> np.ndarray:
-        """What is held before the first action [1, D], `told` by the world or not. Raises: `ActionError`."""
+    def _held(self, hold: np.ndarray | None) -> np.ndarray:
+        """What is held before the first action [1, D], by the world's own `hold` or the observation. Raises: `ActionError`."""
         space, known = self._setting.space, self._setting.observation.actions
-        if told is not None:
-            return told[None]
+        if hold is not None:
+            return hold[None]
         if known is not None and len(known):
             return known[:1]
         if any(column.kind in ("gripper", "fingertip", "pixel") for column in domains.get(space.domain).columns):
             raise ActionError(
                 f"policy=still: domain {domains.short_name(space.domain)} holds absolute values (a target, a gripper), and "
-                "neither the world nor the observation tells them. Use an observation with actions, or policy=random."
+                "neither the world nor the observation gives them. Use an observation with actions, or policy=random."
             )
         return np.zeros((1, domains.get(space.domain).width or 0), np.float32)
 

@@ -52,7 +52,7 @@ class Endpoint(ABC):
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What a client is told when it connects."""
+        """What a client learns when it connects."""
 
     def ask(self, message: Mapping[str, Any]) -> Call:
         """Check a message and return what is to be done about it, in the engine's thread. Raises: `WrongMessage`.
@@ -144,6 +144,7 @@ class PolicyEndpoint(Endpoint):
         self._session: str | None = None
         self._looks = 0
         self._acted_TD = np.zeros((0, domains.get(self.setting.space.domain).width or 0), np.float32)
+        self._proposed_TD: np.ndarray | None = None
 
     def facts(self) -> dict[str, Any]:
         """Names of what is sent and taken, and what the actions are."""
@@ -207,7 +208,7 @@ class PolicyEndpoint(Endpoint):
             self._prompt = None  # until the policy has begun
             self._call("reset", partial(policy.reset, setting, setting.config.seed), progress)
             self.setting, self._prompt, self._session, self._looks = setting, prompt, session, 0
-            self._acted_TD = self._acted_TD[:0]
+            self._acted_TD, self._proposed_TD = self._acted_TD[:0], None
         seeds = seeds or [setting.config.seed + SEED_STEP * self._looks]
         look = Look(
             self._looks,
@@ -215,6 +216,7 @@ class PolicyEndpoint(Endpoint):
             self._acted_TD,
             prompt,
             seeds[0],
+            proposed=self._proposed_TD,
             state=state,
             progress=progress,
         )
@@ -226,6 +228,7 @@ class PolicyEndpoint(Endpoint):
         for rows in chunks:
             if wrong := wrong_actions(rows, (setting.chunk_size, self._acted_TD.shape[1])):
                 raise RolloutError(f"policy={policy.name} {wrong}.")
+        self._proposed_TD = chunks[0]
         self._acted_TD, self._looks = np.concatenate([self._acted_TD, chunks[0][: setting.act_steps]]), self._looks + 1
         whole = np.stack(chunks) if several else chunks[0]
         if self.config.units is Units.physical:

@@ -129,7 +129,7 @@ class ServeConfig(WebConfig):
     """Requests that may wait, 1 to 256, each client with one at most; further ones are answered `busy`."""
 
     session_frames: int = 10_000
-    """Frames of one session; then the client is told to connect again."""
+    """Frames of one session; then the client has to connect again."""
 
     idle_s: float = 600.0
     """A client that sends no whole message, or does not take its answer, for so long loses its place [s]."""

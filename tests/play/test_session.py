@@ -30,7 +30,11 @@ def test_a_branch_does_not_depend_on_what_was_done_on_another_one_meanwhile(sess
     assert np.abs(session.moments[3].frames.astype(int) - first.frames).max() > 60  # the pusher is elsewhere
 
 
-def test_a_policy_that_is_handed_over_to_looks_again_after_some_steps_and_begins_anew_with_another_task(session):
+def test_a_policy_that_is_handed_over_to_looks_again_after_some_steps_and_begins_anew_with_another_task(
+    session, monkeypatch
+):
+    policy, proposed = session.offered()["model"].policy, []
+    monkeypatch.setattr(policy, "act", lambda look, act=policy.act: (proposed.append(look.proposed), act(look))[1])
     session.begin()
     first = session.hand_over(0, "model", "Push the T block to the left.")
     second = session.hand_over(first.id, "model", "Push the T block to the left.")
@@ -41,6 +45,8 @@ def test_a_policy_that_is_handed_over_to_looks_again_after_some_steps_and_begins
     np.testing.assert_array_equal(second.proposal[:12], first.proposal[4:])  # it goes on as it proposed
     assert not np.array_equal(third.proposal[:8], second.proposal[4:12])  # it looked again
     assert not np.array_equal(other.proposal, second.proposal)
+    assert proposed[0] is None
+    np.testing.assert_array_equal(proposed[1], second.proposal)  # what it said before
     assert (first.by, first.task, other.task) == ("model", "Push the T block to the left.", "Push the T block up.")
     assert {"model", "still", "random"} <= session.offered().keys()
     assert not {"person", "server"} & session.offered().keys()

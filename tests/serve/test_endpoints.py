@@ -102,6 +102,16 @@ class Seen(Policy):
             raise errors.ConfigError("no such task.")
 
 
+class Continuing(RandomPolicy):
+    """Goes on with the rest of its own last chunk."""
+
+    name = "continuing"
+
+    def act(self, look):
+        fresh = super().act(look)
+        return fresh if look.proposed is None else Proposal(np.concatenate([look.proposed[8:], fresh.actions[:8]]))
+
+
 @contextlib.contextmanager
 def serving(policy=Seen, setting=SETTING, **values):
     config = ServeConfig(**{"port": 0, **values})
@@ -204,13 +214,16 @@ def from_the_protocol(server):
 
 
 @pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")  # of openpi's client
-@pytest.mark.parametrize("client", [openpi_s_own, from_the_protocol])
-def test_a_client_gets_the_actions_of_the_same_loop_in_process(client):
+@pytest.mark.parametrize(
+    ("client", "policy"),
+    [(openpi_s_own, RandomPolicy), (from_the_protocol, RandomPolicy), (from_the_protocol, Continuing)],
+)
+def test_a_client_gets_the_actions_of_the_same_loop_in_process(client, policy):
     for seed in range(2):
         config = dataclasses.replace(CONFIG, seed=seed)
         setting = dataclasses.replace(SETTING, config=config)
-        [rollout] = loop.run(loop.Cast(setting, RandomPolicy(), Counting(), {}))
-        with serving(RandomPolicy, setting) as server:
+        [rollout] = loop.run(loop.Cast(setting, policy(), Counting(), {}))
+        with serving(policy, setting) as server:
             infer, close = client(server)
             found = [
                 infer({"observation/image": rollout.video[look], "prompt": "Push."})["actions"]

@@ -52,7 +52,7 @@ def features(dataset: Dataset) -> dict[str, dict[str, Any]]:
 
 def rate(dataset: Dataset) -> float:
     """Frames per second [Hz]."""
-    fps = dataset.info.get("fps")
+    fps: Any = dataset.info.get("fps")
     if not _is_number(fps) or not 0 < fps < 1e6:
         raise dataset.damaged(f"meta/info.json says fps {fps!r}; a rate above 0 Hz belongs there.")
     return float(fps)
@@ -143,6 +143,7 @@ def check_spans(dataset: Dataset, key: str, rows: dict[int, dict[str, Any]]) -> 
 
 def read_tasks(dataset: Dataset) -> dict[int, str | None]:
     """The tasks by number; None for one without words, empty where there is no table of tasks."""
+    pairs: list[tuple[Any, Any]]
     if dataset.major == 2:
         pairs = [(row.get("task_index"), row.get("task")) for row in _json_lines(dataset, "tasks")]
     else:
