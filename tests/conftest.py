@@ -1,7 +1,9 @@
+import functools
 import itertools
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,20 @@ def _configs():
     from strands_diffusers.runner import sweep
 
     sweep.prepare()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Builds a tiny pipeline of any kind once and returns its folder."""
+    import tiny_pipelines
+
+    @functools.cache
+    def build(name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return tiny_pipelines.build(name, tmp_path_factory.mktemp(name))
+
+    return build
 
 
 def _name(item: pytest.Item) -> str:

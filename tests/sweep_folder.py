@@ -1,12 +1,13 @@
 """Finished sweeps without a model: real files and records of rollouts that are drawn by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from strands_diffusers import records
 from strands_diffusers.outputs.serializers import ActionSerializer, EpisodeSerializer, VideoSerializer
-from strands_diffusers.results import ActionSpace, Episode, Observation, Rollout, Scored
+from strands_diffusers.results import ActionSpace, Artifact, Episode, Observation, Rollout, Scored
 
 SPACE = ActionSpace("pusht", pixel_map=True)
 
@@ -37,6 +38,21 @@ def episode(scores, act_steps=1, world="model", policy="still") -> Episode:
     return Episode(
         policy, world, act_steps, looks, actions_KTD, scores=made, seconds=({},) * count, details=({},) * count
     )
+
+
+_encoded: dict[tuple, tuple[Artifact, bytes]] = {}
+"""Videos of this process by their frames: the jobs of a sweep that is drawn by hand share most of theirs."""
+
+
+def _video(rollout: Rollout, folder: Path) -> Artifact:
+    key = (*rollout.video.shape, rollout.video.tobytes())
+    if key not in _encoded:
+        [artifact] = VideoSerializer().save(rollout, folder)
+        _encoded[key] = artifact, artifact.path.read_bytes()
+    artifact, content = _encoded[key]
+    path = folder / artifact.path.name
+    path.write_bytes(content)
+    return replace(artifact, path=path)
 
 
 def job(sweep, number, *, overrides=(), seed=0, config=None, samples=None, metrics=None, **facts):
@@ -73,7 +89,7 @@ def job(sweep, number, *, overrides=(), seed=0, config=None, samples=None, metri
             episode=own.get("episode"),
             observation=Observation(source=observation),
         )  # fmt: skip
-        made = VideoSerializer().save(rollout, folder / entry.prefix) if rollout.video is not None else []
+        made = [_video(rollout, folder / entry.prefix)] if rollout.video is not None else []
         made += ActionSerializer().save(rollout, folder / entry.prefix) if rollout.action is not None else []
         made += EpisodeSerializer().save(rollout, folder / entry.prefix) if rollout.episode is not None else []
         files += [records.file_entry(artifact, folder) for artifact in made]

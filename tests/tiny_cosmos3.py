@@ -5,6 +5,10 @@ weights, biases and modality embeddings are drawn too (diffusers initialises the
 notices when two of them are swapped.
 """
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +105,15 @@ def make_tiny_cosmos3(
 
 def build_tiny_cosmos3(folder: str | Path, **layout: Any) -> Path:
     """Write such a pipeline with `save_pretrained` and return its folder; `layout` as in `make_tiny_cosmos3`."""
-    folder = Path(folder)
-    make_tiny_cosmos3(**layout).save_pretrained(folder)
+    return Path(shutil.copytree(_saved(tuple(sorted(layout.items()))), folder, dirs_exist_ok=True))
+
+
+@functools.cache
+def _saved(layout: tuple[tuple[str, Any], ...]) -> str:
+    """One folder of each layout, for as long as the process lives."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    make_tiny_cosmos3(**dict(layout)).save_pretrained(folder)
     return folder
 
 

@@ -59,22 +59,6 @@ def cosmos3(tmp_path_factory):
     return build_tiny_cosmos3(tmp_path_factory.mktemp("cosmos3"), vae="wan22", layers=1, sound=True)
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """Builds a tiny pipeline of any kind once and returns its folder."""
-    import warnings
-
-    import tiny_pipelines
-
-    @functools.cache
-    def build(name):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return tiny_pipelines.build(name, tmp_path_factory.mktemp(name))
-
-    return build
-
-
 @pytest.fixture
 def first_frame(tmp_path):
     """A small picture, 96x128."""

@@ -62,7 +62,8 @@ def test_sound_becomes_a_float_wav_of_the_right_rate_and_channels(run) -> None:
     assert soundfile.info(entry["path"]).subtype == "FLOAT"
 
 
-def test_a_mesh_becomes_a_ply(run) -> None:
+def test_a_mesh_becomes_a_ply(run, monkeypatch) -> None:
+    tiny_pipelines.coarse_meshes(monkeypatch)
     entry = run("ShapEPipeline", parameters={"output_type": "mesh"})["data"]["images"]
     assert entry["type"] == "mesh"
     content = Path(entry["path"]).read_bytes()

@@ -116,22 +116,17 @@ FIRST_SCREENS = ("README.md", "get_started.md")
 def quick(words, page):
     """What is typed, but of one denoising step and of a preset's sweep four jobs.
 
-    All that a job draws and logs is made on the first screens; on other pages, and in sweeps, one picture shows that it is.
+    All that a job draws and logs is made on the first screens, one picture on other pages, none in sweeps.
     """
     if (words and words[0] in VERBS) or {"--cfg", "--help"} & set(words):
         return words
     more = []
     if "experiment=action_sensitivity" in words:
-        more += [
-            "visualizer=[]",
-            "observation=sample:push_up",
-            "condition.perturb=none,mirrored",
-            "sampler.num_samples=2",
-        ]
-    if "-m" in words or page not in FIRST_SCREENS:
+        more += ["observation=sample:push_up", "condition.perturb=none,mirrored", "sampler.num_samples=2"]
+    if "-m" in words:
+        more += ["visualizer=[]", *(["tracker=none"] if page != "wandb.md" else [])]
+    elif page not in FIRST_SCREENS:
         more.append("visualizer=[timeseries]")
-    if "-m" in words and page != "wandb.md":
-        more.append("tracker=none")
     if "condition=closed_loop" not in words:
         more += ["sampler.num_inference_steps=1", "sampler.guidance_scale=1"]
     else:  # which has samplers of its own
@@ -139,8 +134,7 @@ def quick(words, page):
         more += ["policy.sampler.num_inference_steps=1"] if "policy=model" in words else []
         more += ["policy.predict.sampler.num_inference_steps=1"] if "policy=best_of" in words else []
     typed = {word.partition("=")[0] for word in words}
-    first = {word.partition("=")[0]: word for word in reversed(more)}
-    return [*words, *(word for key, word in first.items() if key not in typed)]
+    return [*words, *(word for word in more if word.partition("=")[0] not in typed)]
 
 
 def call(words, capfd):

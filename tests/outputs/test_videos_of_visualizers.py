@@ -117,9 +117,9 @@ def test_an_animation_needs_a_rate(bridge, tmp_path):
 
 
 def test_the_comparison_shows_observed_rollout_and_difference(bridge, tmp_path, decode):
-    observed_FHWC = moving_frames(17, 384, 512)
+    observed_FHWC = moving_frames(5, 384, 512)
     made_FHWC = observed_FHWC[:, :, ::-1].copy()
-    rollout = replace(bridge, video=made_FHWC, reference_video=observed_FHWC)
+    rollout = replace(bridge, video=made_FHWC, action=bridge.action[:, :4], reference_video=observed_FHWC)
 
     [artifact] = ComparisonVisualizer().draw(rollout, tmp_path)
 
@@ -184,7 +184,8 @@ VISUALIZERS = [TimeseriesVisualizer, TrajectoryVisualizer, AnimationVisualizer, 
 
 
 def test_threads_draw_what_one_alone_draws(bridge, tmp_path):
-    rollouts = [replace(bridge, reference_video=bridge.video[:5]), rollout_of("umi", steps=4)]
+    short = replace(bridge, video=bridge.video[:5], action=bridge.action[:, :4])
+    rollouts = [replace(short, reference_video=short.video[:3]), rollout_of("umi", steps=4)]
     jobs = [(visualizer, rollout, i) for i, rollout in enumerate(rollouts) for visualizer in VISUALIZERS]
 
     def files(parent: str, job) -> list[bytes]:

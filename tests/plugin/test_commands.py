@@ -7,6 +7,7 @@ import sys
 
 import plugin_site
 import pytest
+from commands import HEAVY, run_all
 
 from strands_diffusers.records import read
 
@@ -55,10 +56,10 @@ def test_a_plugin_s_engine_is_a_typed_choice_and_runs(tmp_path):
     env = plugin_site.install(tmp_path, counted=ENGINE)
     out = tmp_path / "out"
 
-    wrong = run(env, "engine=counted", "engine.factor=two", "--cfg", "job")
-    done = run(
-        env, "engine=counted", "engine.factor=7", "sampler.num_inference_steps=2", "output=[action]", "visualizer=[]",
-        "metric=[]", "tracker=none", f"output_dir={out}",
+    wrong, done = run_all(
+        (("engine=counted", "engine.factor=two", "--cfg", "job"), env),
+        (("engine=counted", "engine.factor=7", "sampler.num_inference_steps=2", "output=[action]", "visualizer=[]",
+          "metric=[]", "tracker=none", f"output_dir={out}"), env),
     )  # fmt: skip
 
     assert wrong.returncode == 2
@@ -78,6 +79,7 @@ def test_a_broken_plugin_is_named_in_one_line_and_without_docstrings_all_others_
 
     assert done.returncode == 0, done.stderr
     assert "counted" in done.stdout
+    assert "left out: broken: ZeroDivisionError: division by zero" in done.stdout
     assert sorted(line for line in done.stderr.splitlines() if "left out" in line) == [
         "plugin broken was left out: ZeroDivisionError: division by zero",
         "plugin leaves was left out: SystemExit: 0",
@@ -105,8 +107,11 @@ def register_commands():
 def test_a_plugin_s_verb_runs_is_helped_and_completed(tmp_path):
     env = plugin_site.install(tmp_path, verbs=VERBS)
 
-    done, refused, broken = run(env, "greet", "world"), run(env, "greet", "nobody"), run(env, "greet")
-    misspelt, shown = run(env, "gret"), run(env, "--help")
+    lines = ("greet ", "greet w", "gr", "", "report ", "see")
+    done, refused, broken, misspelt, shown, *completed = run_all(
+        *((words, env) for words in (("greet", "world"), ("greet", "nobody"), ("greet",), ("gret",), ("--help",))),
+        *((("-sc", "query=bash"), {**env, "COMP_LINE": f"strands-diffusers {line}"}) for line in lines),
+    )
 
     assert (done.returncode, done.stdout) == (3, "Hello, 1 world\n")
     assert (refused.returncode, refused.stderr) == (2, "ConfigError: greet somebody.\n")
@@ -115,16 +120,13 @@ def test_a_plugin_s_verb_runs_is_helped_and_completed(tmp_path):
     assert "Traceback" not in broken.stderr
     assert "Did you mean 'greet'?" in misspelt.stderr
     assert re.search(r"^  greet +Say hello\.$", shown.stdout, re.MULTILINE)
-
-    def completed(line):
-        return run({**env, "COMP_LINE": line}, "-sc", "query=bash").stdout.split()
-
-    assert completed("strands-diffusers greet ") == ["world", "you"]
-    assert completed("strands-diffusers greet w") == ["world"]
-    assert "greet" in completed("strands-diffusers gr")
-    assert {"report", "greet"} <= {*completed("strands-diffusers ")}
-    assert completed("strands-diffusers report ") == []
-    assert "seed=" in completed("strands-diffusers see")
+    words = dict(zip(lines, (each.stdout.split() for each in completed), strict=True))
+    assert words["greet "] == ["world", "you"]
+    assert words["greet w"] == ["world"]
+    assert "greet" in words["gr"]
+    assert {"report", "greet"} <= {*words[""]}
+    assert words["report "] == []
+    assert "seed=" in words["see"]
 
 
 MISBEHAVES = '''
@@ -195,16 +197,27 @@ def on_sweep_end(directory, records):
 '''
 
 
-@pytest.mark.slow
-def test_plugins_that_misbehave_cost_their_own_results_only_and_are_named(tmp_path):
-    env = plugin_site.install(tmp_path, misbehaves=MISBEHAVES)
-    (tmp_path / "theirs.txt").write_text("not mine")
-    out = tmp_path / "out"
-
-    done = run(
-        env, "sampler.num_inference_steps=2", "output=[video,action]", "visualizer=[outside,nothing]",
-        "metric=[leaves,hangs,odd,action]", "tracker=none", f"output_dir={out}", "hook_timeout_s=3",
+@pytest.fixture(scope="module")
+def misbehaved(tmp_path_factory):
+    """A job and a sweep of a plugin that misbehaves: their folder, and how the commands ended."""
+    folder = tmp_path_factory.mktemp("misbehaves")
+    env = plugin_site.install(folder, misbehaves=MISBEHAVES)
+    (folder / "theirs.txt").write_text("not mine")
+    job = (
+        "sampler.num_inference_steps=2", "output=[video,action]", "visualizer=[outside,nothing]",
+        "metric=[leaves,hangs,odd,action]", "tracker=none", f"output_dir={folder / 'job'}", "hook_timeout_s=3",
     )  # fmt: skip
+    sweep = (
+        "-m", "seed=0,1", "sampler.num_inference_steps=1", "output=[action]", "visualizer=[]", "metric=[]",
+        "tracker=none", f"output_dir={folder / 'sweep'}",
+    )  # fmt: skip
+    return folder, run_all((job, env), (sweep, env), modules=HEAVY)
+
+
+@pytest.mark.slow
+def test_plugins_that_misbehave_cost_their_own_results_only_and_are_named(misbehaved):
+    folder, (done, _) = misbehaved
+    out = folder / "job"
 
     record = read(out)
     assert done.returncode == 1, done.stderr
@@ -226,16 +239,10 @@ def test_plugins_that_misbehave_cost_their_own_results_only_and_are_named(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_sweep_s_end_reaches_plugins_with_its_records(tmp_path):
-    env = plugin_site.install(tmp_path, misbehaves=MISBEHAVES)
-    out = tmp_path / "out"
+def test_a_sweep_s_end_reaches_plugins_with_its_records(misbehaved):
+    folder, (_, done) = misbehaved
 
-    done = run(
-        env, "-m", "seed=0,1", "sampler.num_inference_steps=1", "output=[action]", "visualizer=[]", "metric=[]",
-        "tracker=none", f"output_dir={out}",
-    )  # fmt: skip
-
-    assert (out / "sweep_ended.txt").read_text() == "done done"
+    assert (folder / "sweep" / "sweep_ended.txt").read_text() == "done done"
     # its on_job_start raises
     assert done.returncode == 1
     assert "2 done (2 with problems)" in done.stderr

@@ -1,6 +1,7 @@
 """Folders of jobs to report on: one real rollout of the embedded model, copied and varied."""
 
 import dataclasses
+import functools
 import os
 import random
 import shutil
@@ -25,14 +26,14 @@ PICTURES = (TimeseriesVisualizer, TrajectoryVisualizer, AnimationVisualizer, Com
 FAST = ("sampler.num_inference_steps=1", "tracker=none")
 
 
-def real(tmp_path: Path, *overrides: str) -> Path:
+def real(tmp_path: Path, *overrides: str, drawers=PICTURES) -> Path:
     """The folder of one real rollout: videos, curves, pictures, metrics and a record."""
     config = compose([*FAST, *overrides])
     made = rollout(*FAST, "visualizer=[]", "metric=[]", *overrides, output_dir=tmp_path / "run")
     metrics = {metric.name: found for metric in (VideoMetric(), ActionMetric()) if (found := metric.compute(made))}
     tree = to_tree(config) | {"prompt": made.prompt, "observation": made.observation.source}
     finish(
-        tmp_path / "job", [made], metrics=[metrics], drawers=PICTURES, config=tree, overrides=(*FAST, *overrides),
+        tmp_path / "job", [made], metrics=[metrics], drawers=drawers, config=tree, overrides=(*FAST, *overrides),
         versions={"python": "3.12.0", "diffusers": "0.39.0"}, plugins={"strands-diffusers-rerun": "0.1.0"}, git="7dfc534",
         engine={"requested": "auto", "effective": "exact"}, identity={"content": {"weights": "sha256:abc123"}},
     )  # fmt: skip
@@ -47,8 +48,8 @@ def real_job(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def driven(tmp_path_factory) -> Path:
-    """A forward-dynamics job: its actions were given."""
-    return real(tmp_path_factory.mktemp("driven"), "condition=forward_dynamics")
+    """A forward-dynamics job, without pictures: its actions were given."""
+    return real(tmp_path_factory.mktemp("driven"), "condition=forward_dynamics", drawers=())
 
 
 def rewrite(directory: Path, **fields) -> Record:
@@ -117,15 +118,30 @@ def job(real_job, tmp_path) -> Path:
     return tmp_path / "job"
 
 
-@pytest.fixture
-def sweep(real_job, tmp_path):
-    """Make a sweep's folder of `count` jobs: seeds, and from 24 on two guidance scales."""
+@pytest.fixture(scope="session")
+def swept(real_job, tmp_path_factory):
+    """Make a sweep's folder of `count` jobs once: seeds, and from 24 on two guidance scales."""
 
-    def make(count: int, name: str = "") -> Path:
-        directory = tmp_path / (name or f"sweep_{count}")
+    @functools.cache
+    def make(count: int) -> Path:
+        directory = tmp_path_factory.mktemp("swept")
         for number in range(count):
             swept = {"guidance_scale": [1.0, 3.0][number // (count // 2)]} if count >= 24 else {}
             copy_job(real_job, directory / str(number), seed=number % (count // 2) if count >= 24 else number, **swept)
         return directory
+
+    return make
+
+
+@pytest.fixture
+def sweep(swept, tmp_path):
+    """Make a folder of such a sweep that is free to be changed; its jobs' records are copies, other files links."""
+
+    def copy(source: str, target: str) -> None:
+        (shutil.copy if source.endswith(records.MANIFEST) else os.link)(source, target)
+
+    def make(count: int, name: str = "") -> Path:
+        directory = tmp_path / (name or f"sweep_{count}")
+        return Path(shutil.copytree(swept(count), directory, copy_function=copy))
 
     return make
