@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from strands_diffusers.errors import AccessError, ConfigError, OutputError
+from strands_diffusers.errors import AccessError, ConfigError, OutputError, clean
 from strands_diffusers.paths import expanded
 from strands_diffusers.records import writing
 
@@ -55,25 +55,27 @@ class Access:
 
     def covers(self, folder: Path) -> bool:
         """Whether the folder is one of those that may be read, or lies below one."""
-        roots = (*(self.roots or ()), artifacts_folder())
-        return self.is_open or any(folder.resolve().is_relative_to(root.resolve()) for root in roots)
+        return self.is_open or _is_below(folder.resolve(), self._open_folders())
 
     def readable(self, path: str | Path, name: str) -> Path:
         """The absolute path that may be opened for reading, without links or `..` in its folders.
 
         Raises: `AccessError` for a place outside of the roots, and for a folder with a link that leads out of them.
         """
-        roots = (*(self.roots or ()), artifacts_folder())
-        found = self._below(path, name, roots, "read", "start the server with --root DIR to allow another folder")
+        folders = self._open_folders()
+        found = self._below(path, name, folders, "read", "start the server with --root DIR to allow another folder")
         if not self.is_open and found.is_dir():
-            _check_links(found, [root.resolve() for root in roots], name)
+            _check_links(found, folders, name)
         return found
 
     def writable(self, path: str | Path, name: str) -> Path:
         """The absolute path that may be written, below the artifacts folder for a confined caller."""
-        return self._below(path, name, (artifacts_folder(),), "written", "choose a path there")
+        return self._below(path, name, [artifacts_folder()], "written", "choose a path there")
 
-    def _below(self, path: str | Path, name: str, roots: tuple[Path, ...], what: str, how: str) -> Path:
+    def _open_folders(self) -> list[Path]:
+        return [*(self.roots or ()), artifacts_folder()]
+
+    def _below(self, path: str | Path, name: str, roots: list[Path], what: str, how: str) -> Path:
         try:
             given = expanded(path).absolute()
             if self.is_open:
@@ -82,11 +84,15 @@ class Access:
             # The last link stays, so that a file keeps its ending; it was followed for the check.
             found = real if given.name in ("", "..") else given.parent.resolve() / given.name
         except (OSError, ValueError, RuntimeError) as error:
-            raise AccessError(f"{name}: {_shown(path)} is not a path ({type(error).__name__}).") from error
-        if any(real.is_relative_to(root.resolve()) for root in roots):
+            raise AccessError(f"{name}: {clean(str(path)[:200])} is not a path ({type(error).__name__}).") from error
+        if _is_below(real, roots):
             return found
         shown = ", ".join(str(root) for root in roots)
-        raise AccessError(f"{name}: {_shown(path)} may not be {what}. It is outside of {shown}; {how}.")
+        raise AccessError(f"{name}: {clean(str(path)[:200])} may not be {what}. It is outside of {shown}; {how}.")
+
+
+def _is_below(real: Path, folders: list[Path]) -> bool:
+    return any(real.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _check_links(folder: Path, roots: list[Path], name: str) -> None:
@@ -99,24 +105,17 @@ def _check_links(folder: Path, roots: list[Path], name: str) -> None:
                 if count > MAX_FILES:
                     raise AccessError(f"{name}: {folder} holds more than {MAX_FILES:,} files. Name a folder inside it.")
                 if entry.is_symlink():
-                    target = Path(entry.path).resolve()
-                    if not any(target.is_relative_to(root) for root in roots):
+                    if not _is_below(Path(entry.path).resolve(), roots):
                         raise AccessError(f"{name}: {entry.path} is a link out of the folders that may be read.")
                 elif entry.is_dir():
                     left.append(Path(entry.path))
-
-
-def _shown(path: str | Path) -> str:
-    """A path for a message: printable, and short."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(path))
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def plain_name(text: object, name: str) -> str:
     """A name that a caller chose, such as a cache key. Raises: `AccessError` where it could be a path or hides letters."""
     if isinstance(text, str) and _NAME.fullmatch(text) and text.isprintable() and text.strip(". ") and ".." not in text:
         return text
-    raise AccessError(f"{name}={_shown(repr(text))} must be a name of 1 to 200 printable letters, not a path.")
+    raise AccessError(f"{name}={clean(repr(text)[:200])} must be a name of 1 to 200 printable letters, not a path.")
 
 
 def artifacts_folder(*, create: bool = False) -> Path:

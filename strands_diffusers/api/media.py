@@ -1,32 +1,36 @@
-"""Files and data URIs become the images, clips, sound and tensors that a parameter wants.
+"""What a caller writes becomes the images, clips, sound, actions and tensors that a parameter wants.
 
-Array suffixes: H height, W width, F frames, C channels, N samples, T steps, D action width.
+Array suffixes: H height, W width, F frames, C channels, N samples, K chunks, T steps, D action width.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import re
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from strands_diffusers.api import arrays, gate, wants
+from strands_diffusers.api import gate, values, wants
 from strands_diffusers.api.access import Access, max_uri_bytes
-from strands_diffusers.api.arrays import local_file
 from strands_diffusers.api.wants import Wish
-from strands_diffusers.errors import ActionError, ConfigError, ObservationError
+from strands_diffusers.errors import ActionError, ConfigError, ObservationError, one_line
+from strands_diffusers.jsonfile import read_json
+from strands_diffusers.observations.action_files import only_chunk, read_chunks
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
-from strands_diffusers.observations.media import CLIP_SUFFIXES, Clip, frame_times, read_clip
+from strands_diffusers.observations.media import CLIP_SUFFIXES, Clip, check_file, frame_times, read_clip
+from strands_diffusers.pipelines.contents import numbers
 
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_FRAMES_MB = 1000
 """Most memory [MB, 10**6 bytes] that the frames of one clip may take."""
 
-_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*)(;base64)?,", re.ASCII)
+_SHORT = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
+_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*);base64,", re.ASCII)
 _ENDINGS = {
     "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif", "video/mp4": ".mp4",
     "video/webm": ".webm", "video/quicktime": ".mov", "audio/wav": ".wav", "audio/x-wav": ".wav", "audio/flac": ".flac",
@@ -44,14 +48,16 @@ def coerce(value: Any, name: str, wish: Wish, access: Access, *, call: str = "")
 
 
 def _coerced(value: Any, name: str, wish: Wish, access: Access) -> Any:
+    import torch
+
     if wants.DTYPE in wish:
-        return torch_dtype(value, name) if isinstance(value, str) else value
+        return getattr(torch, precision(value, name)) if isinstance(value, str) else value
     if wants.GENERATOR in wish:
         return _generator(value, name)
     if wants.ACTION in wish:
-        return _actions(value, name, access)
+        return None if value is None else torch.from_numpy(_one_chunk(value, name, access))
     if wants.TENSOR in wish:
-        return arrays.tensor(value, name, access)
+        return _tensor(value, name, access)
     if wants.SOUND in wish:
         return _sound(value, name, wish, access) if isinstance(value, str | Path) else value
     if {wants.IMAGE, wants.VIDEO} & wish:
@@ -74,11 +80,9 @@ def _picture(value: Any, name: str, wish: Wish, access: Access) -> Any:
             _picture(item, f"{name}[{i}]", stills if isinstance(item, str) else wish, access)
             for i, item in enumerate(value)
         ]
-    if isinstance(value, str) and value.startswith("data:"):
-        with tempfile.TemporaryDirectory(prefix="strands_diffusers_") as folder:
-            return _read_picture(_uri_file(value, name, Path(folder)), name, wish)
     if isinstance(value, str | Path):
-        return _read_picture(local_file(value, name, access), name, wish)
+        with _file(value, name, access) as path:
+            return _read_picture(path, name, wish)
     return value
 
 
@@ -113,22 +117,59 @@ def bounded_clip(path: Path, name: str) -> Clip:
 # ----------------------------------------------------------------------------------------------------------- numbers
 
 
-def _actions(value: Any, name: str, access: Access) -> Any:
-    """float32 tensor [T, D] from nested lists [T][D] or [1][T][D], an array, JSON text or an action file."""
-    import torch
+def actions(value: Any, name: str, access: Access) -> np.ndarray:
+    """float32 `[T, D]` or `[K, T, D]` from any spelling of actions: nested lists, arrays, `{"data": ...}`, JSON text, a file.
 
-    if value is None or isinstance(value, torch.Tensor):
-        return value if value is None else _one_chunk(value.float(), name)
-    return torch.from_numpy(_one_chunk(arrays.action_array(value, name, access), name))
+    Raises: `ActionError` for values that are ragged, empty, not numbers, NaN or infinite.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        value = read_json(value, f"{name}, a string,", ActionError)
+        values.check(value, name)
+    if isinstance(value, str | Path):
+        with _file(value, name, access) as path:
+            return read_chunks(path, f"{name}={path.name}")
+    if isinstance(value, Mapping):
+        return actions(value["data"] if "data" in value else only_chunk(value, name), name, access)
+    tensors = isinstance(value, list | tuple) and all(hasattr(item, "detach") for item in value)
+    try:
+        array = np.asarray([numbers(item) for item in value] if tensors else numbers(value), np.float64)
+    except (TypeError, ValueError) as error:
+        raise ActionError(f"{name} is not a table of numbers: {one_line(error).rstrip('.')}.") from error
+    if array.size == 0 or array.ndim not in (1, 2, 3):
+        raise ActionError(f"{name} has shape {list(array.shape)}; it must be [T, D] or [K, T, D].")
+    if not np.isfinite(array).all():
+        raise ActionError(f"{name} holds NaN or inf; every action must be a finite number.")
+    return np.atleast_2d(array).astype(np.float32)
 
 
-def _one_chunk(array: Any, name: str) -> Any:
+def _one_chunk(value: Any, name: str, access: Access) -> np.ndarray:
     """`[T, D]`; one chunk `[1, T, D]` loses its first axis, which diffusers' conditions do not have."""
-    if array.ndim == 3 and len(array) == 1:
-        array = array[0]
+    array = actions(value, name, access)
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
     if array.ndim != 2:
         raise ActionError(f"{name} has shape {list(array.shape)}; it must be [T, D], or one chunk [1, T, D].")
     return array
+
+
+def _tensor(value: Any, name: str, access: Access) -> Any:
+    """A tensor from nested lists of numbers or a .npy file; anything else is handed on."""
+    import torch
+
+    if isinstance(value, str | Path):
+        with _file(value, name, access) as path:
+            if path.suffix.lower() != ".npy":
+                raise ObservationError(f"{name} wants a tensor; {path.name} is no .npy file.")
+            try:
+                return torch.from_numpy(np.load(path, allow_pickle=False))
+            except (OSError, ValueError, TypeError) as error:
+                raise ObservationError(f"{name}: {path.name} holds no array of numbers.") from error
+    return torch.tensor(value) if isinstance(value, list) and _is_table(value) else value
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_is_table(item) for item in value)
+    return isinstance(value, int | float)
 
 
 def _generator(value: Any, name: str) -> Any:
@@ -144,20 +185,10 @@ def _generator(value: Any, name: str) -> Any:
     return torch.Generator("cpu").manual_seed(value)
 
 
-def torch_dtype(name: str, shown: str) -> Any:
-    """The torch dtype of that name. Raises: `ConfigError` with the allowed names."""
-    import torch
-
-    return getattr(torch, precision(name, shown))
-
-
 def precision(name: object, shown: str) -> str:
     """The name of a precision, also of its short spellings. Raises: `ConfigError` with the allowed names."""
     text = str(name).lower().removeprefix("torch.")
-    text = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}.get(
-        text, text
-    )
-    if text not in DTYPES:
+    if (text := _SHORT.get(text, text)) not in DTYPES:
         raise ConfigError(f"{shown}={name!r} is not a precision for weights. Use {', '.join(DTYPES)}.")
     return text
 
@@ -170,9 +201,7 @@ def _sound(value: str | Path, name: str, wish: Wish, access: Access) -> Any:
     import soundfile
     import torch
 
-    with tempfile.TemporaryDirectory(prefix="strands_diffusers_") as folder:
-        is_uri = isinstance(value, str) and value.startswith("data:")
-        path = _uri_file(str(value), name, Path(folder)) if is_uri else local_file(value, name, access)
+    with _file(value, name, access) as path:
         try:
             samples_NC, _ = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
@@ -181,23 +210,38 @@ def _sound(value: str | Path, name: str, wish: Wish, access: Access) -> Any:
     return samples_CN[None] if wants.BATCHED in wish else samples_CN
 
 
-def _uri_file(uri: str, name: str, folder: Path) -> Path:
-    """The content of a data URI as a file of the right ending. Raises: `ObservationError` for another type, or too much."""
-    head = _URI.match(uri)
-    if head is None or head[3] is None:
+@contextlib.contextmanager
+def _file(value: str | Path, name: str, access: Access) -> Iterator[Path]:
+    """The existing file that the caller may read, or one of the right ending that holds the content of a data URI.
+
+    Raises: `AccessError`; `ObservationError` for what is no file, and for a URI of another type or of too much.
+    """
+    text = str(value)
+    if text.startswith("data:"):
+        with tempfile.TemporaryDirectory(prefix="strands_diffusers_") as folder:
+            yield _written(text, name, Path(folder))
+        return
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        raise ObservationError(f"{name}: {text.split('?')[0]} is not fetched. Download it and give the file.")
+    path = access.readable(text, name)
+    check_file(path, f"{name}: {text}")
+    yield path
+
+
+def _written(uri: str, name: str, folder: Path) -> Path:
+    head, limit = _URI.match(uri), max_uri_bytes()
+    if head is None:
         raise ObservationError(f"{name}: a data URI looks like data:image/png;base64,... ")
-    kind = (head[1] or "").lower()
+    kind, body = (head[1] or "").lower(), uri[head.end() :]
     if kind not in _ENDINGS:
         raise ObservationError(
             f"{name}: a data URI of type {kind or 'none'} is not read; there are {', '.join(_ENDINGS)}."
         )
-    limit, body = max_uri_bytes(), uri[head.end() :]
     if len(body) * 3 // 4 > limit:
         raise ObservationError(f"{name}: the data URI holds more than {limit / 1e6:g} MB. Give a file instead.")
-    try:
-        content = base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ObservationError(f"{name}: the data URI is not base64 ({error}).") from error
     path = folder / f"data{_ENDINGS[kind]}"
-    path.write_bytes(content)
+    try:
+        path.write_bytes(base64.b64decode(body, validate=True))
+    except ValueError as error:
+        raise ObservationError(f"{name}: the data URI is not base64 ({error}).") from error
     return path

@@ -11,7 +11,7 @@ import inspect
 import keyword
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from strands_diffusers.api import wants
 from strands_diffusers.api.store import PREFIX, STORE
@@ -36,11 +36,8 @@ _METHODS = (types.FunctionType, classmethod, staticmethod)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, type)
 
 
-class Target(NamedTuple):
-    """What a target name stands for: what is called, or else (None) the plain value of a kept object's attribute."""
-
-    function: Callable[..., Any] | None
-    value: Any = None
+Target = tuple[Callable[..., Any] | None, Any]
+"""What a target name stands for: what is called, or None and the plain value of a kept object or its attribute."""
 
 
 def resolve(target: str) -> Target:
@@ -50,7 +47,9 @@ def resolve(target: str) -> Target:
     """
     if target.startswith(PREFIX):
         return _kept(target)
-    parts = _parts(target)
+    parts = target.split(".")
+    for part in parts:
+        _check_word(part, repr(target))
     public = catalog.public_names()
     if parts[0] == "diffusers" and len(parts) > 1:
         parts = parts[1:]
@@ -58,7 +57,7 @@ def resolve(target: str) -> Target:
     if parts[0] == "utils" and len(parts) == 2 and parts[1] in HELPERS:
         from diffusers import utils
 
-        return Target(_open(getattr(utils, parts[1]), target))
+        return _open(getattr(utils, parts[1]), target), None
     if at is None or (at > 0 and ".".join(parts[:at]) != public[parts[at]]):
         known = [*public, *(f"utils.{name}" for name in HELPERS)]
         raise AccessError(
@@ -71,10 +70,10 @@ def resolve(target: str) -> Target:
     found = _open(getattr(diffusers, parts[at]), target)
     methods = parts[at + 1 :]
     if not methods:
-        return Target(found)
+        return found, None
     if len(methods) > 1 or not isinstance(found, type):
         raise AccessError(f"{target!r} reaches into {parts[at]}; only one class method may follow a class.")
-    return Target(_class_method(found, methods[0], target))
+    return _class_method(found, methods[0], target), None
 
 
 def public_value(owner: Any, name: str, shown: str) -> Any:
@@ -101,13 +100,6 @@ def is_smuggled(value: Any) -> bool:
     if not callable(value):
         return False
     return not any(_is_library(base) or base.__module__.startswith("torch.nn.") for base in type(value).__mro__)
-
-
-def _parts(target: str) -> list[str]:
-    parts = target.split(".")
-    for part in parts:
-        _check_word(part, repr(target))
-    return parts
 
 
 def _check_word(word: str, shown: str) -> None:
@@ -142,21 +134,15 @@ def _members(cls: type) -> dict[str, Any]:
 
 
 def _kept(target: str) -> Target:
-    key, attributes = STORE.split(target)
+    value, attributes = STORE.split(target)
+    if not attributes:
+        return (value, None) if callable(value) and _is_ours(type(value)) else (None, value)
     for word in attributes:
         _check_word(word, repr(target))
-    value = STORE[key]
-    if not attributes:
-        if callable(value) and _is_ours(type(value)):
-            return Target(value)
-        return Target(None, value)
     for word in attributes[:-1]:
         value = public_value(value, word, repr(target))
-    last = attributes[-1]
-    method = _method(value, last)
-    if method is None:
-        return Target(None, public_value(value, last, repr(target)))
-    return Target(method)
+    method = _method(value, attributes[-1])
+    return method, None if method else public_value(value, attributes[-1], repr(target))
 
 
 def _method(owner: Any, name: str) -> Callable[..., Any] | None:
@@ -166,7 +152,7 @@ def _method(owner: Any, name: str) -> Callable[..., Any] | None:
         if raw is None:
             continue
         if not isinstance(raw, _METHODS):
-            return None
+            break
         if not _is_library(base):
             raise AccessError(
                 f"{type(owner).__name__}.{name} belongs to {base.__module__}; only diffusers' own methods are open."

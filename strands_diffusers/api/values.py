@@ -93,8 +93,7 @@ def _mapping(value: Mapping[Any, Any], name: str) -> dict[Any, Any]:
 
 def reference(text: str, name: str) -> Any:
     """The object that `cached:KEY` stands for, or the public data at `cached:KEY.attribute`."""
-    key, attributes = STORE.split(text)
-    value = STORE[key]
+    value, attributes = STORE.split(text)
     for word in attributes:
         value = names.public_value(value, word, f"{name}={text}")
     return value

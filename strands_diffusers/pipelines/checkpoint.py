@@ -45,22 +45,26 @@ class Checkpoint:
     @functools.cached_property
     def stamp(self) -> Stamp:
         """Of a local folder; empty for one on the Hub."""
-        return stamp(self.place) if isinstance(self.place, Path) else ()
+        return stamp(Path(self.place)) if self.local else ()
 
     @functools.cached_property
     def index(self) -> dict[str, Any]:
-        """The `model_index.json` of a local folder; empty for one on the Hub."""
-        return dict(_inspect(self.place, self.stamp)) if isinstance(self.place, Path) else {}
+        """The `model_index.json` of a local folder; empty for one on the Hub. Raises: `ModelError` for a damaged folder."""
+        return dict(_inspect(Path(self.place), self.stamp)) if self.local else {}
 
     @functools.cached_property
     def transformer(self) -> dict[str, Any]:
         """The transformer's `config.json`; empty where it is not here."""
-        return component_config(self.place, "transformer") if isinstance(self.place, Path) else {}
+        return self._config("transformer")
 
     @functools.cached_property
     def vae(self) -> dict[str, Any]:
         """The autoencoder's `config.json`; empty where it is not here."""
-        return component_config(self.place, "vae") if isinstance(self.place, Path) else {}
+        return self._config("vae")
+
+    def _config(self, component: str) -> dict[str, Any]:
+        path = Path(self.place, component, "config.json")
+        return _json(path, str(self.place)) if self.local and path.is_file() else {}
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -68,7 +72,7 @@ class Checkpoint:
 
         Components in another format than safetensors are left out; empty for a checkpoint on the Hub.
         """
-        return dict(_numbers(self.place, self.model.variant, self.stamp)) if isinstance(self.place, Path) else {}
+        return dict(_numbers(Path(self.place), self.model.variant, self.stamp)) if self.local else {}
 
     @property
     def in_8_bits(self) -> bool:
@@ -83,13 +87,8 @@ class Checkpoint:
         """Where it would compute, as far as is known without importing torch for it: `auto` is then `cpu`."""
         return devices.likely(self.model.device)
 
-    @property
-    def dtype(self) -> str:
-        """In which precision, there: `auto` is bfloat16 on CUDA and for the embedded model, else float32."""
-        return self.dtype_on(self.device)
-
     def dtype_on(self, device: str) -> str:
-        """The same for a device that is known."""
+        """In which precision on a device: `auto` is bfloat16 on CUDA and for the embedded model, else float32."""
         if self.model.dtype is not Dtype.auto:
             return str(self.model.dtype.value)
         return "bfloat16" if device.startswith("cuda") or self.model.repo.startswith(ASSET) else "float32"
@@ -143,29 +142,27 @@ def locate(config: ModelConfig) -> Checkpoint:
         return Checkpoint(config, folder)
     path = Path(repo).expanduser()
     if path.exists() or repo.startswith(("/", "./", "../", "~")):
-        inspect(path)
-        if config.variant and not any(config.variant in _weights(part) for part in path.iterdir() if part.is_dir()):
-            there = sorted({each for part in path.iterdir() if part.is_dir() for each in _weights(part) if each})
+        if not path.is_dir():
+            what = "is a file" if path.exists() else "does not exist"
+            raise ModelError(f"model.repo={path} {what}. Give the folder that holds model_index.json.")
+        found = Checkpoint(config, path.resolve())
+        _inspect(path.resolve(), found.stamp)
+        folders = [part for part in path.iterdir() if part.is_dir()] if config.variant else []
+        there = sorted({variant for folder in folders for variant in _weights(folder) if variant})
+        if config.variant and config.variant not in there:
             raise ModelError(
                 f"model.variant={config.variant}: {path} has no such weights. "
                 f"Use model.variant={' or '.join([*there, 'null'])}."
             )
-        return Checkpoint(config, path.resolve())
+        return found
     if repo.count("/") != 1 or any(c.isspace() for c in repo):
         raise ModelError(f"model.repo={repo!r} is neither an existing folder nor a Hub id of the form OWNER/NAME.")
     return Checkpoint(config, repo)
 
 
-def inspect(folder: Path) -> dict[str, Any]:
-    """Check a `save_pretrained` folder file by file and return its `model_index.json`."""
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise ModelError(f"model.repo={folder} {what}. Give the folder that holds model_index.json.")
-    return dict(_inspect(folder, stamp(folder)))
-
-
 @functools.lru_cache(maxsize=8)
 def _inspect(folder: Path, _stamp: Stamp) -> dict[str, Any]:
+    """Check a `save_pretrained` folder file by file and return its `model_index.json`."""
     index = _json(folder / "model_index.json", f"{folder} is not a diffusers checkpoint")
     for component, entry in index.items():
         if component.startswith("_") or not (isinstance(entry, list) and len(entry) == 2 and entry[0]):
@@ -184,12 +181,6 @@ def _inspect(folder: Path, _stamp: Stamp) -> dict[str, Any]:
     return index
 
 
-def component_config(location: Path, component: str) -> dict[str, Any]:
-    """The `config.json` of one component of a local checkpoint; empty where there is none."""
-    path = location / component / "config.json"
-    return _json(path, str(location)) if path.is_file() else {}
-
-
 def _json(path: Path, context: str) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{context}: {path.name} is missing in {path.parent}.")
@@ -201,9 +192,8 @@ def _json(path: Path, context: str) -> dict[str, Any]:
 
 def _check_weights(folder: Path, checkpoint: Path) -> None:
     """Every weight file that an index names, or at least one, is there and as long as its header says."""
-    indexes = list(folder.glob("*.safetensors.index.json"))
     files = sorted(folder.glob("*.safetensors"))
-    for index in indexes:
+    for index in folder.glob("*.safetensors.index.json"):
         shards = _json(index, str(checkpoint)).get("weight_map")
         for shard in sorted({str(shard) for shard in shards.values()} if isinstance(shards, dict) else {index.name}):
             if not (folder / shard).is_file():

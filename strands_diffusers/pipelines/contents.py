@@ -10,7 +10,6 @@ Array suffixes: F frames, n images, H height, W width, C channels, N samples of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,16 +33,6 @@ _TOLERANCE = 1e-3
 """How far a float pixel may lie outside of [0, 1]: bfloat16 rounds that much."""
 
 
-@dataclass(frozen=True, eq=False)
-class Content:
-    """One canonical value of one sample."""
-
-    type: str
-    """`video`, `sound`, `action`, `image` (all images of the field) or `mesh`."""
-
-    value: np.ndarray | Mesh
-
-
 def fields(output: Any) -> dict[str, Any]:
     """The named fields of a pipeline's output, in their order: an output object, or the named outputs of a modular pipeline."""
     if hasattr(output, "__dataclass_fields__"):  # before Mapping: as a mapping, an output leaves out what is None
@@ -55,15 +44,17 @@ def fields(output: Any) -> dict[str, Any]:
     )
 
 
-def contents(pipe: Any, name: str, value: Any) -> list[Content]:
-    """The canonical values that one field holds, one per sample; an empty list for None and for fields that hold no media.
+def contents(pipe: Any, name: str, value: Any) -> tuple[str, list[Any]]:
+    """The canonical type of what one field holds, and its values, one per sample (`image`: all images are one value).
 
+    No type and no values for None and for fields that hold no media.
     Raises: `RolloutError` for a layout that the field's contract does not know, pixels outside of [0, 1], NaN or inf.
     """
     kind = KINDS.get(name)
     if kind is None or value is None:
-        return []
-    if kind == "image" and _is_meshes(value):
+        return "", []
+    first = value[0] if isinstance(value, list | tuple) and value else value
+    if kind == "image" and is_mesh(first):
         kind = "mesh"
     elif kind == "image" and _are_clips(pipe, value):
         kind = "video"
@@ -74,7 +65,7 @@ def contents(pipe: Any, name: str, value: Any) -> list[Content]:
         "action": lambda: [actions(value, name)],
         "mesh": lambda: [mesh(item) for item in (value if isinstance(value, list | tuple) else [value])],
     }
-    return [Content(kind, item) for item in readers[kind]()]
+    return kind, readers[kind]()
 
 
 def clips(value: Any, name: str = "frames") -> list[np.ndarray]:
@@ -86,7 +77,7 @@ def clips(value: Any, name: str = "frames") -> list[np.ndarray]:
     if isinstance(value, list | tuple):
         if not value:
             raise RolloutError(f"{name} is empty: the pipeline returned no frame.")
-        if _is_picture(value[0]) or getattr(value[0], "ndim", 0) == 3:
+        if is_picture(value[0]) or getattr(value[0], "ndim", 0) == 3:
             return [np.stack([_frame(item, name) for item in value])]
         return [clip for item in value for clip in clips(item, name)]
     if getattr(value, "ndim", 0) == 5:
@@ -98,12 +89,12 @@ def clips(value: Any, name: str = "frames") -> list[np.ndarray]:
 
 def stills(value: Any, name: str = "images") -> np.ndarray:
     """All images of a field as uint8 `[n, H, W, 3]`: PIL lists, numpy `[n, H, W, C]`, torch `[n, C, H, W]`."""
-    if _is_picture(value):
+    if is_picture(value):
         value = [value]
     if isinstance(value, list | tuple):
         if not value:
             raise RolloutError(f"{name} is empty: the pipeline returned no image.")
-        parts = [stills(item, name) if not _is_picture(item) else _frame(item, name)[None] for item in value]
+        parts = [stills(item, name) if not is_picture(item) else _frame(item, name)[None] for item in value]
         if len({part.shape[1:] for part in parts}) > 1:
             raise RolloutError(f"{name} holds images of several sizes: {sorted({part.shape[1:3] for part in parts})}.")
         return np.concatenate(parts)
@@ -119,13 +110,9 @@ def sounds(value: Any, name: str = "audios") -> list[np.ndarray]:
 
     From: `audios` and `audio`, `[B, C, N]` or mono `[B, N]`, or a list of `[C, N]`; Cosmos 3's `sound`, `[C, N]`.
     """
-    if isinstance(value, list | tuple):
-        return [_sound(item, name) for item in value]
-    if name == "sound":
-        return [_sound(value, name)] if value.ndim < 3 else [_sound(item, name) for item in value]
-    if getattr(value, "ndim", 0) == 1:
-        return [_sound(value, name)]
-    return [_sound(item, name) for item in value]
+    alone = 2 if name == "sound" else 1  # axes of one sound by itself
+    several = isinstance(value, list | tuple) or getattr(value, "ndim", 3) > alone
+    return [_sound(item, name) for item in (value if several else [value])]
 
 
 def actions(value: Any, name: str = "action") -> np.ndarray:
@@ -163,8 +150,9 @@ def arrays(pipe: Any, output: Any) -> dict[str, Any]:
     named = fields(output)
     found: dict[str, Any] = {}
     for name, value in named.items():
-        for content in contents(pipe, name, value):
-            found.setdefault(content.type, content.value)
+        kind, values = contents(pipe, name, value)
+        if values:
+            found.setdefault(kind, values[0])
     if not found:
         raise RolloutError(
             f"{type(pipe).__name__} returned {', '.join(named) or 'nothing'}: no video, image, sound, action or mesh."
@@ -172,12 +160,11 @@ def arrays(pipe: Any, output: Any) -> dict[str, Any]:
     return found | ({"sampling_rate": sampling_rate(pipe, named)} if "sound" in found else {})
 
 
-def fps(pipe: Any, arguments: Mapping[str, Any]) -> float | None:
-    """Rate [Hz] of the video of one call: the argument, else the signature's default, else that of diffusers' own example."""
-    for name in ("fps", "frame_rate"):
-        if isinstance(arguments.get(name), int | float):
-            return float(arguments[name])
-    return catalog.stated_fps(type(pipe).__name__)
+def fps(pipe: Any, arguments: Mapping[str, Any], asked: float | None = None) -> float | None:
+    """Rate [Hz] of the video of one call: its own argument, else `asked`, else what the pipeline's sources state."""
+    given = (value for name in ("fps", "frame_rate") if isinstance(value := arguments.get(name), int | float))
+    rate = next(given, asked)
+    return catalog.stated_fps(type(pipe).__name__) if rate is None else float(rate)
 
 
 def numbers(value: Any) -> np.ndarray:
@@ -204,7 +191,7 @@ def _pixels(value: Any, name: str) -> np.ndarray:
 
 
 def _frame(value: Any, name: str) -> np.ndarray:
-    if _is_picture(value):
+    if is_picture(value):
         return np.asarray(value.convert("RGB"), np.uint8)
     return _pixels(value[None], name)[0]  # type: ignore[no-any-return]
 
@@ -231,13 +218,14 @@ def _sound(value: Any, name: str) -> np.ndarray:
     return array[:, None] if array.ndim == 1 else np.ascontiguousarray(array.T)
 
 
-def _is_picture(value: Any) -> bool:
+def is_picture(value: Any) -> bool:
+    """Whether this is a PIL image."""
     return hasattr(value, "convert") and hasattr(value, "getbands")
 
 
-def _is_meshes(value: Any) -> bool:
-    first = value[0] if isinstance(value, list | tuple) and value else value
-    return hasattr(first, "verts") and hasattr(first, "faces")
+def is_mesh(value: Any) -> bool:
+    """Whether this is a mesh as diffusers has it."""
+    return hasattr(value, "verts") and hasattr(value, "faces")
 
 
 def _are_clips(pipe: Any, value: Any) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from strands_diffusers.config.conditions import ActionConditionConfig, WorldConditionConfig
 from strands_diffusers.config.schema import RunConfig
-from strands_diffusers.errors import ModelError, RolloutError, StrandsDiffusersError, one_line
+from strands_diffusers.errors import MissingPackageError, ModelError, RolloutError, StrandsDiffusersError, one_line
 from strands_diffusers.pipelines import arguments, contents, loader
 from strands_diffusers.pipelines import canvas as canvases
 from strands_diffusers.pipelines.engine import Call, Sample, choose
@@ -57,7 +57,7 @@ def generate(
     Raises: `EngineError` where the chosen engine cannot hold, `RolloutError` where the pipeline call fails.
     """
     seeds = tuple(config.seed + i for i in range(config.sampler.num_samples))
-    with _held(model, progress), _scheduler(model, config), peak_memory(model.device) as peak:
+    with model.held(progress), _scheduler(model, config), peak_memory(model.device) as peak:
         if isinstance(config.condition, ActionConditionConfig):
             rollouts = _action_rollouts(model, config, request, wanted, seeds, progress, kept)
         else:
@@ -77,20 +77,8 @@ def generate(
 
 def draw(model: WorldModel, config: RunConfig, call: Call, progress: Progress | None = None) -> list[Sample]:
     """One call by itself, as one batch where the engine takes several action chunks. Raises: as `generate`."""
-    with _held(model, progress), _scheduler(model, config):
+    with model.held(progress), _scheduler(model, config):
         return _run(model, config, call, _share(progress, 0, 1, 1))[0]
-
-
-@contextlib.contextmanager
-def _held(model: WorldModel, progress: Progress | None) -> Iterator[None]:
-    """Have the model to oneself. While another call has it, `progress` is called as `wait`, and may end the waiting."""
-    while not model.lock.acquire(timeout=0.5):
-        if progress is not None:
-            progress("wait", 0, 1)
-    try:
-        yield
-    finally:
-        model.lock.release()
 
 
 def _run(
@@ -118,13 +106,22 @@ def _run(
     except Exception as error:
         if error in stopped:
             raise  # whoever watches ended the call
-        if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
-            hint = "Use model.offload=model, a smaller condition.resolution_tier, or fewer sampler.num_samples."
-            raise RolloutError(f"out of memory on {model.device}: {one_line(error, 200)} {hint}") from error
-        raise RolloutError(f"{model.pipeline} failed: {type(error).__name__}: {one_line(error, 300)}") from error
+        hint = "Use model.offload=model, a smaller condition.resolution_tier, or fewer sampler.num_samples."
+        raise failure(error, model, hint) from error
     if owner := plugins().owner(type(engine)):
         samples = guard.samples(owner, f"engine {engine.name}", samples, len(call.seeds))
     return samples, facts
+
+
+def failure(error: Exception, model: WorldModel, hint: str) -> StrandsDiffusersError:
+    """The one line for what a pipeline's call raised; `hint` says what to type where it ran out of memory."""
+    name = model.pipeline
+    if isinstance(error, NameError) and error.name:  # diffusers imports optional packages only where they are
+        package = {"transforms": "torchvision"}.get(error.name, error.name)
+        return MissingPackageError(f"{name} needs the package {package}, in a build that fits this torch.")
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
+        return RolloutError(f"{name} ran out of memory on {model.device}: {one_line(error, 200)} {hint}")
+    return RolloutError(f"{name} failed: {type(error).__name__}: {one_line(error, 300)}")
 
 
 def _share(progress: Progress | None, finished: int, count: int, every: int) -> Callable[[int, int], None] | None:

@@ -19,6 +19,7 @@ from strands_diffusers.config.models import ModelConfig
 from strands_diffusers.lazy import without_collector
 from strands_diffusers.pipelines import checkpoint, devices, pretrained
 from strands_diffusers.pipelines.checkpoint import Checkpoint
+from strands_diffusers.plugin.acting import Progress
 
 WARM_SHARE, WARM_SHARE_HOST = 0.85, 0.5
 """Share of a CUDA device's memory, and elsewhere of this machine's, that warm models may fill together: a policy and a
@@ -55,6 +56,17 @@ class WorldModel:
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     """One rollout at a time: a diffusers pipeline keeps state on itself while it runs."""
+
+    @contextlib.contextmanager
+    def held(self, progress: Progress | None = None) -> Iterator[None]:
+        """Have the model to oneself. While another call has it, `progress` is called as `wait`, and may end the waiting."""
+        while not self.lock.acquire(timeout=0.5):
+            if progress is not None:
+                progress("wait", 0, 1)
+        try:
+            yield
+        finally:
+            self.lock.release()
 
 
 _NOT_IN_THE_KEY = (

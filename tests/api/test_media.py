@@ -95,7 +95,7 @@ def test_objects_are_handed_on_untouched(first_frame: Path) -> None:
         ("image", "missing.png", "does not exist"),
         ("image", "robot.mp4", "is a clip"),
         ("video", "first_frame.png", "is a still image"),
-        ("image", ".", "is a folder"),
+        ("image", ".", "is not a file"),
         ("image", "https://example.org/a.png", "is not fetched|pip install -e plugins/https"),
         ("image", "data:image/png,notbase64", "looks like"),
         ("image", "data:image/png;base64,@@@", "not base64"),

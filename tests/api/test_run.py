@@ -81,8 +81,8 @@ def test_a_turntable_of_shap_e_is_a_clip_not_a_heap_of_stills() -> None:
     from strands_diffusers.pipelines import contents
 
     stills = [[Image.new("RGB", (8, 8))] * 20, [Image.new("RGB", (8, 8))] * 20]
-    found = contents.contents(ShapEPipeline.__new__(ShapEPipeline), "images", stills)
-    assert [(each.type, each.value.shape) for each in found] == [("video", (20, 8, 8, 3))] * 2
+    kind, clips = contents.contents(ShapEPipeline.__new__(ShapEPipeline), "images", stills)
+    assert (kind, [clip.shape for clip in clips]) == ("video", [(20, 8, 8, 3)] * 2)
 
 
 def test_every_sample_of_a_batch_is_written(run) -> None:

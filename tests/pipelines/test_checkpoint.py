@@ -24,7 +24,7 @@ def model(repo) -> ModelConfig:
 
 def test_the_embedded_model_is_whole():
     assert checkpoint.locate(model("asset:cosmos3_pusht")).place == EMBEDDED
-    assert checkpoint.inspect(EMBEDDED)["_class_name"] == "Cosmos3OmniPipeline"
+    assert checkpoint.locate(model(EMBEDDED)).index["_class_name"] == "Cosmos3OmniPipeline"
 
 
 def test_a_hub_id_is_handed_on():

@@ -16,7 +16,6 @@ from strands_diffusers.api.serialize import Writer
 from strands_diffusers.api.store import STORE
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.pipelines import contents, devices, loader, steps
-from strands_diffusers.pipelines.contents import Content
 from strands_diffusers.runner.control import Control
 
 _LOADS = ("from_pretrained", "from_single_file")
@@ -25,17 +24,19 @@ _LOADS = ("from_pretrained", "from_single_file")
 def call(request: Request) -> Reply:
     """Call `target` with `parameters`; keep the result under `cache_key`, or give it back as data and files."""
     name = require(request.target, "target", "call", "CosmosActionCondition")
-    target = names.resolve(name)
-    if target.function is None:
-        data = Writer(save=request.save_artifacts).value(target.value)
+    function, value = names.resolve(name)
+    if function is None:
+        data = Writer(request.save_artifacts).value(value)
         return ok(f"{name} is a value\n{preview(data)}", data=data)
-    function = target.function
-    parameters = {**request.parameters, **_placement(request, name)}
+    if not name.endswith(_LOADS) and (request.dtype or request.device):
+        raise ConfigError(f"device and dtype belong to what loads weights; {name} does not. Leave them out.")
+    parameters = {**request.parameters, **({"dtype": request.dtype} if request.dtype else {})}
     bound = bound_arguments(function, name, request, wants.of_call(function), parameters)
     exported = _export(bound.arguments, name)
     with _alone(function, request.control):
         result = function(*bound.args, **bound.kwargs)
-    result = _placed(result, request)
+    if request.device and hasattr(result, "to"):
+        result = result.to(devices.resolve_device(request.device))
     if request.cache_key is not None:
         STORE[request.cache_key] = result
         kind = type(result).__name__
@@ -97,33 +98,16 @@ def _frames(value: Any) -> Any:
 def _reply(
     request: Request, name: str, function: Any, result: Any, arguments: dict[str, Any], exported: list[str]
 ) -> Reply:
-    rate = arguments.get("fps")
-    writer = Writer(request.save_artifacts, fps=float(rate) if isinstance(rate, int | float) else request.fps)
+    writer = Writer(request.save_artifacts, contents.fps(function, arguments, request.fps) or DEFAULT_FPS)
     if hasattr(result, "__dataclass_fields__") and type(result).__name__.endswith("PipelineOutput"):
-        writer.fps = writer.fps or contents.fps(function, arguments) or DEFAULT_FPS
         data = writer.output(function, result)
     elif name.endswith("load_video") and isinstance(result, list) and result:
-        writer.fps = writer.fps or DEFAULT_FPS
-        data = writer.media(Content("video", contents.clips(result)[0]))[0]
+        [data] = writer.media("video", contents.clips(result)[0])
     else:
         data = writer.value(result)
     writer.artifacts += exported
     lines = [f"{name}() gave a {type(result).__name__}", *(f"  {path}" for path in writer.artifacts), preview(data)]
     return ok("\n".join(lines), data=data, artifacts=writer.artifacts)
-
-
-def _placement(request: Request, name: str) -> dict[str, Any]:
-    """`dtype` for what loads weights; refused where it would be ignored."""
-    loads = name.endswith(_LOADS)
-    if not loads and (request.dtype or request.device):
-        raise ConfigError(f"device and dtype belong to what loads weights; {name} does not. Leave them out.")
-    return {"dtype": request.dtype} if request.dtype else {}
-
-
-def _placed(result: Any, request: Request) -> Any:
-    if not request.device or not hasattr(result, "to"):
-        return result
-    return result.to(devices.resolve_device(request.device))
 
 
 @contextlib.contextmanager
@@ -136,7 +120,7 @@ def _alone(function: Any, control: Control) -> Iterator[None]:
     with contextlib.ExitStack() as stack, torch.no_grad():
         for model in loader.warm_models():
             if model.pipe is owner:
-                stack.enter_context(model.lock)
+                stack.enter_context(model.held(control))
         control("call", 0, 1)
         if isinstance(owner, DiffusionPipeline | ModularPipeline):
             stack.enter_context(steps.watched(owner, watch(control)))

@@ -118,16 +118,13 @@ def _kept(name: str) -> dict[str, Any]:
     from strands_diffusers.api import names
     from strands_diffusers.api.serialize import Writer
 
-    key, attributes = STORE.split(name)
-    if attributes:
-        target = names.resolve(name)
-        value = target.function or target.value
-        return {
-            "name": name,
-            **(names.signature(value) if callable(value) else {"value": Writer(save=False).value(value)}),
-        }
-    value = STORE[key]
+    kept, attributes = STORE.split(name)
+    function, value = names.resolve(name) if attributes else (None, kept)
+    if function:
+        return {"name": name, **names.signature(function)}
     described = Writer(save=False).value(value)
+    if attributes:
+        return {"name": name, "value": described}
     more = described if isinstance(described, dict) else {"value": described}
     return {"name": name, "class": type(value).__name__, **more, "methods": names.methods(value)}
 

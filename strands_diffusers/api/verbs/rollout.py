@@ -17,7 +17,6 @@ from strands_diffusers.config.explain import choices
 from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.config.typed import GROUPS, PATHS
 from strands_diffusers.errors import AccessError, ConfigError, OutputError
-from strands_diffusers.pipelines.contents import Content
 from strands_diffusers.plugin.manager import plugins
 
 _OPEN = re.compile(
@@ -42,34 +41,26 @@ def rollout(request: Request) -> Reply:
     from strands_diffusers.runner import job, run, sweep
 
     sweep.prepare()
-    values = _values(request)
-    if not request.access.is_open:
+    values, is_open = _values(request), request.access.is_open
+    if not is_open:
         _check_keys(values, request.access)
     config = compose.compose(values=values)
-    if not request.access.is_open:
-        config = confined(config, request.access)
+    config = config if is_open else confined(config, request.access)
     directory = _directory(config, request.access)
     request.control("check", 0, 1)
     said = [f"{key}={value}" for key, value in values.items()]
     result = run.run_job(job.check(config), directory, overrides=said, control=request.control)
     record, first = result.record, result.rollouts[0]
     paths = [str(record.directory / entry.path) for entry in record.artifacts]
-    data: dict[str, Any] = {
-        "directory": str(record.directory),
-        "mode": record.mode,
-        "domain": record.samples[0].domain,
-        "seed": record.seed,
-        "engine": record.engine,
-        "metrics": record.metrics,
-        "seconds": record.seconds,
-    }
+    data: dict[str, Any] = {"directory": str(record.directory), "domain": record.samples[0].domain}
+    data |= {name: getattr(record, name) for name in ("mode", "seed", "engine", "metrics", "seconds")}
     if record.problems:
         data["problems"] = [f"{problem.what}: {problem.error}" for problem in record.problems]
     writer = Writer(save=False, fps=first.fps, sampling_rate=first.sampling_rate)
     for kind in ("video", "sound", "action", "image"):
         if (value := getattr(first, kind)) is not None:
             path = record.file(kind)
-            data[kind] = writer.media(Content(kind, value))[0] | ({"path": str(path)} if path else {})
+            data[kind] = writer.media(kind, value)[0] | ({"path": str(path)} if path else {})
     lines = [
         f"{data['mode']} rollout in {record.directory}",
         *(f"  {path}" for path in paths),
@@ -98,8 +89,7 @@ def _values(request: Request) -> dict[str, Any]:
     else:
         short["model"] = request.model
     given = {key: value for key, value in short.items() if value is not None}
-    tracker = "none" if request.access.is_open else request.access.tracker
-    return {"tracker": tracker, **given, **dict(compose.flattened(request.parameters))}
+    return {"tracker": request.access.tracker, **given, **dict(compose.flattened(request.parameters))}
 
 
 def _check_keys(values: Mapping[str, Any], access: Access) -> None:

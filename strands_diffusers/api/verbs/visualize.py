@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from strands_diffusers import actions, domains, records
-from strands_diffusers.api import arrays, files, values
+from strands_diffusers.api import files, media, values
 from strands_diffusers.api.access import Access, plain_name
-from strands_diffusers.api.media import bounded_clip
 from strands_diffusers.api.request import DEFAULT_FPS, Reply, Request, ok, only, preview, rate
 from strands_diffusers.api.store import PREFIX
 from strands_diffusers.errors import ActionError, ConfigError
@@ -46,22 +46,23 @@ def visualize(request: Request) -> Reply:
         raise ActionError(f"inputs has {steps:,} steps; at most {MAX_STEPS:,} are drawn. Give a part of it.")
     rollout = _rollout(action_KTD, found, spec, request)
     artifacts = _draw(rollout, spec, request.control)
-    width = action_KTD.shape[2]
+    count, size, width = action_KTD.shape
+    physical = actions.decodable(rollout.space)
     summary = {
-        "num_chunks": int(action_KTD.shape[0]),
-        "timesteps_per_chunk": int(action_KTD.shape[1]),
-        "action_dim": int(width),
+        "num_chunks": count,
+        "timesteps_per_chunk": size,
+        "action_dim": width,
         "gripper_index": _gripper(spec, rollout.domain, width),
         "value_range": [float(action_KTD.min()), float(action_KTD.max())],
         "out_of_range_share": round(actions.out_of_range_share(action_KTD), 6),
         "has_3d_path": any(each.type == "trajectory" for each in artifacts) and width >= 3,
-        "space": "physical" if actions.decodable(rollout.space) else "model",
+        "space": "physical" if physical else "model",
         "domain": rollout.domain,
         "fps": rollout.fps,
     }
     paths = [str(each.path) for each in artifacts]
     notes = []
-    if spec.get("cumulative_xyz") and not actions.decodable(rollout.space):
+    if spec.get("cumulative_xyz") and not physical:
         notes.append(
             "cumulative_xyz was not applied: zero motion is not 0 in model space, so a sum drifts. "
             "Name the domain for the decoded path (domain='bridge_orig_lerobot')."
@@ -78,7 +79,7 @@ def _action(given: Any, access: Access) -> tuple[np.ndarray, SampleRecord]:
         found = _recorded(access.readable(given, "inputs"), access)
     if isinstance(value, dict) and isinstance(value.get("domain"), str):
         found = SampleRecord(space=actions.space_of(value["domain"]), fps=rate(value.get("fps"), "fps"))
-    array = arrays.action_array(value, "inputs", access)
+    array = media.actions(value, "inputs", access)
     return np.ascontiguousarray(array if array.ndim == 3 else array[None]), found
 
 
@@ -107,7 +108,7 @@ def _rollout(action_KTD: np.ndarray, found: SampleRecord, spec: dict[str, Any], 
     stated: dict[str, float] = {}
     if spec.get("world_video"):
         path = request.access.readable(spec["world_video"], "world_video")
-        clip = bounded_clip(path, f"world_video={path.name}")
+        clip = media.bounded_clip(path, f"world_video={path.name}")
         video, stated["the video"] = clip.frames_FHWC, clip.fps
     fps = rate(spec.get("fps"), "fps") or found.fps or request.fps
     if fps is None:
@@ -117,9 +118,7 @@ def _rollout(action_KTD: np.ndarray, found: SampleRecord, spec: dict[str, Any], 
             both = " and ".join(f"{each:g} Hz ({who})" for who, each in stated.items())
             raise ConfigError(f"the rate of the actions could be {both}. Say which with fps=RATE.")
         fps = next(iter(stated.values()), DEFAULT_FPS)
-    details: dict[str, Any] = {}
-    if spec.get("dim_labels") or spec.get("gripper_index") is not None:
-        details["columns"] = _columns(spec, space, action_KTD.shape[2])
+    named = spec.get("dim_labels") or spec.get("gripper_index") is not None
     return Rollout(
         mode=found.mode or "action_chunk",
         prompt=str(spec.get("prompt") or found.prompt),
@@ -127,7 +126,7 @@ def _rollout(action_KTD: np.ndarray, found: SampleRecord, spec: dict[str, Any], 
         video=video,
         fps=float(fps),
         space=space,
-        details=details,
+        details={"columns": _columns(spec, space, action_KTD.shape[2])} if named else {},
     )
 
 
@@ -135,8 +134,7 @@ def _columns(spec: dict[str, Any], space: ActionSpace | None, width: int) -> lis
     """Names of the columns, and which one is the gripper, as the caller gives them."""
     known = [column.name for column in domains.get(space.domain).columns] if space else []
     labels = spec.get("dim_labels") or known or [f"action_{i}" for i in range(width)]
-    right = isinstance(labels, list | tuple) and len(labels) == width and all(isinstance(each, str) for each in labels)
-    if not right:
+    if len(labels) != width or not all(isinstance(each, str) for each in labels):
         raise ConfigError(f"dim_labels must be {width} texts, one per column of the action.")
     gripper = _gripper(spec, None, width)
     return [{"name": label, "kind": "gripper" if i == gripper else "unknown"} for i, label in enumerate(labels)]
@@ -155,10 +153,8 @@ def _gripper(spec: dict[str, Any], domain: str | None, width: int) -> int | None
 
 def _draw(rollout: Rollout, spec: dict[str, Any], control: Control) -> list[Artifact]:
     prefix = plain_name(spec["save_prefix"], "save_prefix") if spec.get("save_prefix") else None
-    visualizers: list[Visualizer] = [TimeseriesVisualizer(), AnimationVisualizer()]
-    if spec.get("interpret_xyz", True):
-        visualizers.insert(1, TrajectoryVisualizer())
-    from concurrent.futures import ThreadPoolExecutor
+    path = [TrajectoryVisualizer()] if spec.get("interpret_xyz", True) else []
+    visualizers: list[Visualizer] = [TimeseriesVisualizer(), *path, AnimationVisualizer()]
 
     def draw(visualizer: Visualizer) -> list[Artifact]:
         control(f"draw {visualizer.name}", 0, len(visualizers))

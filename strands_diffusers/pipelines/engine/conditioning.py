@@ -6,7 +6,7 @@ image; `4 * max(index) + 1` for a video; all for inverse dynamics; none for text
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine import wan
 from strands_diffusers.pipelines.engine.denoiser import State
 from strands_diffusers.pipelines.engine.layout import Layout
-from strands_diffusers.pipelines.engine.memory import digest, weights_key
+from strands_diffusers.pipelines.engine.memory import digest, kept
 from strands_diffusers.plugin.engine import Call
 
 
@@ -116,7 +116,7 @@ def make_conditioning(
         source = arguments.image if arguments.video is None else leading(arguments.video, needed, from_end=keep_last)
         settings = (num_frames, height, width, clean, keep_last, arguments.video is None)
         encode = partial(_encode_world, pipe, arguments, source, clean, device)
-        frames = _remembered(pipe, memory, device, source, settings, encode)
+        frames = kept(memory, [pipe.vae], _frames_key(pipe, device, source, settings), encode)
     sound = _sound_frames(pipe, arguments, num_frames)
     latent = (int(pipe.vae.config.z_dim), wan.latent_frames(num_frames), *wan.cells(pipe.vae, height, width))
     layout = Layout(latent, int(pipe.transformer.config.latent_patch_size), clean, sound_frames=sound)
@@ -138,7 +138,7 @@ def _action_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: M
     source = leading(action.video, needed) if action.image is None else [action.image]
     settings = (num_frames, action.resolution_tier, needed)
     encode = partial(_encode_action, pipe, action, source, needed, device)
-    frames = _remembered(pipe, memory, device, source, settings, encode)
+    frames = kept(memory, [pipe.vae], _frames_key(pipe, device, source, settings), encode)
     assert frames.latents is not None
     _, channels, _, height, width = frames.latents.shape
     given = action.mode == "forward_dynamics"
@@ -163,15 +163,8 @@ def _action_conditioning(pipe: Any, arguments: Arguments, device: Any, memory: M
     return Conditioning(layout, frames, num_frames, actions, action.raw_action_dim, domain, device)
 
 
-def _remembered(
-    pipe: Any, memory: Memory, device: Any, source: Any, settings: tuple[Any, ...], make: Callable[[], EncodedFrames]
-) -> EncodedFrames:
-    """Encode frames once per content, settings and weights of the VAE."""
-    weights = weights_key(pipe.vae)
-    if weights is None:
-        return make()
-    key = ("frames", digest([source]), settings, str(device), pipe.vae.use_tiling, weights)
-    return memory.get_or_make(key, make)
+def _frames_key(pipe: Any, device: Any, source: Any, settings: tuple[Any, ...]) -> tuple[Any, ...]:
+    return ("frames", digest([source]), settings, str(device), pipe.vae.use_tiling)
 
 
 def _encode_action(pipe: Any, action: Any, clip: Any, needed: int, device: Any) -> EncodedFrames:
@@ -234,9 +227,12 @@ def draw_latents(pipe: Any, conditioning: Conditioning, generators: list[Any], f
     Noise is drawn in diffusers' order: vision, then sound, then action.
     """
     layout, device = conditioning.layout, conditioning.device
+    clean: Any = conditioning.frames.latents
     visions, sounds, actions = [], [], []
     for index, generator in enumerate(generators, first):
-        visions.append(_vision(conditioning, _noise((1, *layout.latent), generator, device)))
+        visions.append(_noise((1, *layout.latent), generator, device))
+        for frame in layout.clean_frames:
+            visions[-1][:, :, frame] = clean[:, :, frame]
         if layout.sound_frames:
             shape = (int(pipe.transformer.config.sound_dim), layout.sound_frames)
             sounds.append(_noise(shape, generator, device))
@@ -258,12 +254,3 @@ def _noise(shape: tuple[int, ...], generator: Any, device: Any) -> Tensor:
     from diffusers.utils.torch_utils import randn_tensor
 
     return randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-
-
-def _vision(conditioning: Conditioning, noise: Tensor) -> Tensor:
-    """Put the clean latent frames in their places."""
-    latents = conditioning.frames.latents
-    if latents is not None:
-        for index in conditioning.layout.clean_frames:
-            noise[:, :, index] = latents[:, :, index]
-    return noise

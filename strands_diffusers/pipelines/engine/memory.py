@@ -8,14 +8,15 @@ the same LoRA adapters at the same strength.
 import hashlib
 import threading
 import weakref
-from collections.abc import Hashable, Iterable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from strands_diffusers.memory import Memory
 
+T = TypeVar("T")
+
 PROBED, PROBED_VALUES = 8, 64
 """Parameters, and values of each, that are read to notice a write that PyTorch does not count."""
-
 
 _memories: "weakref.WeakKeyDictionary[Any, Memory]" = weakref.WeakKeyDictionary()
 _memories_lock = threading.Lock()
@@ -56,6 +57,12 @@ def weights_key(*modules: Any) -> Hashable | None:
         torch.get_float32_matmul_precision(),
         torch.get_num_threads(),  # CPU kernels may add in another order with another number of threads
     )
+
+
+def kept(memory: Memory, modules: Sequence[Any], key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+    """What `make` makes, kept in `memory` while the weights of `modules` are the same; made anew where nobody can tell."""
+    weights = weights_key(*modules)
+    return make() if weights is None else memory.get_or_make((*key, weights), make)
 
 
 def _adapters(part: Any) -> Iterable[Hashable]:

@@ -31,13 +31,12 @@ def same_bits(
 
     `agree` finds that out on values of its own; without it these very tensors do, which then must not be constant.
     """
-    key = _key(layout)
-    known = _proven.get(key)
+    known = _proven.get(_key(layout))
     if known:
         return quick()
     result = exact()
     if known is None:
-        _proven[key] = torch.equal(quick(), result) if agree is None else agree()
+        proven(layout, agree or (lambda: torch.equal(quick(), result)))
     return result
 
 

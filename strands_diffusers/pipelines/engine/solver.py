@@ -8,17 +8,10 @@ Any other scheduler steps through diffusers' own code, on a copy.
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
-
-
-class Solver(Protocol):
-    """Steps one stream of latents; holds what its earlier steps predicted."""
-
-    def step(self, velocity: Tensor, sample: Tensor) -> Tensor:
-        """Return the latents of the next step; both `[B, ...]` float32."""
 
 
 class Schedule:
@@ -38,8 +31,8 @@ class Schedule:
         self.timesteps: list[int] = scheduler.timesteps.tolist()
         self._steps = plan_unipc(scheduler) if can_plan(scheduler) else None
 
-    def solver(self) -> Solver:
-        """Return a solver at the first step."""
+    def solver(self) -> "UniPC | _Stepper":
+        """Return a solver of one stream at the first step; its `step` takes velocity and latents, float32 `[B, ...]`."""
         return _Stepper(self.scheduler) if self._steps is None else UniPC(self._steps)
 
 
@@ -77,25 +70,19 @@ class UniPC:
         """Correct the step before with the new velocity, then predict the next latents."""
         step = next(self._steps)
         clean = sample - step.sigma * velocity
-        if step.corrector is not None and self._last_sample is not None:
-            sample = self._correct(step.corrector, clean)
+        if (update := step.corrector) is not None and self._last_sample is not None:
+            change = update.weights[0] * self._slope(update) + update.weights[-1] * (clean - self._clean[-1])
+            sample = self._base(update, self._last_sample) - update.spread * change
         self._last_sample, self._clean = sample, [*self._clean[-1:], clean]
-        return self._predict(step.predictor, sample)
+        update, base = step.predictor, self._base(step.predictor, sample)
+        return base if update.ratio is None else base - update.spread * (0.5 * self._slope(update))
 
-    def _correct(self, update: Update, clean: Tensor) -> Tensor:
-        newest = self._clean[-1]
-        base = update.keep * self._last_sample - update.pull * newest
-        change: Tensor | int = 0
-        if update.ratio is not None:
-            change = update.weights[0] * ((self._clean[-2] - newest) / update.ratio)
-        return base - update.spread * (change + update.weights[-1] * (clean - newest))
+    def _base(self, update: Update, sample: Tensor) -> Tensor:
+        return update.keep * sample - update.pull * self._clean[-1]
 
-    def _predict(self, update: Update, sample: Tensor) -> Tensor:
-        newest = self._clean[-1]
-        base = update.keep * sample - update.pull * newest
-        if update.ratio is None:
-            return base
-        return base - update.spread * (0.5 * ((self._clean[-2] - newest) / update.ratio))
+    def _slope(self, update: Update) -> Tensor | int:
+        """The change of the clean latents from one step to the next; 0 for a first-order update."""
+        return 0 if update.ratio is None else (self._clean[-2] - self._clean[-1]) / update.ratio
 
 
 class _Stepper:

@@ -9,7 +9,7 @@ from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine.attention import understanding_layer
 from strands_diffusers.pipelines.engine.hooks import through_hooks
 from strands_diffusers.pipelines.engine.layout import text_rotary
-from strands_diffusers.pipelines.engine.memory import weights_key
+from strands_diffusers.pipelines.engine.memory import kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +25,9 @@ class Text:
 
 def read_prompt(transformer: Any, token_ids: list[int], device: Any, memory: Memory) -> Text:
     """Return the text's keys and values, from `memory` where the same weights have read the same tokens."""
-    key = weights_key(
-        transformer.embed_tokens, *(part for layer in transformer.layers for part in _understanding(layer))
-    )
-    if key is None:
-        return _read(transformer, token_ids, device)
-    backend = transformer.layers[0].self_attn.processor._attention_backend
-    return memory.get_or_make(
-        ("text", tuple(token_ids), str(device), backend, key), lambda: _read(transformer, token_ids, device)
-    )
+    parts = [transformer.embed_tokens, *(part for layer in transformer.layers for part in _understanding(layer))]
+    key = ("text", tuple(token_ids), str(device), transformer.layers[0].self_attn.processor._attention_backend)
+    return kept(memory, parts, key, lambda: _read(transformer, token_ids, device))
 
 
 def _understanding(layer: Any) -> list[Any]:

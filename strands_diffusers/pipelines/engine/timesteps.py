@@ -6,13 +6,14 @@ diffusers' own, its rows taking the steps in turn: rows of the same step must co
 checked, since a kernel may treat its last rows in another way. On an accelerator one row per step is enough.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from strands_diffusers.memory import Memory
-from strands_diffusers.pipelines.engine.memory import weights_key
+from strands_diffusers.pipelines.engine.memory import kept
 
 Embeddings = list[tuple[Tensor | None, ...]]
 """Per step, what to add to the noisy tokens of vision, sound and action: [1, E], or [count, E]; None without any."""
@@ -22,16 +23,12 @@ def timestep_embeddings(
     transformer: Any, timesteps: list[int], counts: tuple[int, ...], device: Any, dtype: Any, memory: Memory
 ) -> Embeddings:
     """Return the embeddings of all steps; `counts` are the noisy tokens of vision, sound and action in one sample."""
-    weights = weights_key(transformer.time_embedder)
     table: dict[int, list[Tensor]] = {}
     for count in sorted(set(counts) - {0}):
         rows = count if torch.device(device).type == "cpu" else len(timesteps)
-
-        def make(rows: int = rows) -> list[Tensor]:
-            return _all_steps(transformer, timesteps, rows, device, dtype)
-
-        key = ("timesteps", tuple(timesteps), rows, str(device), dtype, weights)
-        table[count] = make() if weights is None else memory.get_or_make(key, make)
+        key = ("timesteps", tuple(timesteps), rows, str(device), dtype)
+        make = partial(_all_steps, transformer, timesteps, rows, device, dtype)
+        table[count] = kept(memory, [transformer.time_embedder], key, make)
     return [tuple(table[count][step] if count else None for count in counts) for step in range(len(timesteps))]
 
 
