@@ -20,6 +20,7 @@ from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import ConfigError
 from strands_diffusers.pipelines import catalog, checkpoint, devices
 from strands_diffusers.pipelines.checkpoint import Checkpoint
+from strands_diffusers.pipelines.engine.exact import TOKENS_PER_BATCH
 from strands_diffusers.pipelines.request import Request
 
 GB = 1e9
@@ -38,9 +39,6 @@ FP8_SHARE = 0.55
 
 PROGRAM_GB = 0.4
 """Resident memory of the program itself, with torch and diffusers imported, measured on Linux."""
-
-TOKENS_TOGETHER = 16_384
-"""Up to so many tokens an accelerator denoises samples together, as `engine.exact` does."""
 
 ALIVE_CPU, ALIVE_ELSEWHERE = 40, 14
 """Tensors as large as one of the autoencoder's last stage that are alive together: on a CPU measured while the embedded
@@ -164,7 +162,7 @@ def _working_bytes(
     shown = request.chunk_size + 1 if request.chunk_size else frames  # a chunk at a time
     tokens = (1 + (shown - 1) // TEMPORAL_FACTOR) * math.ceil(pixels / cell**2) + request.chunk_size
     if found.device != "cpu":
-        tokens = min(tokens * config.sampler.num_samples, max(tokens, TOKENS_TOGETHER))
+        tokens = min(tokens * config.sampler.num_samples, max(tokens, TOKENS_PER_BATCH))
     width = 6 * transformer.get("hidden_size", 4096) + 3 * transformer.get("intermediate_size", 12288)
     base = vae.get("decoder_base_dim") or vae.get("base_dim", 96)
     alive = ALIVE_CPU if found.device == "cpu" else ALIVE_ELSEWHERE

@@ -69,20 +69,8 @@ class WorldModel:
             self.lock.release()
 
 
-_NOT_IN_THE_KEY = (
-    "name",
-    "repo",
-    "device",
-    "dtype",
-    "weights_gb",
-    "pixel_map",
-    "domains",
-    "chunk_sizes",
-    "tiers",
-    "sound",
-    "scene",
-    "recommended",
-)
+_NOT_IN_THE_KEY = ("name", "repo", "device", "dtype", "weights_gb", "pixel_map", "domains", "chunk_sizes", "tiers", "sound",
+                   "scene", "recommended")  # fmt: skip
 """Fields of the config that change nothing about the loaded object, or are in the key as what they resolved to."""
 
 _warm: OrderedDict[tuple[Any, ...], WorldModel] = OrderedDict()
@@ -100,7 +88,7 @@ def load(config: ModelConfig, extra: Mapping[str, Any] | None = None) -> tuple[W
     pretrained.check(found)
     device = devices.resolve_device(config.device)
     dtype = found.dtype_on(device)
-    key = (*_key(found, device, dtype), *_extra_key(extra or {}))
+    key = _key(found, device, dtype, extra or {})
     with _lock:
         if key in _warm:
             _warm.move_to_end(key)
@@ -183,17 +171,16 @@ def warm_models() -> list[WorldModel]:
         return list(_warm.values())
 
 
-def _key(found: Checkpoint, device: str, dtype: str) -> tuple[Any, ...]:
-    """Everything that changes the loaded object: every field but a few, and local files by their sizes and times."""
+def _key(found: Checkpoint, device: str, dtype: str, extra: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Everything that changes the loaded object: every field but a few, and local files by their sizes and times.
+
+    Of `extra`, plain values by what they are, objects by identity: the warm pipeline holds them, so that no other takes theirs.
+    """
+    plain = (str, int, float, bool, type(None))
+    own = ((name, v if isinstance(v, plain) else (type(v).__name__, id(v))) for name, v in sorted(extra.items()))
     lora = checkpoint.stamp(Path(found.model.lora.repo).expanduser()) if found.model.lora.repo else ()
     fields = ((name, repr(value)) for name, value in vars(found.model).items() if name not in _NOT_IN_THE_KEY)
-    return (str(found.place), device, dtype, found.stamp, lora, *fields)
-
-
-def _extra_key(extra: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Plain values by what they are, objects by identity: the warm pipeline holds them, so that no other takes theirs."""
-    plain = (str, int, float, bool, type(None))
-    return tuple((k, v if isinstance(v, plain) else (type(v).__name__, id(v))) for k, v in sorted(extra.items()))
+    return (str(found.place), device, dtype, found.stamp, lora, *fields, *own)
 
 
 def describe(model: WorldModel) -> dict[str, Any]:

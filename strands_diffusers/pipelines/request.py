@@ -76,12 +76,18 @@ def make_request(config: RunConfig, observation: Observation, given_TD: np.ndarr
     if observation.frames is None and mode != "text":
         raise ObservationError(f"observation {observation.source} holds actions only; condition={mode} needs frames.")
     prompt = config.prompt if config.prompt is not None else observation.task or ""
-    if isinstance(condition, ClosedLoopConfig):
-        request = _loop_request(config, condition, prompt, observation)
-    elif isinstance(condition, ChunksConfig):
-        request = _action_request(config, condition, prompt, observation, given_TD)
-    else:
+    if not isinstance(condition, ClosedLoopConfig | ChunksConfig):
         request = _world_request(config, prompt, observation, found)
+    else:
+        if (space := config.space).statistics:
+            actions.load_statistics(space.statistics, space.domain)
+        if isinstance(condition, ChunksConfig):
+            request = _action_request(condition, prompt, observation, space, given_TD)
+        else:  # only where an episode begins; what acts in it checks the rest
+            assert condition.chunk_size is not None
+            assert observation.frames is not None
+            sizes = condition.num_looks, condition.chunk_size
+            request = Request(mode, prompt, observation, space, *sizes, frames_FHWC=observation.frames[:1])
     return replace(request, checkpoint=found, notes=tuple(_notes(config, request)))
 
 
@@ -99,19 +105,8 @@ def _notes(config: RunConfig, request: Request) -> Iterator[str]:
         yield f"the actions of {what}: {words}. Use domain=NAME for theirs (strands-diffusers domains)."
 
 
-def _loop_request(config: RunConfig, condition: ClosedLoopConfig, prompt: str, observation: Observation) -> Request:
-    """Only where an episode begins; what acts in it checks the rest."""
-    space = config.space
-    if space.statistics:
-        actions.load_statistics(space.statistics, space.domain)
-    assert condition.chunk_size is not None
-    assert observation.frames is not None
-    looks, size = condition.num_looks, condition.chunk_size
-    return Request("closed_loop", prompt, observation, space, looks, size, frames_FHWC=observation.frames[:1])
-
-
 def _action_request(
-    config: RunConfig, condition: ChunksConfig, prompt: str, observation: Observation, given_TD: np.ndarray | None
+    condition: ChunksConfig, prompt: str, observation: Observation, space: ActionSpace, given_TD: np.ndarray | None
 ) -> Request:
     mode = condition.mode.value
     if mode == "policy" and not prompt.strip():
@@ -125,9 +120,6 @@ def _action_request(
             f"{what} has {len(frames)} frames; inverse dynamics over {steps} steps needs {steps + 1}. "
             f"Use a longer clip or condition.chunk_size={_fitting(len(frames) - 1)}."
         )
-    space = config.space
-    if space.statistics:
-        actions.load_statistics(space.statistics, space.domain)
     given = reference = None
     if isinstance(condition, ForwardDynamicsConfig):
         given = _given_actions(condition, observation, given_TD, space)

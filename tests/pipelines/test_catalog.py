@@ -324,7 +324,7 @@ def test_a_changed_source_file_is_read_anew(small: Path) -> None:
     assert catalog.find("APipeline", small).modality == "text-to-video"
 
 
-@settings(derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=40),

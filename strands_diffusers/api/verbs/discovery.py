@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from strands_diffusers.api.request import Reply, Request, ok, only, preview, require
@@ -53,33 +53,36 @@ def _pipelines(request: Request, found: Sequence[PipelineInfo], what: str) -> Re
         and ("takes" not in spec or spec["takes"] in info.inputs)
         and ("gives" not in spec or spec["gives"] in info.outputs)
     ]
-    shown, more = _page(kept, spec)
-    text = f"{len(kept)} of {len(found)} {what}:\n{_lines(shown)}"
+    width = max((len(info.name) for info in kept), default=0)
+
+    def line(info: PipelineInfo) -> str:
+        return f"{info.name:<{width}}  {info.modality}{'  modular' if info.modular else ''}"
+
+    shown, text = _page(kept, spec, f"{len(kept)} of {len(found)} {what}", line)
     details = {
         info.name: {"takes": [*info.inputs], "gives": [*info.outputs], "modular": info.modular, "family": info.family}
         for info in shown
     }
-    return ok(text + more, data=[info.name for info in shown], details=details)
+    return ok(text, data=[info.name for info in shown], details=details)
 
 
-def _classes(request: Request, found: Iterable[str], what: str) -> Reply:
+def _classes(request: Request, found: Sequence[str], what: str) -> Reply:
     spec = only(request.parameters, {"name": str, "limit": int, "offset": int}, request.action)
-    every = list(found)
-    kept = [name for name in every if spec.get("name", "").lower() in name.lower()]
-    shown, more = _page(kept, spec)
-    return ok(f"{len(kept)} of {len(every)} {what}:\n  " + "\n  ".join(shown) + more, data=list(shown))
+    kept = [name for name in found if spec.get("name", "").lower() in name.lower()]
+    shown, text = _page(kept, spec, f"{len(kept)} of {len(found)} {what}", str)
+    return ok(text, data=list(shown))
 
 
-def _page(found: Sequence[T], spec: Mapping[str, Any]) -> tuple[Sequence[T], str]:
-    """The entries from `offset` on, at most `limit`, and a line that says how to see the others."""
+def _page(kept: Sequence[T], spec: Mapping[str, Any], title: str, line: Callable[[T], str]) -> tuple[Sequence[T], str]:
+    """The entries from `offset` on, at most `limit`, and a text of them that says how to see the others."""
     start, limit = spec.get("offset", 0), spec.get("limit", PAGE)
     if start < 0 or limit < 1:
         raise ConfigError(f"limit={limit} and offset={start}: a list begins at 0 and shows 1 or more.")
-    shown = found[start : start + limit]
-    left = len(found) - start - len(shown)
-    if left <= 0:
-        return shown, ""
-    return shown, f'\n{left} more: parameters={{"offset": {start + len(shown)}}}, or filter by name.'
+    shown = kept[start : start + limit]
+    lines = [f"{title}:", *(f"  {line(each)}" for each in shown)]
+    if (left := len(kept) - start - len(shown)) > 0:
+        lines.append(f'{left} more: parameters={{"offset": {start + len(shown)}}}, or filter by name.')
+    return shown, "\n".join(lines)
 
 
 def tasks(request: Request) -> Reply:
@@ -127,8 +130,3 @@ def _kept(name: str) -> dict[str, Any]:
         return {"name": name, "value": described}
     more = described if isinstance(described, dict) else {"value": described}
     return {"name": name, "class": type(value).__name__, **more, "methods": names.methods(value)}
-
-
-def _lines(found: Sequence[PipelineInfo]) -> str:
-    width = max((len(info.name) for info in found), default=0)
-    return "\n".join(f"  {info.name:<{width}}  {info.modality}{'  modular' if info.modular else ''}" for info in found)

@@ -118,11 +118,12 @@ def everything(root: Path | None = None) -> tuple[PipelineInfo, ...]:
 
 def find(name: str, root: Path | None = None) -> PipelineInfo:
     """The pipeline class `name`. Raises: `ModelError` with a near miss where diffusers has no such public class."""
-    return _restored(_kept(root, f"find {name}", lambda sources: describe.info(sources, _pipeline(sources, name))))
+    found = pipeline_info(name, root)
+    return _restored([found[field] for field in PipelineInfo._fields])
 
 
 def pipeline_info(name: str, root: Path | None = None) -> dict[str, Any]:
-    """All that the sources say about one pipeline: call parameters with defaults, components, outputs, documentation.
+    """All that the sources say about one pipeline: call parameters with defaults, components, outputs, rate, documentation.
 
     Raises: `ModelError` with a near miss where diffusers has no such public class.
     """
@@ -164,13 +165,7 @@ def stated_fps(name: str, root: Path | None = None) -> float | None:
 
     The default of its `fps` or `frame_rate` parameter, else what the example in its own file exports with.
     """
-
-    def read(sources: Sources) -> float | None:
-        source = sources.locate(name)
-        return describe.rate(sources, source) if source else None
-
-    value: float | None = _kept(root, f"rate {name}", read)
-    return value
+    return pipeline_info(name, root)["fps"] if name in pipelines(root) else None
 
 
 # ------------------------------------------------------------------------------------------------- from names to files
@@ -195,8 +190,7 @@ def _kept(root: Path | None, key: str, make: Callable[[Sources], Any]) -> Any:
 
 
 def _restored(values: list[Any]) -> PipelineInfo:
-    name, module, family, inputs, outputs, modular = values
-    return PipelineInfo(name, module, family, tuple(inputs), tuple(outputs), modular)
+    return PipelineInfo(*(tuple(value) if isinstance(value, list) else value for value in values))
 
 
 def _pipeline(sources: Sources, name: str) -> Class:

@@ -92,6 +92,7 @@ def details(sources: Sources, source: Class) -> dict[str, Any]:
         return found | {
             "blocks": blocks.name if blocks else None,
             "call_params": _spec(_listed(doc, "Inputs")),
+            "fps": _rate(_listed(doc, "Inputs"), ""),
             "call_doc": doc,
             "components": dict(re.findall(r"(\w+)\s+\(`(\w+)`\)", _section(doc, "Components"))),
             "output_fields": {item.name: item.annotation for item in _listed(doc, "Outputs")},
@@ -99,6 +100,7 @@ def details(sources: Sources, source: Class) -> dict[str, Any]:
     call, build = sources.inherited(source, "__call__"), sources.inherited(source, "__init__")
     return found | {
         "call_params": _spec(call[1].parameters if call else ()),
+        "fps": _rate(call[1].parameters, call[1].module.source) if call else None,
         "call_doc": call[1].doc if call else "",
         "components": {item.name: item.annotation for item in build[1].parameters} if build else {},
         "output_fields": _output_fields(sources, source),
@@ -135,16 +137,13 @@ def function_details(sources: Sources, name: str, package: str) -> dict[str, Any
     return None if function is None else {"kind": "function", **_function(sources, function)}
 
 
-def rate(sources: Sources, source: Class) -> float | None:
+def _rate(parameters: Iterable[Parameter], file: str) -> float | None:
     """Frame rate [Hz] that a pipeline states: a parameter's default, else that of the example in its file."""
-    blocks, call = _blocks(sources, source), sources.inherited(source, "__call__")
-    spec = _listed(blocks.doc, "Inputs") if blocks else call[1].parameters if call else ()
-    stated = {item.name: item.default for item in spec}
-    for name in ("fps", "frame_rate"):
-        if re.fullmatch(r"\d+(?:\.\d*)?", stated.get(name, "")):
-            return float(stated[name])
-    example = re.search(r"export_to_video\([^)\n]*\bfps=(\d+)", call[1].module.source) if call else None
-    return float(example[1]) if example else None
+    stated = {item.name: item.default for item in parameters}
+    texts = (stated.get(name, "") for name in ("fps", "frame_rate"))
+    number = next((text for text in texts if re.fullmatch(r"\d+(?:\.\d*)?", text)), None)
+    example = re.search(r"export_to_video\([^)\n]*\bfps=(\d+)", file)
+    return float(number or example[1]) if number or example else None
 
 
 def _spec(items: Iterable[Parameter]) -> dict[str, dict[str, str | None]]:

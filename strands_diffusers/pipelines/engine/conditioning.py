@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from strands_diffusers.config.conditions import TEMPORAL_FACTOR
 from strands_diffusers.memory import Memory
 from strands_diffusers.pipelines.engine import wan
 from strands_diffusers.pipelines.engine.denoiser import State
@@ -112,7 +113,7 @@ def make_conditioning(
         clean = (0,) if num_frames > 1 and arguments.image is not None else ()
     frames = EncodedFrames(None, height, width)
     if clean:
-        needed, keep_last = 1 + wan.FRAMES_PER_LATENT * max(clean), arguments.condition_video_keep != "first"
+        needed, keep_last = 1 + TEMPORAL_FACTOR * max(clean), arguments.condition_video_keep != "first"
         source = arguments.image if arguments.video is None else leading(arguments.video, needed, from_end=keep_last)
         settings = (num_frames, height, width, clean, keep_last, arguments.video is None)
         encode = partial(_encode_world, pipe, arguments, source, clean, device)
@@ -183,7 +184,7 @@ def _encode_world(pipe: Any, arguments: Arguments, source: Any, clean: tuple[int
     """Encode the frames of an image or video condition up to the last latent frame that conditions."""
     from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import _preprocess_conditioning_image
 
-    height, width, needed = arguments.height, arguments.width, 1 + wan.FRAMES_PER_LATENT * max(clean)
+    height, width, needed = arguments.height, arguments.width, 1 + TEMPORAL_FACTOR * max(clean)
     if arguments.video is None:
         frames = _preprocess_conditioning_image(source, height=height, width=width)
         frames = frames.to(device=device, dtype=torch.float32).unsqueeze(2)

@@ -87,19 +87,15 @@ def _refuse_transformer(transformer: Any) -> str | None:
             return f"the attention processor of layer {index} is {type(attn.processor).__name__}."
         if attn.processor._parallel_config is not None:
             return "the attention is sharded over devices (context parallelism)."
-    for name, module in transformer.named_modules():
-        reason = _refuse_module(name or "the transformer", module)
-        if reason:
-            return reason
-    return None
+    modules = transformer.named_modules()
+    return next(filter(None, (_refuse_module(name or "the transformer", module) for name, module in modules)), None)
 
 
 def _refuse_module(name: str, module: Any) -> str | None:
     """Name what sits around a module that the engine might not call. Leaves are called as modules: all is kept there."""
     state = vars(module)
-    hooks = getattr(state.get("_diffusers_hook"), "hooks", None)
-    if hooks:
-        return f"diffusers hooks are active on {name} ({', '.join(sorted(hooks))})."
+    if reason := _refuse_hooks(name, module):
+        return reason
     if not state["_modules"]:
         return None
     if state["_forward_hooks"] or state["_forward_pre_hooks"]:
@@ -118,8 +114,9 @@ def _refuse_vae(vae: Any) -> str | None:
         return f"the VAE is a {type(vae).__name__}, not diffusers' AutoencoderKLWan."
     if sum(vae.config.temperal_downsample) != 2 or int(vae.config.scale_factor_temporal) != 4:
         return "the VAE does not compress time by 4."
-    for module in vae.modules():
-        hooks = getattr(vars(module).get("_diffusers_hook"), "hooks", None)
-        if hooks:
-            return f"diffusers hooks are active on the VAE ({', '.join(sorted(hooks))})."
-    return None
+    return next(filter(None, (_refuse_hooks("the VAE", module) for module in vae.modules())), None)
+
+
+def _refuse_hooks(name: str, module: Any) -> str | None:
+    hooks = getattr(vars(module).get("_diffusers_hook"), "hooks", None)
+    return f"diffusers hooks are active on {name} ({', '.join(sorted(hooks))})." if hooks else None

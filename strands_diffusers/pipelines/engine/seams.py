@@ -108,20 +108,14 @@ def mirrored_names(owner: type) -> set[str]:
 @functools.cache
 def changed() -> tuple[str, ...]:
     """Return the names that are gone or are not what the engine was tested against, in the installed diffusers."""
-    moved = []
-    for path, parameters in USED.items():
-        try:
-            found = find(path)
-        except (AttributeError, ImportError):
-            moved.append(path)
-            continue
-        if parameters and not set(parameters) <= set(inspect.signature(found).parameters) | {"self"}:
-            moved.append(path)
-    for path, expected in MIRRORED.items():
-        try:
-            now = fingerprint(find(path))
-        except (AttributeError, ImportError, OSError):  # OSError: the source is not there to be read
-            now = ""
-        if now != expected:
-            moved.append(path)
-    return tuple(moved)
+    return tuple(path for path in (*USED, *MIRRORED) if not _is_as_tested(path))
+
+
+def _is_as_tested(path: str) -> bool:
+    try:
+        found = find(path)
+        if path in MIRRORED:
+            return fingerprint(found) == MIRRORED[path]
+        return not USED[path] or set(USED[path]) <= set(inspect.signature(found).parameters) | {"self"}
+    except (AttributeError, ImportError, OSError):  # OSError: the source is not there to be read
+        return False

@@ -14,16 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from strands_diffusers.config.conditions import TEMPORAL_FACTOR
 from strands_diffusers.pipelines.engine.hooks import awake
 from strands_diffusers.pipelines.engine.kernels import QuickKernels
-
-FRAMES_PER_LATENT = 4
-"""Compression in time: after the first, each latent frame stands for this many frames."""
 
 
 def latent_frames(num_frames: int) -> int:
     """Latent frames of a clip; frames beyond the last whole latent frame are dropped, as diffusers does."""
-    return 1 + (num_frames - 1) // FRAMES_PER_LATENT
+    return 1 + (num_frames - 1) // TEMPORAL_FACTOR
 
 
 def cells(vae: Any, height: int, width: int) -> tuple[int, int]:
@@ -52,14 +50,14 @@ def _moments(vae: Any, x: Tensor, all_latent_frames: int) -> Tensor:
 
     kept = latent_frames(x.shape[2])
     if _tiles(vae, x.shape[-2], x.shape[-1]):
-        return vae.encode(x[:, :, : 1 + FRAMES_PER_LATENT * (kept - 1)]).latent_dist.parameters
+        return vae.encode(x[:, :, : 1 + TEMPORAL_FACTOR * (kept - 1)]).latent_dist.parameters
     if vae.config.patch_size is not None:
         x = patchify(x, patch_size=vae.config.patch_size)
     features: list[Any] = [None] * _convolutions(vae.encoder)
     parts = []
     for index in range(kept):
-        first = max(0, 1 + FRAMES_PER_LATENT * (index - 1))
-        chunk = x[:, :, first : 1 + FRAMES_PER_LATENT * index]
+        first = max(0, 1 + TEMPORAL_FACTOR * (index - 1))
+        chunk = x[:, :, first : 1 + TEMPORAL_FACTOR * index]
         parts.append(vae.encoder(chunk, feat_cache=features, feat_idx=[0]))
     missing = all_latent_frames - kept
     if missing:
