@@ -113,9 +113,6 @@ class Used:
 
     engine: dict[str, Any] = field(default_factory=dict)
 
-    device: str = "cpu"
-    """Of the last model."""
-
 
 _used: contextvars.ContextVar[Used | None] = contextvars.ContextVar("used", default=None)
 
@@ -140,7 +137,6 @@ def _noted(model: WorldModel, *, warm: bool) -> tuple[WorldModel, bool]:
     used = _used.get()
     if used is not None and model.location not in [facts["location"] for facts in used.models]:
         used.models.append({**describe(model), "warm": warm})
-        used.device = model.device
     return model, warm
 
 

@@ -101,9 +101,10 @@ def test_an_unknown_name_is_refused_with_a_near_miss() -> None:
         catalog.find("AutoencoderKLWan")
 
 
-def test_a_folder_that_is_no_package_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "installed", lambda: tmp_path)
     with pytest.raises(ModelError, match="no __init__"):
-        catalog.world_models(tmp_path)
+        catalog.world_models()
 
 
 # ------------------------------------------------------------------------------- a family that diffusers adds tomorrow
@@ -170,7 +171,7 @@ FAMILIES = {"genie": (GENIE, GENIE_OUTPUT), "etcher": (of_stills(GENIE), of_stil
 
 
 @pytest.fixture
-def tomorrow(tmp_path: Path) -> Path:
+def tomorrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The installed diffusers as links, with two families more in its import tables, as a release would add them."""
     today, root = installed(), tmp_path / "diffusers"
     (root / "pipelines").mkdir(parents=True)
@@ -194,20 +195,21 @@ def tomorrow(tmp_path: Path) -> Path:
         head, marker, tail = (folder / "__init__.py").read_text().partition("\nif TYPE_CHECKING")
         place = root / folder.relative_to(today) / "__init__.py"
         place.write_text(f"{head}\ntry:\n    pass\nexcept ImportError:\n    pass\nelse:\n{addition}{marker}{tail}")
+    monkeypatch.setattr(catalog, "installed", lambda: root)
     return root
 
 
 @pytest.mark.slow
 def test_a_family_added_tomorrow_shows_up_and_one_of_still_images_stays_out(tomorrow: Path) -> None:
-    worlds = {info.name: info for info in catalog.world_models(tomorrow)}
+    worlds = {info.name: info for info in catalog.world_models()}
     assert set(worlds) - set(WORLDS) == {"GeniePipeline", "GenieSketchPipeline"}
     for name in ("GeniePipeline", "GenieSketchPipeline"):
         assert worlds[name].family == "genie"
         assert worlds[name].module == "diffusers.pipelines.genie.pipeline_genie"
         assert worlds[name].inputs == ("text", "image", "action")
         assert worlds[name].outputs == ("video", "sound")
-    assert catalog.pipeline_info("GeniePipeline", tomorrow)["call_params"]["num_frames"]["default"] == "16"
-    assert catalog.find("EtcherPipeline", tomorrow).modality == "text+image-to-image"
+    assert catalog.pipeline_info("GeniePipeline")["call_params"]["num_frames"]["default"] == "16"
+    assert catalog.find("EtcherPipeline").modality == "text+image-to-image"
 
 
 # ------------------------------------------------------------------------------------- the sources against the imports
@@ -300,6 +302,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in SMALL.items():
         (tmp_path / "small" / name).write_text(text)
     catalog._read.cache_clear()
+    monkeypatch.setattr(catalog, "installed", lambda: tmp_path / "small")
     return tmp_path / "small"
 
 
@@ -309,19 +312,19 @@ def later_process() -> None:
 
 
 def test_the_second_process_reads_no_source(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = catalog.everything(small), catalog.pipeline_info("APipeline", small)
+    first = catalog.everything(), catalog.pipeline_info("APipeline")
     later_process()
     monkeypatch.setattr(Module, "__init__", None)  # reading a source would raise
-    assert (catalog.everything(small), catalog.pipeline_info("APipeline", small)) == first
+    assert (catalog.everything(), catalog.pipeline_info("APipeline")) == first
     assert first[0][0].modality == "text-to-image"
 
 
 def test_a_changed_source_file_is_read_anew(small: Path) -> None:
-    assert catalog.find("APipeline", small).modality == "text-to-image"
+    assert catalog.find("APipeline").modality == "text-to-image"
     path = small / "pipelines" / "a.py"
     path.write_text(path.read_text().replace("images: list", "frames: list"))
     later_process()
-    assert catalog.find("APipeline", small).modality == "text-to-video"
+    assert catalog.find("APipeline").modality == "text-to-video"
 
 
 @settings(deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -337,14 +340,14 @@ def test_a_changed_source_file_is_read_anew(small: Path) -> None:
     )
 )
 def test_a_damaged_cache_is_ignored_and_written_anew(small: Path, damage: bytes) -> None:
-    expected = catalog.everything(small)
+    expected = catalog.everything()
     files = list(cache.folder().glob("*/*.json"))
     for file in files:
         file.write_bytes(damage)
     later_process()
-    assert catalog.everything(small) == expected
+    assert catalog.everything() == expected
     later_process()
-    assert catalog.everything(small) == expected
+    assert catalog.everything() == expected
     assert any(file.read_bytes() != damage for file in files)
 
 
@@ -352,7 +355,7 @@ def test_a_home_that_cannot_be_written_to_costs_time_only(small: Path, monkeypat
     place = small / "a file"
     place.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-    assert catalog.find("APipeline", small).name == "APipeline"
+    assert catalog.find("APipeline").name == "APipeline"
     assert place.read_text() == ""
 
 
@@ -364,10 +367,10 @@ def test_a_cache_home_that_is_no_absolute_path_is_not_used(given: str, monkeypat
 
 
 def test_an_answer_is_the_callers_own_and_a_refusal_is_not_kept(small: Path) -> None:
-    catalog.pipeline_info("APipeline", small)["inputs"].append("mine")
-    assert catalog.pipeline_info("APipeline", small)["inputs"] == ["text"]
+    catalog.pipeline_info("APipeline")["inputs"].append("mine")
+    assert catalog.pipeline_info("APipeline")["inputs"] == ["text"]
     with pytest.raises(ModelError):
-        catalog.describe_name("../../outside", small)
+        catalog.describe_name("../../outside")
     assert len(list(cache.folder().glob("*/*"))) == len(list(cache.folder().glob("*/*.json"))) <= 2
 
 
@@ -375,7 +378,7 @@ def test_only_a_few_states_of_diffusers_are_kept(small: Path) -> None:
     for number in range(cache.STATES_KEPT + 3):
         (small / "pipelines" / "other.py").write_text("#" * number)
         later_process()
-        catalog.pipelines(small)
+        catalog.pipelines()
     assert len(list(cache.folder().iterdir())) <= cache.STATES_KEPT + 1
 
 

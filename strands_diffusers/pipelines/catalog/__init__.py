@@ -2,8 +2,6 @@
 
 The names come from diffusers' own import table and the rest from the classes behind them, so a family that diffusers
 adds tomorrow is listed tomorrow. What was found is kept on disk until the sources change (`cache.py`).
-
-`root` is the folder of a diffusers package everywhere; None: the installed one.
 """
 
 import ast
@@ -38,22 +36,22 @@ __all__ = [
 ]
 
 
-def world_models(root: Path | None = None) -> tuple[PipelineInfo, ...]:
+def world_models() -> tuple[PipelineInfo, ...]:
     """Every world-foundation and action-capable pipeline, sorted by name.
 
     Also the still-image pipelines of a family that takes or gives actions (Cosmos 2 text to image belongs to Cosmos); no other.
     """
-    found = everything(root)
+    found = everything()
     acting = {each.family for each in found if "action" in each.inputs + each.outputs}
     return tuple(each for each in found if each.is_world_model or (each.family in acting and each.outputs))
 
 
-def pipelines(root: Path | None = None) -> tuple[str, ...]:
+def pipelines() -> tuple[str, ...]:
     """Names of all public pipeline classes, sorted; those whose optional packages are missing included."""
-    return tuple(sorted(name for name in public_names(root) if name.endswith("Pipeline")))
+    return tuple(sorted(name for name in public_names() if name.endswith("Pipeline")))
 
 
-def models(root: Path | None = None) -> tuple[str, ...]:
+def models() -> tuple[str, ...]:
     """Names of all public model classes (transformers, autoencoders, controlnets, ...), sorted: whatever is a `ModelMixin`."""
 
     def find_all(sources: Sources) -> list[str]:
@@ -62,21 +60,21 @@ def models(root: Path | None = None) -> tuple[str, ...]:
         found = {name for name, each in located.items() if each and sources.descends(each, "ModelMixin")}
         return sorted(found | {"AutoModel"} & set(located))
 
-    return tuple(_kept(root, "models", find_all))
+    return tuple(_kept("models", find_all))
 
 
-def schedulers(root: Path | None = None) -> tuple[str, ...]:
+def schedulers() -> tuple[str, ...]:
     """Names of all public schedulers, sorted."""
-    names = (name for name, home in public_names(root).items() if home == "schedulers")
+    names = (name for name, home in public_names().items() if home == "schedulers")
     return tuple(sorted(name for name in names if name.endswith("Scheduler")))
 
 
-def public_names(root: Path | None = None) -> dict[str, str]:
+def public_names() -> dict[str, str]:
     """Every public name of diffusers -> the submodule that exports it (`pipelines`, `models`, ...)."""
-    return dict(_kept(root, "public names", lambda sources: sources.public))
+    return dict(_kept("public names", lambda sources: sources.public))
 
 
-def tasks(root: Path | None = None) -> dict[str, dict[str, str]]:
+def tasks() -> dict[str, dict[str, str]]:
     """The task tables behind diffusers' `AutoPipelineFor*`: task -> checkpoint family -> pipeline class."""
 
     def read(sources: Sources) -> dict[str, dict[str, str]]:
@@ -94,43 +92,43 @@ def tasks(root: Path | None = None) -> dict[str, dict[str, str]]:
                 found.setdefault(task, {}).update(pairs)  # the names that upstream uses
         return found
 
-    return dict(_kept(root, "tasks", read))
+    return dict(_kept("tasks", read))
 
 
-def modalities(root: Path | None = None) -> dict[str, list[str]]:
+def modalities() -> dict[str, list[str]]:
     """Pipelines by what they turn into what: `image-to-video` -> names. One may be in several groups."""
     groups: dict[str, list[str]] = {}
-    for each in everything(root):
+    for each in everything():
         for given in each.inputs or ("noise",):
             for made in each.outputs or ("other",):
                 groups.setdefault(f"{given}-to-{made}", []).append(each.name)
     return dict(sorted(groups.items()))
 
 
-def everything(root: Path | None = None) -> tuple[PipelineInfo, ...]:
+def everything() -> tuple[PipelineInfo, ...]:
     """All public pipelines with what they take and give, sorted by name."""
 
     def read(sources: Sources) -> list[PipelineInfo]:
-        return [describe.info(sources, source) for source in map(sources.locate, pipelines(root)) if source]
+        return [describe.info(sources, source) for source in map(sources.locate, pipelines()) if source]
 
-    return tuple(map(_restored, _kept(root, "everything", read)))
+    return tuple(map(_restored, _kept("everything", read)))
 
 
-def find(name: str, root: Path | None = None) -> PipelineInfo:
+def find(name: str) -> PipelineInfo:
     """The pipeline class `name`. Raises: `ModelError` with a near miss where diffusers has no such public class."""
-    found = pipeline_info(name, root)
+    found = pipeline_info(name)
     return _restored([found[field] for field in PipelineInfo._fields])
 
 
-def pipeline_info(name: str, root: Path | None = None) -> dict[str, Any]:
+def pipeline_info(name: str) -> dict[str, Any]:
     """All that the sources say about one pipeline: call parameters with defaults, components, outputs, rate, documentation.
 
     Raises: `ModelError` with a near miss where diffusers has no such public class.
     """
-    return dict(_kept(root, f"pipeline {name}", lambda sources: describe.details(sources, _pipeline(sources, name))))
+    return dict(_kept(f"pipeline {name}", lambda sources: describe.details(sources, _pipeline(sources, name))))
 
 
-def describe_name(name: str, root: Path | None = None) -> dict[str, Any]:
+def describe_name(name: str) -> dict[str, Any]:
     """What the sources say of any public name: a class with its methods and constructor, or a function; JSON-ready.
 
     `name` may carry the submodule that exports it (`schedulers.DDIMScheduler`), one method of a class, or `utils.` before
@@ -157,15 +155,15 @@ def describe_name(name: str, root: Path | None = None) -> dict[str, Any]:
             raise ModelError(f"{name!r} is not a public name of diffusers.{near}")
         return {"name": name, **found}
 
-    return dict(_kept(root, f"name {name}", read))
+    return dict(_kept(f"name {name}", read))
 
 
-def stated_fps(name: str, root: Path | None = None) -> float | None:
+def stated_fps(name: str) -> float | None:
     """Rate [Hz] at which a pipeline's videos are meant to be seen, or None where its sources state none.
 
     The default of its `fps` or `frame_rate` parameter, else what the example in its own file exports with.
     """
-    return pipeline_info(name, root)["fps"] if name in pipelines(root) else None
+    return pipeline_info(name)["fps"] if name in pipelines() else None
 
 
 # ------------------------------------------------------------------------------------------------- from names to files
@@ -176,12 +174,12 @@ def _read(root: Path, _changed_ns: int) -> tuple[Sources, Cache]:
     return Sources(root), Cache(root)
 
 
-def _kept(root: Path | None, key: str, make: Callable[[Sources], Any]) -> Any:
-    """What `make` finds in the tree at `root`, from the cache where it is known.
+def _kept(key: str, make: Callable[[Sources], Any]) -> Any:
+    """What `make` finds in the sources of the installed diffusers, from the cache where it is known.
 
-    A tree is kept for the process until its import table changes (an upgrade under a running server).
+    They are kept for the process until the import table changes (an upgrade under a running server).
     """
-    root = installed() if root is None else Path(root)
+    root = installed()
     init = root / "__init__.py"
     if not init.is_file():
         raise ModelError(f"{root} is not a diffusers package: it has no __init__.py.")

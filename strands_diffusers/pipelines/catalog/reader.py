@@ -130,11 +130,10 @@ class Module:
 
 
 class Sources:
-    """The tree of one diffusers package."""
+    """The tree of the diffusers package at `root`."""
 
-    def __init__(self, root: Path | None = None) -> None:
-        """Read the package at `root`; None: the diffusers that `import diffusers` would find."""
-        self.root = installed() if root is None else Path(root)
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.module = lru_cache(maxsize=48)(Module)
 
     @cached_property

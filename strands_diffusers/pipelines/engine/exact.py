@@ -132,19 +132,23 @@ class ExactEngine(Engine):
 
         generators = [generator(seed) for seed in call.seeds]
         size = self.samples_per_batch or batch_size(conditioning)
-        count = -(-len(generators) // size)
+        count, steps = -(-len(generators) // size), loop.steps
         size = -(-len(generators) // count)  # batches of one size, where that can be
-        total, states = count * loop.steps, []
+        proves = conditioning.device.type == "cpu" and not self.samples_per_batch
+
+        def report(batch: int, part: int, parts: int, step: int) -> None:
+            assert progress is not None
+            progress(batch * steps + (part * steps + step) // parts, count * steps)
+
+        states = []
         for index in range(count):
             batch = generators[index * size : (index + 1) * size]
             state = draw_latents(pipe, conditioning, batch, index * size)
-            each = len(batch)
-            if each > 1 and conditioning.device.type == "cpu" and not self.samples_per_batch:
-                each = each if loop.same_alone(state) else 1
-            for first in range(0, len(batch), each):
-                latents, of = rows(state, first, first + each), (index * loop.steps, first, each, len(batch))
-                report = None if progress is None else partial(_report, progress, loop.steps, total, of)
-                states.append(loop.run(latents, report, needs_video=bool(call.wanted & {"video", "image"})))
+            alone = proves and len(batch) > 1 and not loop.same_alone(state)
+            parts = [rows(state, i, i + 1) for i in range(len(batch))] if alone else [state]
+            for i, part in enumerate(parts):
+                watch = partial(report, index, i, len(parts)) if progress else None
+                states.append(loop.run(part, watch, needs_video=bool(call.wanted & {"video", "image"})))
         return states
 
     def denoiser(self, pipe: Any, conditioning: Conditioning) -> Denoiser:
@@ -170,12 +174,6 @@ def _samples(pipe: Any, conditioning: Conditioning, state: State, call: Call, gu
         if video is not None and guarded_on is not None:
             sample.video = output.check_video(pipe, video, guarded_on)
         yield sample
-
-
-def _report(progress: Progress, steps: int, total: int, of: tuple[int, int, int, int], step: int) -> None:
-    """Progress as that of whole batches: `of` the steps before, the first sample of the batch, how many run, of how many."""
-    before, first, each, count = of
-    progress(before + (first * steps + each * step) // count, total)
 
 
 def batch_size(conditioning: Conditioning) -> int:
