@@ -93,13 +93,11 @@ def check_options(function: Callable[..., Any], name: str, bound: Any, access: A
     if name.rpartition(".")[2].startswith(_FILE_CALLS):
         owner = getattr(function, "__self__", None)
         cls = owner if isinstance(owner, type) or owner is None else type(owner)
-        check_loading(dict(named(bound, only_extra=True)), name, cls, access)
+        check_loading(dict(named(bound, only_extra=True)), name, cls)
 
 
-def check_loading(options: Mapping[str, Any], name: str, cls: type | None, access: Access) -> None:
+def check_loading(options: Mapping[str, Any], name: str, cls: type | None) -> None:
     """Refuse, for a confined caller, options of a loader that are neither known nor parameters of the class."""
-    if access.is_open:
-        return
     known = FILE_OPTIONS | (set(inspect.signature(cls).parameters) if cls else set())
     for option in options:
         if option not in known or option in SENDS:

@@ -96,16 +96,10 @@ class Chunks:
         """
         model = self.load(progress)
         canvas = self._canvas_of(frames_FHWC, model.pipe)
+        asked, given = self.setting, None if actions_BTD is None else actions_BTD[:1]
         request = Request(
-            mode=self.mode,
-            prompt=self.setting.prompt,
-            observation=self.setting.observation,
-            space=self.setting.space,
-            chunk_size=self.setting.chunk_size,
-            frames_FHWC=frames_FHWC,
+            self.mode, asked.prompt, asked.observation, asked.space, 1, asked.chunk_size, given, frames_FHWC=frames_FHWC
         )
-        if actions_BTD is not None:
-            request = replace(request, given_action_KTD=actions_BTD[:1])
         call = arguments.chunk_call(self.config, request, canvas, 0, None, wanted, tuple(seeds))
         call = replace(call, num_frames=num_frames, actions=actions_BTD)
         return generate.draw(model, self.config, call, progress)

@@ -65,7 +65,7 @@ def _model(request: Request, loading: dict[str, Any]) -> tuple[loader.WorldModel
         import diffusers
 
         repo = gate.model(repo, "model", request.access)
-        gate.check_loading(loading, _KWARGS, getattr(diffusers, name), request.access)
+        gate.check_loading(loading, _KWARGS, getattr(diffusers, name))
     guarded, notes = _guardrail(name, repo, loading)
     dtypes = [request.dtype, loading.pop("torch_dtype", None), loading.pop("dtype", None)]
     dtype = next((each for each in dtypes if each and each != "auto"), None)

@@ -188,7 +188,7 @@ def _kept(key: str, make: Callable[[Sources], Any]) -> Any:
 
 
 def _restored(values: list[Any]) -> PipelineInfo:
-    return PipelineInfo(*(tuple(value) if isinstance(value, list) else value for value in values))
+    return PipelineInfo._make(tuple(value) if isinstance(value, list) else value for value in values)
 
 
 def _pipeline(sources: Sources, name: str) -> Class:

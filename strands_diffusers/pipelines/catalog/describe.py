@@ -142,8 +142,9 @@ def _rate(parameters: Iterable[Parameter], file: str) -> float | None:
     stated = {item.name: item.default for item in parameters}
     texts = (stated.get(name, "") for name in ("fps", "frame_rate"))
     number = next((text for text in texts if re.fullmatch(r"\d+(?:\.\d*)?", text)), None)
-    example = re.search(r"export_to_video\([^)\n]*\bfps=(\d+)", file)
-    return float(number or example[1]) if number or example else None
+    if number is None and (example := re.search(r"export_to_video\([^)\n]*\bfps=(\d+)", file)):
+        number = example[1]
+    return None if number is None else float(number)
 
 
 def _spec(items: Iterable[Parameter]) -> dict[str, dict[str, str | None]]:
