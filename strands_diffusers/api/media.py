@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from strands_diffusers.actions.check import check_numbers
 from strands_diffusers.api import gate, values, wants
 from strands_diffusers.api.access import Access, max_uri_bytes
 from strands_diffusers.api.wants import Wish
-from strands_diffusers.errors import ActionError, ConfigError, ObservationError, one_line
+from strands_diffusers.errors import ActionError, ConfigError, ObservationError
 from strands_diffusers.jsonfile import read_json
 from strands_diffusers.observations.action_files import only_chunk, read_chunks
 from strands_diffusers.observations.images import IMAGE_SUFFIXES, read_image
@@ -130,16 +131,13 @@ def actions(value: Any, name: str, access: Access) -> np.ndarray:
             return read_chunks(path, f"{name}={path.name}")
     if isinstance(value, Mapping):
         return actions(value["data"] if "data" in value else only_chunk(value, name), name, access)
-    tensors = isinstance(value, list | tuple) and all(hasattr(item, "detach") for item in value)
-    try:
-        array = np.asarray([numbers(item) for item in value] if tensors else numbers(value), np.float64)
-    except (TypeError, ValueError) as error:
-        raise ActionError(f"{name} is not a table of numbers: {one_line(error).rstrip('.')}.") from error
-    if array.size == 0 or array.ndim not in (1, 2, 3):
-        raise ActionError(f"{name} has shape {list(array.shape)}; it must be [T, D] or [K, T, D].")
-    if not np.isfinite(array).all():
-        raise ActionError(f"{name} holds NaN or inf; every action must be a finite number.")
-    return np.atleast_2d(array).astype(np.float32)
+    if isinstance(value, list | tuple):
+        value = [numbers(item) if hasattr(item, "detach") else item for item in value]
+    elif hasattr(value, "detach"):
+        value = numbers(value)
+    first = value[0] if isinstance(value, list) and value else value
+    one_row = isinstance(first, int | float) if first is not value else getattr(value, "ndim", 0) == 1
+    return check_numbers([value] if one_row else value, name)
 
 
 def _one_chunk(value: Any, name: str, access: Access) -> np.ndarray:

@@ -155,11 +155,11 @@ def test_every_spelling_of_an_action_becomes_the_tensor_that_diffusers_wants(spe
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([[1.0, 2.0], [3.0]], "not a table"),
+        ([[1.0, 2.0], [3.0]], "row 1"),
         ([], "shape"),
         ("[[1, 2", "truncated or not JSON"),
-        ([[float("nan")] * 3], "NaN"),
-        ([[["a"]]], "not a table"),
+        ([[float("nan")] * 3], "holds nan in row 0, column 0"),
+        ([[["a"]]], "'a' in .*row 0, column 0: not a number"),
         ({"chunk": [1.0]}, "no chunk"),
         ([[[1.0, 2.0]], [[3.0, 4.0]]], "one chunk"),
         (5.0, "shape"),
