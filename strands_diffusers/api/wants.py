@@ -67,11 +67,6 @@ def _about(name: str, documentation: str) -> str:
 
 def wish(name: str, annotation: str = "", documentation: str = "") -> Wish:
     """Judge one parameter by the last telling word of its name, its annotation, and for sound its documentation."""
-    kinds = _kinds(name, annotation)
-    return kinds | {BATCHED} if SOUND in kinds and "batch" in documentation else kinds
-
-
-def _kinds(name: str, annotation: str) -> Wish:
     words = name.lower().split("_")
     while len(words) > 1 and words[-1] in _TAILS:
         words.pop()
@@ -93,6 +88,8 @@ def _kinds(name: str, annotation: str) -> Wish:
         return Wish({NAME})
     if kind == IMAGE and _ONLY_FRAMES.fullmatch(annotation):
         return Wish({IMAGE, VIDEO})
+    if kind == SOUND and "batch" in documentation:
+        return Wish({SOUND, BATCHED})
     if kind in (IMAGE, VIDEO, SOUND):
         return Wish({kind})
     if kind == ACTION:

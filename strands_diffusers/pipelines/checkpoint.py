@@ -8,6 +8,7 @@ import functools
 import hashlib
 import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ class Checkpoint:
     @property
     def device(self) -> str:
         """Where it would compute, as far as is known without importing torch for it: `auto` is then `cpu`."""
-        return devices.likely(self.model.device)
+        unknown = self.model.device == "auto" and "torch" not in sys.modules
+        return "cpu" if unknown or self.model.device == "cpu" else devices.resolve_device(self.model.device)
 
     def dtype_on(self, device: str) -> str:
         """In which precision on a device: `auto` is bfloat16 on CUDA and for the embedded model, else float32."""

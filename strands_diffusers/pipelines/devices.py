@@ -27,13 +27,6 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def likely(device: str) -> str:
-    """The same before anything is loaded: `auto` is resolved where torch is imported already, and else taken for the CPU."""
-    if device == "cpu" or (device == "auto" and "torch" not in sys.modules):
-        return "cpu"
-    return resolve_device(device)
-
-
 def memory_bytes(device: str) -> float:
     """Memory of a CUDA device; elsewhere what this process may use: the machine's, or what a container or limit says."""
     if device.startswith("cuda"):

@@ -32,9 +32,10 @@ def load(cls: Any, location: Path | str, arguments: dict[str, Any]) -> Any:
         name for name in missing if name in ("transformer", "unet", "vae", "scheduler") or name.startswith("text_")
     ]
     if needed:
+        plain = cls.__name__.replace("Modular", "")
+        instead = f", or pipeline={plain!r}" if plain in catalog.pipelines() else ""
         raise ModelError(
-            f"{cls.__name__} could not load {', '.join(needed)} from {location}. Use a checkpoint that has them"
-            f"{_plain_class(cls.__name__)}."
+            f"{cls.__name__} could not load {', '.join(needed)} from {location}. Use a checkpoint that has them{instead}."
         )
     return pipe
 
@@ -62,9 +63,3 @@ def _weighted(pipe: Any) -> dict[str, Any]:
     return {
         name: spec for name, spec in pipe._component_specs.items() if spec.default_creation_method == "from_pretrained"
     }
-
-
-def _plain_class(name: str) -> str:
-    """`, or pipeline=WanPipeline` where such a class exists."""
-    plain = name.replace("Modular", "")
-    return f", or pipeline={plain!r}" if plain in catalog.pipelines() else ""

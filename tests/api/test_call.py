@@ -295,10 +295,10 @@ def test_text_that_nothing_can_hold_is_refused_everywhere(refused, request_, tex
 @pytest.mark.parametrize("action", ["visualize", "call", "rollout"])
 def test_a_million_rows_belong_into_a_file(refused, action: str) -> None:
     rows = [[0.0, 0.0]] * 600_000
-    started = time.monotonic()
+    started = time.process_time()
     assert "file instead" in refused(action, inputs=rows, target="CosmosActionCondition")
     assert "file instead" in refused(action, target="CosmosActionCondition", parameters={"inputs": rows})
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_small_file_of_very_many_frames_is_refused_before_it_is_decoded(refused, tmp_path: Path, monkeypatch) -> None:
