@@ -43,7 +43,7 @@ BESIDE = {
 
 
 def key(config: ModelConfig, device: str = "cpu", dtype: str = "float32"):
-    return loader._key(Checkpoint(config, "owner/name"), device, dtype)
+    return loader._key(Checkpoint(config, "owner/name"), device, dtype, {})
 
 
 def test_every_field_of_the_model_is_known_to_change_the_loaded_object_or_not() -> None:
