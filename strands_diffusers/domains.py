@@ -6,10 +6,10 @@ A domain that a newer diffusers adds appears by itself, with generic columns and
 """
 
 import ast
-import importlib.util
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,7 +186,12 @@ def all_domains() -> tuple[Domain, ...]:
 
     Raises: `MissingPackageError` where diffusers is missing or too old to have Cosmos 3.
     """
-    return read_domains(_pipeline_source())
+    path = diffusers_folder() / _PIPELINE_FILE
+    if not path.is_file():
+        raise MissingPackageError(
+            "the installed diffusers has no Cosmos 3 pipeline. Run: pip install 'diffusers>=0.42'."
+        )
+    return read_domains(path)
 
 
 def read_domains(path: Path) -> tuple[Domain, ...]:
@@ -224,14 +229,12 @@ def _by_name() -> dict[str, Domain]:
     return {domain.short: domain for domain in domains} | {domain.name: domain for domain in domains}
 
 
-def _pipeline_source() -> Path:
-    """Return the path of diffusers' Cosmos 3 pipeline without importing diffusers."""
-    spec = importlib.util.find_spec("diffusers")
-    for root in (spec.submodule_search_locations if spec else None) or []:
-        path = Path(root, _PIPELINE_FILE)
-        if path.is_file():
-            return path
-    raise MissingPackageError("the installed diffusers has no Cosmos 3 pipeline. Run: pip install 'diffusers>=0.42'.")
+def diffusers_folder() -> Path:
+    """The folder of the installed diffusers, found without importing it. Raises: `MissingPackageError`."""
+    spec = PathFinder.find_spec("diffusers")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingPackageError("diffusers is not installed. Type: pip install 'diffusers>=0.42'.")
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _tables(path: Path) -> tuple[dict[str, int], dict[str, int]]:

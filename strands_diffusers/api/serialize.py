@@ -15,29 +15,14 @@ import numpy as np
 from strands_diffusers import actions
 from strands_diffusers.api import files
 from strands_diffusers.errors import OutputError
-from strands_diffusers.outputs.serializers import (
-    ActionSerializer,
-    ImageSerializer,
-    MeshSerializer,
-    SoundSerializer,
-    VideoSerializer,
-)
 from strands_diffusers.pipelines import contents
-from strands_diffusers.plugin.base import Serializer
+from strands_diffusers.plugin.manager import plugins
 from strands_diffusers.results import ActionSpace, Artifact, Rollout
 
 INLINE_VALUES = 256
 """Arrays up to this many numbers are given as nested lists; larger ones become .npy files."""
 
 MAX_DEPTH = 8
-
-_SERIALIZERS: dict[str, type[Serializer]] = {
-    "video": VideoSerializer,
-    "sound": SoundSerializer,
-    "action": ActionSerializer,
-    "image": ImageSerializer,
-    "mesh": MeshSerializer,
-}
 
 
 @dataclasses.dataclass
@@ -81,7 +66,7 @@ class Writer:
             space = ActionSpace(self.domain) if self.domain else None
             given = {kind: value} | ({"sound": sound} if kind == "video" and self.sampling_rate else {})
             rollout = Rollout(mode="run", fps=self.fps, sampling_rate=self.sampling_rate, space=space, **given)
-            written = files.write(lambda folder: _SERIALIZERS[kind]().save(rollout, folder))
+            written = files.write(lambda folder: plugins().find("output", kind)().save(rollout, folder))
             self.artifacts += [str(artifact.path) for artifact in written]
         facts = self._facts(kind, value)
         paths = [{"path": str(artifact.path)} for artifact in written] or [{}] * len(facts)

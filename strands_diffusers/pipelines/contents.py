@@ -80,10 +80,8 @@ def clips(value: Any, name: str = "frames") -> list[np.ndarray]:
         if is_picture(value[0]) or getattr(value[0], "ndim", 0) == 3:
             return [np.stack([_frame(item, name) for item in value])]
         return [clip for item in value for clip in clips(item, name)]
-    if getattr(value, "ndim", 0) == 5:
-        return [_pixels(item, name) for item in value]
-    if getattr(value, "ndim", 0) == 4:
-        return [_pixels(value, name)]
+    if (axes := getattr(value, "ndim", 0)) in (4, 5):
+        return [_pixels(item, name) for item in (value if axes == 5 else [value])]
     raise RolloutError(f"{name} has shape {_shape(value)}; a clip is [F, H, W, C], or [B, F, H, W, C] for several.")
 
 
@@ -98,10 +96,8 @@ def stills(value: Any, name: str = "images") -> np.ndarray:
         if len({part.shape[1:] for part in parts}) > 1:
             raise RolloutError(f"{name} holds images of several sizes: {sorted({part.shape[1:3] for part in parts})}.")
         return np.concatenate(parts)
-    if getattr(value, "ndim", 0) == 3:
-        return _pixels(value[None], name)
-    if getattr(value, "ndim", 0) == 4:
-        return _pixels(value, name)
+    if (axes := getattr(value, "ndim", 0)) in (3, 4):
+        return _pixels(value if axes == 4 else value[None], name)
     raise RolloutError(f"{name} has shape {_shape(value)}; images are [n, H, W, C].")
 
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strands_diffusers.domains import diffusers_folder
 from strands_diffusers.errors import ModelError
 from strands_diffusers.pipelines import catalog
 from strands_diffusers.pipelines.catalog import cache
-from strands_diffusers.pipelines.catalog.reader import Function, Module, installed
+from strands_diffusers.pipelines.catalog.reader import Function, Module
 
 WORLDS = {info.name: info for info in catalog.world_models()}
 
@@ -102,7 +103,7 @@ def test_an_unknown_name_is_refused_with_a_near_miss() -> None:
 
 
 def test_a_folder_that_is_no_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "installed", lambda: tmp_path)
+    monkeypatch.setattr(catalog, "diffusers_folder", lambda: tmp_path)
     with pytest.raises(ModelError, match="no __init__"):
         catalog.world_models()
 
@@ -173,7 +174,7 @@ FAMILIES = {"genie": (GENIE, GENIE_OUTPUT), "etcher": (of_stills(GENIE), of_stil
 @pytest.fixture
 def tomorrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The installed diffusers as links, with two families more in its import tables, as a release would add them."""
-    today, root = installed(), tmp_path / "diffusers"
+    today, root = diffusers_folder(), tmp_path / "diffusers"
     (root / "pipelines").mkdir(parents=True)
     for source, folder in ((today, root), (today / "pipelines", root / "pipelines")):
         for path in source.iterdir():
@@ -195,7 +196,7 @@ def tomorrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         head, marker, tail = (folder / "__init__.py").read_text().partition("\nif TYPE_CHECKING")
         place = root / folder.relative_to(today) / "__init__.py"
         place.write_text(f"{head}\ntry:\n    pass\nexcept ImportError:\n    pass\nelse:\n{addition}{marker}{tail}")
-    monkeypatch.setattr(catalog, "installed", lambda: root)
+    monkeypatch.setattr(catalog, "diffusers_folder", lambda: root)
     return root
 
 
@@ -302,7 +303,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in SMALL.items():
         (tmp_path / "small" / name).write_text(text)
     catalog._read.cache_clear()
-    monkeypatch.setattr(catalog, "installed", lambda: tmp_path / "small")
+    monkeypatch.setattr(catalog, "diffusers_folder", lambda: tmp_path / "small")
     return tmp_path / "small"
 
 

@@ -9,7 +9,7 @@ import traceback
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_cosmos3 import build_tiny_cosmos3
 
@@ -53,7 +53,7 @@ def test_every_field_of_the_model_is_known_to_change_the_loaded_object_or_not() 
     assert key(ModelConfig("a", "b/c"), dtype="bfloat16") != key(ModelConfig("a", "b/c"))
 
 
-@settings(derandomize=True, max_examples=100)
+@settings(derandomize=True, max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries(FIELDS), st.fixed_dictionaries(FIELDS), *[st.fixed_dictionaries(BESIDE)] * 2)
 def test_two_models_share_a_warm_one_only_if_nothing_differs_that_changes_it(one, other, beside, beside_other) -> None:
     names = [key(ModelConfig(repo="owner/name", **a, **b)) for a, b in ((one, beside), (other, beside_other))]

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from strands_diffusers.domains import diffusers_folder
 from strands_diffusers.errors import ModelError, near_miss
 from strands_diffusers.pipelines.catalog import describe
 from strands_diffusers.pipelines.catalog.cache import Cache
 from strands_diffusers.pipelines.catalog.describe import MODALITIES, WORDS, PipelineInfo
-from strands_diffusers.pipelines.catalog.reader import Class, Sources, installed
+from strands_diffusers.pipelines.catalog.reader import Class, Sources
 
 __all__ = [
     "MODALITIES",
@@ -179,7 +180,7 @@ def _kept(key: str, make: Callable[[Sources], Any]) -> Any:
 
     They are kept for the process until the import table changes (an upgrade under a running server).
     """
-    root = installed()
+    root = diffusers_folder()
     init = root / "__init__.py"
     if not init.is_file():
         raise ModelError(f"{root} is not a diffusers package: it has no __init__.py.")

@@ -7,11 +7,8 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from strands_diffusers.errors import MissingPackageError
 
 REQUIRED = "REQUIRED"
 """Stands for the default of a parameter that has none."""
@@ -201,14 +198,6 @@ class Sources:
         for parent in self.parents(source):
             found |= self.fields(parent)
         return found | {name: field.annotation or "" for name, field in source.fields.items()}
-
-
-def installed() -> Path:
-    """Folder of the installed diffusers, found without importing it. Raises: `MissingPackageError`."""
-    spec = PathFinder.find_spec("diffusers")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingPackageError("diffusers is not installed. Type: pip install 'diffusers>=0.42'.")
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def called(node: ast.AST) -> Iterator[tuple[str, ast.Call]]:
