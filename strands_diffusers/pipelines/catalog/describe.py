@@ -99,10 +99,10 @@ def details(sources: Sources, source: Class) -> dict[str, Any]:
         }
     call, build = sources.inherited(source, "__call__"), sources.inherited(source, "__init__")
     return found | {
-        "call_params": _spec(call[1].parameters if call else ()),
-        "fps": _rate(call[1].parameters, call[1].module.source) if call else None,
-        "call_doc": call[1].doc if call else "",
-        "components": {item.name: item.annotation for item in build[1].parameters} if build else {},
+        "call_params": _spec(call.parameters if call else ()),
+        "fps": _rate(call.parameters, call.module.source) if call else None,
+        "call_doc": call.doc if call else "",
+        "components": {item.name: item.annotation for item in build.parameters} if build else {},
         "output_fields": _output_fields(sources, source),
     }
 
@@ -118,14 +118,14 @@ def class_details(sources: Sources, source: Class) -> dict[str, Any]:
     }
     build, call = sources.inherited(source, "__init__"), sources.inherited(source, "__call__")
     if build or sources.fields(source):
-        found["init_params"] = _spec(build[1].parameters if build else source.fields.values())
-    return found | ({"call_params": _spec(call[1].parameters)} if call else {})
+        found["init_params"] = _spec(build.parameters if build else source.fields.values())
+    return found | ({"call_params": _spec(call.parameters)} if call else {})
 
 
 def method_details(sources: Sources, source: Class, name: str) -> dict[str, Any] | None:
     """One method of a class, its own or inherited; None where there is none of that name."""
     found = sources.inherited(source, name)
-    return None if found is None else {"kind": "method", "class": found[0].name, **_function(sources, found[1])}
+    return None if found is None else {"kind": "method", "class": found.owner, **_function(sources, found)}
 
 
 def function_details(sources: Sources, name: str, package: str) -> dict[str, Any] | None:
@@ -168,14 +168,13 @@ def _plain(sources: Sources, source: Class) -> tuple[set[str], set[str]]:
     given = _kinds(_output_fields(sources, source))
     if call is None or not given:
         return set(), set()
-    method = call[1]
-    if given == {"image"} and any(item.name in ("num_frames", "video_length") for item in method.parameters):
+    if given == {"image"} and any(item.name in ("num_frames", "video_length") for item in call.parameters):
         given = {"video"}
-    if "video" in given and "text-to-image" in method.text:
+    if "video" in given and "text-to-image" in call.text:
         given.add("image")
-    if '"mesh"' in method.text or "'mesh'" in method.text:
+    if '"mesh"' in call.text or "'mesh'" in call.text:
         given.add("mesh")
-    return _taken(sources, method), given
+    return _taken(sources, call), given
 
 
 def _output_fields(sources: Sources, source: Class) -> dict[str, str]:
@@ -183,12 +182,11 @@ def _output_fields(sources: Sources, source: Class) -> dict[str, str]:
     call = sources.inherited(source, "__call__")
     if call is None:
         return {}
-    method = call[1]
-    names = re.findall(r"\w*Output(?=\()", method.text) or re.findall(r"\w*Output", method.text)
+    names = re.findall(r"\w*Output(?=\()", call.text) or re.findall(r"\w*Output", call.text)
     fields: dict[str, str] = {}
     for name in dict.fromkeys(names):
         shared = sources.root / "pipelines" / "pipeline_utils.py"
-        output = sources.find(name, method.path) or sources.find(name, shared)
+        output = sources.find(name, call.path) or sources.find(name, shared)
         fields |= sources.fields(output) if output else {}
     return fields
 

@@ -24,10 +24,11 @@ class Parameter(NamedTuple):
 
 
 class _Definition:
-    """A class or function of a module: its tree, its text and its docstring."""
+    """A class or function of a module: its tree, its text, its docstring, and of a method the class that defines it."""
 
-    def __init__(self, node: Any, module: "Module") -> None:
+    def __init__(self, node: Any, module: "Module", owner: str = "") -> None:
         self.name: str = node.name
+        self.owner = owner
         self.node, self.module, self.path = node, module, module.path
 
     @cached_property
@@ -73,7 +74,8 @@ class Class(_Definition):
     @cached_property
     def methods(self) -> dict[str, Function]:
         """The methods that the class itself defines."""
-        return {node.name: Function(node, self.module) for node in self.node.body if isinstance(node, ast.FunctionDef)}
+        nodes = (node for node in self.node.body if isinstance(node, ast.FunctionDef))
+        return {node.name: Function(node, self.module, self.name) for node in nodes}
 
     @cached_property
     def fields(self) -> dict[str, Parameter]:
@@ -182,10 +184,10 @@ class Sources:
         found = (self.find(base, source.path) for base in source.bases)
         return (parent for parent in found if parent and parent.node is not source.node)
 
-    def inherited(self, source: Class, method: str) -> tuple[Class, Function] | None:
-        """A method and the class that defines it: `source` itself, or the first of its bases that does."""
+    def inherited(self, source: Class, method: str) -> Function | None:
+        """A method of a class: its own, or that of the first of its bases that defines it."""
         if method in source.methods:
-            return source, source.methods[method]
+            return source.methods[method]
         return next(filter(None, (self.inherited(parent, method) for parent in self.parents(source))), None)
 
     def descends(self, source: Class, base: str) -> bool:
