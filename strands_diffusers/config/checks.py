@@ -39,10 +39,7 @@ NOT_COSMOS3 = (("text", "mesh"), ("image", "mesh"), ("image", "image"))
 
 _WHY_NOT = {
     ("forward_dynamics", "action"): "there the action chunk is an input",
-    ("policy", "sound"): "the action modes make no sound",
-    ("forward_dynamics", "sound"): "the action modes make no sound",
-    ("inverse_dynamics", "sound"): "the action modes make no sound",
-    ("closed_loop", "sound"): "the action modes make no sound",
+    **{(mode, "sound"): "the action modes make no sound" for mode in (*ACTION_MODES, "closed_loop")},
 }
 
 

@@ -25,20 +25,8 @@ import pluggy
 
 from strands_diffusers import records
 from strands_diffusers.errors import PluginError, StrandsDiffusersError, near_miss
-from strands_diffusers.plugin import checks, guard, spec
-from strands_diffusers.plugin.acting import Policy, Score, World
-from strands_diffusers.plugin.base import (
-    Command,
-    Measure,
-    Metric,
-    Panel,
-    Serializer,
-    Source,
-    Tracker,
-    Verdict,
-    Visualizer,
-)
-from strands_diffusers.plugin.engine import Engine
+from strands_diffusers.plugin import acting, base, checks, engine, guard, spec
+from strands_diffusers.plugin.base import Command, Measure, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -63,18 +51,18 @@ BUILT_INS = (
 )
 
 HOOKS: dict[str, tuple[str, type | None]] = {
-    "register_serializers": ("output", Serializer),
-    "register_visualizers": ("visualizer", Visualizer),
-    "register_metrics": ("metric", Metric),
-    "register_trackers": ("tracker", Tracker),
-    "register_sources": ("source", Source),
-    "register_engines": ("engine", Engine),
-    "register_policies": ("policy", Policy),
-    "register_worlds": ("world", World),
-    "register_scores": ("score", Score),
+    "register_serializers": ("output", base.Serializer),
+    "register_visualizers": ("visualizer", base.Visualizer),
+    "register_metrics": ("metric", base.Metric),
+    "register_trackers": ("tracker", base.Tracker),
+    "register_sources": ("source", base.Source),
+    "register_engines": ("engine", engine.Engine),
+    "register_policies": ("policy", acting.Policy),
+    "register_worlds": ("world", acting.World),
+    "register_scores": ("score", acting.Score),
     "register_configs": ("config", None),
-    "register_verdicts": ("verdict", Verdict),
-    "register_panels": ("panel", Panel),
+    "register_verdicts": ("verdict", base.Verdict),
+    "register_panels": ("panel", base.Panel),
     "register_commands": ("command", None),
 }
 """Each hook that registers something, with its group (of Hydra, for those with a `Config`) and the base class."""
@@ -256,7 +244,7 @@ def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Regi
     found: list[Registration] = []
     taken = {(r.group, r.name): r.plugin for r in index.registrations}
     own = {caller.name for caller in index.hooks.get_hookcallers(implementations) or ()}
-    for hook, (group, base) in HOOKS.items():
+    for hook, (group, kind) in HOOKS.items():
         if hook not in own:
             continue
         try:
@@ -265,9 +253,9 @@ def _collect(index: PluginIndex, implementations: Any, plugin: str) -> list[Regi
         except guard.Wrong as error:
             raise PluginError(f"{hook} {error}.") from error
         for value in values:
-            name = checks.name_of(value, hook, group, base)
+            name = checks.name_of(value, hook, group, kind)
             if (group, name) in taken and group != "config":
-                what = "the command" if base is None else value.__name__
+                what = "the command" if kind is None else value.__name__
                 raise PluginError(f"{group}={name} is taken by {taken[group, name]}; give {what} another name.")
             taken[group, name] = plugin
             found.append(Registration(hook, group, name, plugin, value))
