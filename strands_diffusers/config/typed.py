@@ -34,6 +34,7 @@ PATHS = (
     "observation",
     "output_dir",
     "resume",
+    "sweep.true_scores",
     "condition.actions",
     "policy.actions",
     "policy.repo",

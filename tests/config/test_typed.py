@@ -28,6 +28,21 @@ def test_a_text_key_holds_what_was_typed(override, key, value, tmp_path):
     assert found == (str(tmp_path / value) if key == "output_dir" else value)
 
 
+def test_every_key_that_names_a_file_takes_a_path_as_typed_and_makes_it_absolute(tmp_path):
+    """`sweep.true_scores` was in neither of the two lists of such keys."""
+    (tmp_path / "zïel.png").touch()
+    goal = ["condition=closed_loop", "score=[goal_image]", "score.goal_image.goal=zïel.png@frame:-1"]
+    loop = compose.compose([*goal, "policy=replay", "policy.actions=ünï.json", "resume=last"], tmp_path)
+    config = compose.compose(["sweep.true_scores=wahr/ünï.csv", "domain.statistics=./stäts.json"], tmp_path)
+
+    assert loop.score["goal_image"].goal == f"{tmp_path / 'zïel.png'}@frame:-1"
+    assert loop.policy.actions == str(tmp_path / "ünï.json")
+    assert loop.resume == "last"
+    assert config.sweep.true_scores == str(tmp_path / "wahr" / "ünï.csv")
+    assert config.domain.statistics == str(tmp_path / "stäts.json")
+    assert config.model.repo == "asset:cosmos3_pusht"
+
+
 @pytest.mark.parametrize(
     ("typed_list", "words"),
     [
