@@ -31,3 +31,16 @@ DOMAINS = [domain.short for domain in domains.all_domains() if domain.width]
 
 LAYOUTS = ["av", "pusht", "umi", "galbot", "robomind_franka_dual", "hand_pose"]
 """One domain of each layout: every kind of panel and path in every arrangement."""
+
+
+def assert_inside(canvas, text) -> None:
+    """A line of text lies on its canvas."""
+    left, top, right, bottom = text.box
+    assert 0 <= left <= right <= canvas.width, text.words
+    assert 0 <= top <= bottom <= canvas.height, text.words
+
+
+def overlapping(first, second) -> bool:
+    """Whether one line of text covers another, by more than a pixel."""
+    (a0, a1, a2, a3), (b0, b1, b2, b3) = first.box, second.box
+    return min(a2, b2) - max(a0, b0) > 1 and min(a3, b3) - max(a1, b1) > 1

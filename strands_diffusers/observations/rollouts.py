@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from strands_diffusers.errors import ObservationError, one_line
 from strands_diffusers.jsonfile import read_json
 from strands_diffusers.lazy import np
+from strands_diffusers.memory import Memory
 from strands_diffusers.observations.action_files import read_actions
 from strands_diffusers.observations.images import read_image
 from strands_diffusers.observations.media import CLIP_SUFFIXES, Clip, read_clip
@@ -19,6 +20,9 @@ from strands_diffusers.results import OUTPUT_TYPES, Episode, Mesh, Observation, 
 
 if TYPE_CHECKING:
     from strands_diffusers.records import FileEntry, Record, SampleRecord
+
+_references = Memory(64 << 20)
+"""The last references by checksum: the jobs of a sweep each have a file of the same one."""
 
 
 def read_rollouts(record: Record, types: Collection[str] = OUTPUT_TYPES) -> list[Rollout]:
@@ -122,7 +126,12 @@ def read_video(
         raise ObservationError(
             f"{clips[0].path}: its record says that it was padded by {padded!r}, not by a row or column."
         )
-    clip = read_clip(checked_file(record, clips[0]), start, num_frames)
+    path, key = checked_file(record, clips[0]), (clips[0].sha256, start, num_frames)
+    if type_ == "reference" and clips[0].sha256:
+        clip = _references.get_or_make(key, lambda: read_clip(path, start, num_frames))
+        clip = clip._replace(frames_FHWC=clip.frames_FHWC.copy())
+    else:
+        clip = read_clip(path, start, num_frames)
     height, width = clip.frames_FHWC.shape[1:3]
     return clip._replace(frames_FHWC=clip.frames_FHWC[:, : height - padded[0], : width - padded[1]])
 

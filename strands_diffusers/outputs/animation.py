@@ -9,6 +9,7 @@ from pathlib import Path
 
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
+from strands_diffusers.outputs.canvas import Canvas, Plot, write_label
 from strands_diffusers.outputs.curves import Drawn, Look, draw_curves
 from strands_diffusers.outputs.files import check_frames, check_rate
 from strands_diffusers.outputs.panels import panel_rows, shown_action
@@ -114,30 +115,21 @@ class Layout:
         curves_width = (760 if single else 1320) if width else 1280
         curves_height = max(height + _FOOT, 150 * len(rows) + _FOOT, 300)
         gap = 4 if width else 0
-        figure = style.new_figure(_EDGE + width + gap + curves_width + 12, _TOP + (curves_height + 1) // 2 * 2)
-        total_width, total_height = style.size_of(figure)
-        draw_title(figure, _EDGE, 20, total_width - 2 * _EDGE, rollout, facts(rollout, action_KTD), 14)
-        box = (_EDGE + width + gap, _TOP - _LOOK.header, curves_width, total_height - _TOP + _LOOK.header - 28)
-        drawn = draw_curves(figure, rows, box, action_KTD.shape[1], _LOOK)
-        style.write(
-            figure,
-            box[0] + curves_width / 2,
-            total_height - 12,
-            "step",
-            13,
-            ha="center",
-            va="baseline",
-            color=style.MUTED,
-        )
-        full_HWC = style.rendered(figure).copy()
-        top = _TOP + max(0, (total_height - _TOP - _FOOT - height) // 2)
+        canvas = Canvas(_EDGE + width + gap + curves_width + 12, _TOP + (curves_height + 1) // 2 * 2)
+        draw_title(canvas, _EDGE, 20, canvas.width - 2 * _EDGE, rollout, facts(rollout, action_KTD), 14)
+        box = (_EDGE + width + gap, _TOP - _LOOK.header, curves_width, canvas.height - _TOP + _LOOK.header - 28)
+        drawn = draw_curves(canvas, rows, box, action_KTD.shape[1], _LOOK)
+        foot = box[0] + curves_width / 2, canvas.height - 12
+        canvas.write(*foot, "step", 13, style.MUTED, ha="center", va="baseline")
+        full_HWC = canvas.pixels()
+        top = _TOP + max(0, (canvas.height - _TOP - _FOOT - height) // 2)
         steps = action_KTD.shape[0] * action_KTD.shape[1]
         return cls(full_HWC, _faded(full_HWC, drawn), drawn, video_FHWC, (_EDGE, top, width, height), steps)
 
     def frames(self, fps: float) -> Iterator[np.ndarray]:
         """Yield the frames, uint8 `[H, W, 3]`: one array, which the next frame is drawn into."""
         count = max(self.steps + 1, 0 if self.video_FHWC is None else len(self.video_FHWC))
-        panels = [_Plot.of(drawn, len(self.full_HWC)) for drawn in self.drawn]
+        panels = [_Played.of(drawn) for drawn in self.drawn]
         left, top, width, height = self.video_box
         canvas_HWC = np.empty_like(self.pale_HWC)
         for frame in range(count):
@@ -148,7 +140,7 @@ class Layout:
                 picture_HWC = self.video_FHWC[min(frame, len(self.video_FHWC) - 1)]
                 canvas_HWC[top : top + height, left : left + width] = style.scaled(picture_HWC, width, height)
             words = f"frame {frame} of {count - 1}    {frame / fps:.2f} s"
-            style.draw_label(canvas_HWC, _EDGE, len(canvas_HWC) - 30, words, 14)
+            write_label(canvas_HWC, _EDGE, len(canvas_HWC) - 22, words, 14)
             yield canvas_HWC
 
 
@@ -163,20 +155,19 @@ def _faded(full_HWC: np.ndarray, drawn: list[Drawn]) -> np.ndarray:
     """Return the canvas with every panel faded."""
     pale_HWC = full_HWC.copy()
     for item in drawn:
-        box = _pixels(item, len(full_HWC))
-        patch = pale_HWC[box]
+        patch = pale_HWC[_pixels(item.plot)]
         patch[...] = (patch * (1 - _PALE) + style.rgb(style.PANEL) * _PALE).astype(np.uint8)
     return pale_HWC
 
 
-def _pixels(drawn: Drawn, height: int) -> tuple[slice, slice]:
-    """Return the rows and columns of a panel's plot area on the canvas."""
-    box = drawn.axes.get_window_extent()
-    return slice(height - round(box.y1), height - round(box.y0)), slice(round(box.x0), round(box.x1))
+def _pixels(plot: Plot) -> tuple[slice, slice]:
+    """Return the rows and columns of a plot on the canvas."""
+    left, top, right, bottom = map(round, plot.box)
+    return slice(top, bottom), slice(left, right)
 
 
 @dataclass(frozen=True, eq=False)
-class _Plot:
+class _Played:
     """One panel, ready for the playhead."""
 
     rows: slice
@@ -190,18 +181,14 @@ class _Plot:
     colours: list[str]
 
     @classmethod
-    def of(cls, drawn: Drawn, height: int) -> _Plot:
-        rows, columns = _pixels(drawn, height)
+    def of(cls, drawn: Drawn) -> _Played:
         values_CS = np.stack([curve.values_S for curve in drawn.panel.curves])
         # On the line drawn through the steps' middles, frame f lies half way between row f - 1 and row f.
         held_CS = np.concatenate([values_CS[:, :1], values_CS, values_CS[:, -1:]], axis=1)
         values_CF = (held_CS[:, :-1] + held_CS[:, 1:]) / 2
-        x_F = drawn.axes.transData.transform(
-            np.stack([np.arange(values_CF.shape[1]), np.zeros(values_CF.shape[1])], axis=1)
-        )[:, 0]
-        flat = np.stack([np.zeros(values_CF.size), values_CF.ravel()], axis=1)
-        y_CF = height - drawn.axes.transData.transform(flat)[:, 1].reshape(values_CF.shape)
-        return cls(rows, columns, x_F, y_CF, [curve.colour for curve in drawn.panel.curves])
+        places_CF2 = drawn.plot.px(np.arange(values_CF.shape[1]), values_CF)
+        colours = [curve.colour for curve in drawn.panel.curves]
+        return cls(*_pixels(drawn.plot), places_CF2[0, :, 0], places_CF2[..., 1], colours)
 
     def draw(self, canvas_HWC: np.ndarray, full_HWC: np.ndarray, frame: int) -> None:
         """Uncover the past, draw the playhead and the dots."""

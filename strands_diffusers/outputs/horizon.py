@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from strands_diffusers.outputs.canvas import Canvas, Plot
+from strands_diffusers.outputs.text import fit
 
 MAX_CURVES = 8
 """Nobody could tell more apart."""
@@ -38,40 +36,32 @@ class Curve:
 
 
 def draw_horizon(path: Path, curves: Sequence[Curve], title: str, line: str) -> Path:
-    """Draw the curves to `path`, one a colour, bands around them; `OutputError` where it cannot be written."""
-    style.write_png(style.rendered(horizon_figure(curves, title, line)), path)
-    return path
-
-
-def horizon_figure(curves: Sequence[Curve], title: str, line: str) -> Figure:
-    """Return the picture as a matplotlib figure: title, one line of facts, legend, the curves over the steps."""
-    figure = style.new_figure(_WIDTH, _HEIGHT)
+    """Draw the curves over the steps to `path`, one a colour, bands around them, with a legend, a title and a `line` of
+    facts; `OutputError` where it cannot be written.
+    """
+    canvas = Canvas(_WIDTH, _HEIGHT)
     inner = _WIDTH - _LEFT - _RIGHT
-    style.write(figure, _LEFT, 24, style.fit(title, 24, _WIDTH - 2 * _LEFT, bold=True), 24, weight="bold")
-    style.write(figure, _LEFT, 64, style.fit(line, _FONT, _WIDTH - 2 * _LEFT), _FONT, color=style.MUTED)
-    axes = style.add_axes(figure, _LEFT, _TOP, inner, _HEIGHT - _TOP - _BOTTOM)
+    canvas.write(_LEFT, 24, fit(title, 24, _WIDTH - 2 * _LEFT, bold=True), 24, bold=True)
+    canvas.write(_LEFT, 64, fit(line, _FONT, _WIDTH - 2 * _LEFT), _FONT, style.MUTED)
     steps = max(len(curve.error_T) for curve in curves)
     tops = [curve.error_T if curve.band_T2 is None else curve.band_T2[:, 1] for curve in curves]
     high = 1.08 * max(float(top.max()) for top in tops) or 1.0
-    axes.set_xlim(-0.5, steps - 0.5)
-    axes.set_ylim(0, high)
+    plot = Plot(canvas, _LEFT, _TOP, inner, _HEIGHT - _TOP - _BOTTOM, (-0.5, steps - 0.5), (0, high))
     every = max(1, round(style.nice_step(steps, 16)))
-    style.draw_grid(
-        axes,
-        {float(step): str(step) for step in range(0, steps, every)},
-        style.even_ticks(0, high, style.nice_step(high, 5)),
-        _FONT,
-    )
+    x_ticks = {float(step): str(step) for step in range(0, steps, every)}
+    plot.grid(x_ticks, style.even_ticks(0, high, style.nice_step(high, 5)), _FONT)
     x = _WIDTH - _RIGHT + 30
     for index, curve in enumerate(curves):
         colour = style.MUTED if curve.baseline else style.CYCLE[index % len(style.CYCLE)]
         x_T = np.arange(len(curve.error_T))
         if curve.band_T2 is not None:
-            axes.fill_between(x_T, *curve.band_T2.T, color=colour, alpha=0.14, linewidth=0, zorder=1.5)
-        dash = (0, (4, 3)) if curve.baseline else "-"
-        axes.plot(x_T, curve.error_T, color=colour, linewidth=style.points(_LINE), linestyle=dash, zorder=2)
+            low_T2, high_T2 = (plot.px(x_T, side_T) for side_T in curve.band_T2.T)
+            canvas.area(np.concatenate([low_T2, high_T2[::-1]]), colour, alpha=0.14, z=1.5, clip=plot)
+        dashes = (4, 3) if curve.baseline else None
+        canvas.line(plot.px(x_T, curve.error_T), colour, _LINE, dashes=dashes, clip=plot)
         y = _TOP + 6 + 34 * index
-        style.write(figure, x, y, "╌╌" if curve.baseline else "━━", _FONT, color=colour)
-        style.write(figure, x + 36, y, style.fit(curve.label, _FONT, _RIGHT - 90), _FONT, color=colour)
-    style.write(figure, _LEFT + inner / 2, _HEIGHT - 44, "step of the rollout", _FONT, ha="center", color=style.MUTED)
-    return figure
+        canvas.write(x, y, "╌╌" if curve.baseline else "━━", _FONT, colour)
+        canvas.write(x + 36, y, fit(curve.label, _FONT, _RIGHT - 90), _FONT, colour)
+    canvas.write(_LEFT + inner / 2, _HEIGHT - 44, "step of the rollout", _FONT, style.MUTED, ha="center")
+    style.write_png(canvas.pixels(), path)
+    return path

@@ -5,17 +5,15 @@ P = S + 1 points of a path over S steps; a pose is `[4, 4]`, its columns the bod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from strands_diffusers import actions
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.axonometry import Box
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from strands_diffusers.outputs.canvas import Canvas, Plot
+from strands_diffusers.outputs.text import fit, text_width
 
 LEAST_REACH = {"m": 2e-3, "px": 1.0, "model space": 0.1}
 """A still body is shown in a space of at least this size, not magnified until its noise fills the picture."""
@@ -61,11 +59,6 @@ class Path3D:
         return cls("first three columns", values, None, reference, (first, second, third), "model space", words)
 
     @property
-    def has_reference(self) -> bool:
-        """Whether an observed path is drawn beside it."""
-        return self.reference is not None
-
-    @property
     def reach(self) -> float:
         """The largest coordinate, positive or negative."""
         return max(float(np.abs(part).max()) for part in (self.points, self.reference) if part is not None)
@@ -82,16 +75,16 @@ class Path3D:
         return low - pad, high + pad
 
 
-def draw_body(figure: Figure, path: Path3D, left: float, top: float, width: float, height: float, font: float) -> None:
+def draw_body(canvas: Canvas, path: Path3D, left: float, top: float, width: float, height: float, font: float) -> None:
     """Draw a body's title, 3-D view, top view and side view into a rectangle [px]: flat views at the right of a wide
     rectangle, below in a narrow one.
     """
     wide = width > 1.2 * height
-    used = style.write(figure, left, top, path.title, 1.13 * font, weight="bold")
-    unit = "axes of its first pose, m" if path.unit == "m" else path.unit
-    style.write(figure, left + used + 0.8 * font, top + 0.13 * font, f"[{unit}]", font, color=style.MUTED)
-    x, y = (left + used + style.text_width(f"[{unit}]", font) + 2 * font, 0.13 * font) if wide else (left, 1.75 * font)
-    style.write(figure, x, top + y, style.fit(path.words, font, left + width - x), font, color=style.MUTED)
+    x = left + 0.8 * font + canvas.write(left, top, path.title, 1.13 * font, bold=True)
+    unit = "[axes of its first pose, m]" if path.unit == "m" else f"[{path.unit}]"
+    x += 1.2 * font + canvas.write(x, top + 0.13 * font, unit, font, style.MUTED)
+    x, y = (x, 0.13 * font) if wide else (left, 1.75 * font)
+    canvas.write(x, top + y, fit(path.words, font, left + width - x), font, style.MUTED)
     header = (1.9 if wide else 3.4) * font
     top, height = top + header, height - header
     low, high = path.bounds()
@@ -111,115 +104,99 @@ def draw_body(figure: Figure, path: Path3D, left: float, top: float, width: floa
         places = [
             (left + 3.6 * font + i * (flat_width + 5.0 * font), top + 0.56 * height + 2.2 * font) for i in range(2)
         ]
-    draw_space(Box(figure, *box, low, high, path.names, font), path, font)
+    draw_space(Box(canvas, *box, low, high, path.names, font), path, font)
     scale = max(
         max((high[a] - low[a]) / flat_width, (high[b] - low[b]) / flat_height) for a, b, _ in views
     )  # one for both views, so that they can be compared
+    middle, (half_x, half_y) = (low + high) / 2, (scale * flat_width / 2, scale * flat_height / 2)
+    step = style.nice_step(2 * min(half_x, half_y), 6)
     for (a, b, words), (x, y) in zip(views, places, strict=True):
-        axes = style.add_axes(figure, x, y, flat_width, flat_height)
-        half = scale * np.array([flat_width, flat_height]) / 2
-        middle = (low + high) / 2
-        axes.set_xlim(middle[a] - half[0], middle[a] + half[0])
-        axes.set_ylim(middle[b] - half[1], middle[b] + half[1])
-        step = style.nice_step(2 * float(half.min()), 6)
-        ticks = (style.even_ticks(*axes.get_xlim(), step), style.even_ticks(*axes.get_ylim(), step))
-        style.draw_grid(axes, *ticks, 0.93 * font)
-        style.write(figure, x, y - 0.55 * font, words, font, weight="bold", va="baseline")
-        right = f"{path.names[a]} right, {path.names[b]} up"
-        style.write(
-            figure, x + flat_width, y - 0.55 * font, right, 0.93 * font, color=style.MUTED, va="baseline", ha="right"
-        )
-        draw_flat_view(axes, path, a, b, font)
+        limits = (middle[a] - half_x, middle[a] + half_x), (middle[b] - half_y, middle[b] + half_y)
+        plot = Plot(canvas, x, y, flat_width, flat_height, *limits)
+        plot.grid(*(style.even_ticks(*ends, step) for ends in limits), 0.93 * font)
+        canvas.write(x, y - 0.55 * font, words, font, bold=True, va="baseline")
+        end, sides = x + flat_width, f"{names[a]} right, {names[b]} up"
+        canvas.write(end, y - 0.55 * font, sides, 0.93 * font, style.MUTED, va="baseline", ha="right")
+        draw_flat_view(plot, path, a, b, font)
 
 
 def draw_space(box: Box, path: Path3D, font: float) -> None:
     """Draw the path, its shadow on the floor, the body's axes along it, start and end."""
-    segments = np.stack([path.points[:-1], path.points[1:]], axis=1)
-    shadow = segments.copy()
-    shadow[..., 2] = box.low[2]
-    line = 0.22 * font
-    box.lines(shadow, colors=style.EDGE, linewidths=style.points(line), zorder=1)
-    ends = path.points[[0, -1]]
-    drops = np.stack([ends, np.column_stack([ends[:, :2], np.full(2, box.low[2])])], axis=1)
-    box.lines(drops, colors=style.EDGE, linewidths=style.points(1.2), linestyles="dotted", zorder=1)
+    line, canvas = 0.22 * font, box.plot.canvas
+    on_floor = path.points.copy()
+    on_floor[:, 2] = box.low[2]
+    canvas.line(box.px(on_floor), style.EDGE, line, cap="round", z=1, clip=box.plot)
+    for end in (0, -1):
+        drop = np.stack([path.points[end], on_floor[end]])
+        canvas.line(box.px(drop), style.EDGE, 1.2, dashes=(1, 1.65), cap="round", z=1, clip=box.plot)
     if path.reference is not None:
-        flat = box.project(path.reference)
-        box.axes.plot(
-            flat[:, 0], flat[:, 1], color=style.MUTED, linewidth=style.points(0.8 * line), dashes=(3, 2), zorder=2
-        )
-    box.lines(segments, colors=style.time_colours(len(segments)), linewidths=style.points(1.3 * line), zorder=3)
+        _draw_reference(box.plot, box.px(path.reference), line)
+    _draw_in_time(box.plot, box.px(path.points), line)
     if path.rotations is not None:
         chosen = np.unique(np.linspace(0, len(path.points) - 1, min(len(path.points), 9)).round().astype(int))
         arm = 0.075 * float((box.high - box.low).max())
         for axis, colour in enumerate(_AXIS_COLOURS):
-            tips = path.points[chosen] + arm * path.rotations[chosen][:, :, axis]
-            both = np.stack([path.points[chosen], tips], axis=1)
-            box.lines(both, colors=colour, linewidths=style.points(0.6 * line), zorder=3.5)
-    flat = box.project(path.points)
-    _draw_points(box.axes, flat, font)
+            for index in chosen:
+                tip = path.points[index] + arm * path.rotations[index][:, axis]
+                both = box.px(np.stack([path.points[index], tip]))
+                canvas.line(both, colour, 0.6 * line, cap="round", z=3.5, clip=box.plot)
+    _draw_points(box.plot, box.px(path.points), font)
 
 
-def draw_flat_view(axes: Axes, path: Path3D, a: int, b: int, font: float, *, over_picture: bool = False) -> None:
+def draw_flat_view(plot: Plot, path: Path3D, a: int, b: int, font: float, *, over_picture: bool = False) -> None:
     """Draw coordinates `a` (right) and `b` (up) of the path; with a pale rim where a picture lies behind it."""
-    from matplotlib.collections import LineCollection
-
-    flat = path.points[:, [a, b]]
-    line = 0.22 * font
+    points_P2, line = plot.px(path.points[:, a], path.points[:, b]), 0.22 * font
     if path.reference is not None:
-        observed = path.reference[:, [a, b]].T
+        reference_P2 = plot.px(path.reference[:, a], path.reference[:, b])
         if over_picture:
-            axes.plot(*observed, color=style.PAPER, linewidth=style.points(1.8 * line), zorder=1.9)
-        axes.plot(*observed, color=style.MUTED, linewidth=style.points(0.8 * line), dashes=(3, 2), zorder=2)
+            plot.canvas.line(reference_P2, style.PAPER, 1.8 * line, z=1.9, clip=plot)
+        _draw_reference(plot, reference_P2, line)
     if over_picture:
-        axes.plot(*flat.T, color=style.PAPER, linewidth=style.points(2.4 * line), zorder=2.5, solid_joinstyle="round")
-    segments = list(np.stack([flat[:-1], flat[1:]], axis=1))
-    colours = style.time_colours(max(len(segments), 1))
-    axes.add_collection(
-        LineCollection(segments, colors=colours, linewidths=style.points(1.3 * line), zorder=3, capstyle="round"),
-        autolim=False,
-    )
-    _draw_points(axes, flat, font)
+        plot.canvas.line(points_P2, style.PAPER, 2.4 * line, z=2.5, clip=plot)
+    _draw_in_time(plot, points_P2, line)
+    _draw_points(plot, points_P2, font)
 
 
-def _draw_points(axes: Axes, flat: np.ndarray, font: float) -> None:
+def _draw_reference(plot: Plot, points_P2: np.ndarray, line: float) -> None:
+    plot.canvas.line(points_P2, style.MUTED, 0.8 * line, dashes=(3, 2), z=2, clip=plot)
+
+
+def _draw_in_time(plot: Plot, points_P2: np.ndarray, line: float) -> None:
+    """Draw a path in the colours of its time."""
+    for index, colour in enumerate(style.time_colours(len(points_P2) - 1)):
+        plot.canvas.line(points_P2[index : index + 2], colour, 1.3 * line, cap="round", z=3, clip=plot)
+
+
+def _draw_points(plot: Plot, points_P2: np.ndarray, font: float) -> None:
     """Draw the points in the colour of their time, the first as a ring, the last as a square."""
-    colours = style.time_colours(len(flat))
-    axes.scatter(flat[:, 0], flat[:, 1], s=style.points(0.42 * font) ** 2, c=colours, zorder=4, linewidths=0)
-    for index, marker, face in ((0, "o", style.PAPER), (-1, "s", colours[-1])):
-        axes.plot(
-            *flat[index], marker=marker, markersize=style.points(0.85 * font), markerfacecolor=face, zorder=5, clip_on=False,
-            markeredgecolor=colours[0] if index == 0 else style.INK, markeredgewidth=style.points(0.16 * font),
-        )  # fmt: skip
+    colours = style.time_colours(len(points_P2))
+    for point, colour in zip(points_P2, colours, strict=True):
+        plot.canvas.marks(point, 0.42 * font, colour, z=4, clip=plot)
+    _draw_ends(plot.canvas, points_P2[0], points_P2[-1], colours, 0.85 * font, 0.16 * font)
+
+
+def _draw_ends(canvas: Canvas, first: object, last: object, colours: Sequence[str], size: float, width: float) -> None:
+    """Draw the ring where a path begins and the square where it ends."""
+    canvas.marks(first, size, style.PAPER, edge=colours[0], width=width, z=5)
+    canvas.marks(last, size, colours[-1], edge=style.INK, width=width, square=True, z=5)
 
 
 def draw_time_bar(
-    figure: Figure, right: float, middle: float, steps: int, has_reference: bool, fps: float | None, font: float
+    canvas: Canvas, right: float, middle: float, steps: int, path: Path3D, fps: float | None, font: float
 ) -> None:
     """Explain the colours and markers, in one line that ends at `right` and is centred on `middle`."""
-    from matplotlib.collections import LineCollection
-
-    width, height = style.size_of(figure)
-    y = 1 - middle / height
     colours = style.time_colours(24)
     last = f"end, {steps / fps:.3g} s" if fps else f"end, step {steps}"
-    texts = ["start", last] + (["observed"] if has_reference else [])
     bar = 7.5 * font
-    x = right - sum(style.text_width(text, font) for text in texts) - bar - (2.6 + (3.4 if has_reference else 0)) * font
-    if has_reference:
-        look: dict[str, Any] = {"color": style.MUTED, "linewidth": style.points(0.18 * font), "dashes": (3, 2)}
-        style.draw_line(figure, (x, x + 1.8 * font), middle, **look)
+    x = right - text_width("start", font) - text_width(last, font) - bar - 2.6 * font
+    if path.reference is not None:
+        x -= text_width("observed", font) + 3.4 * font
+        canvas.line([(x, middle), (x + 1.8 * font, middle)], style.MUTED, 0.18 * font, dashes=(3, 2))
         x += 2.2 * font
-        style.write(figure, x, middle, texts[2], font, va="center_baseline", color=style.MUTED)
-        x += style.text_width(texts[2], font) + 1.2 * font
-    style.write(figure, x, middle, texts[0], font, va="center_baseline", color=style.MUTED)
-    x += style.text_width(texts[0], font) + 1.1 * font
-    edges = np.linspace(x, x + bar, 25) / width
-    pieces = [[(edges[i], y), (edges[min(i + 2, 24)], y)] for i in range(24)]  # overlapping: no seams
-    figure.add_artist(
-        LineCollection(pieces, colors=colours, linewidths=style.points(0.35 * font), transform=figure.transFigure)
-    )
-    for at, marker, face, edge in ((x, "o", style.PAPER, colours[0]), (x + bar, "s", colours[-1], style.INK)):
-        look = {"marker": marker, "markersize": style.points(0.8 * font), "markerfacecolor": face}
-        rim = {"markeredgecolor": edge, "markeredgewidth": style.points(0.15 * font)}
-        style.draw_line(figure, (at,), middle, **look, **rim)
-    style.write(figure, x + bar + 1.1 * font, middle, texts[1], font, va="center_baseline", color=style.MUTED)
+        x += canvas.write(x, middle, "observed", font, style.MUTED, va="capitals") + 1.2 * font
+    x += canvas.write(x, middle, "start", font, style.MUTED, va="capitals") + 1.1 * font
+    for index, colour in enumerate(colours):  # overlapping: no seams
+        ends = [(x + bar * index / 24, middle), (x + bar * min(index + 2, 24) / 24, middle)]
+        canvas.line(ends, colour, 0.35 * font, cap="butt")
+    _draw_ends(canvas, (x, middle), (x + bar, middle), colours, 0.8 * font, 0.15 * font)
+    canvas.write(x + bar + 1.1 * font, middle, last, font, style.MUTED, va="capitals")

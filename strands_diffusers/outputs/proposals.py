@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
+from strands_diffusers.outputs.canvas import Canvas
 from strands_diffusers.outputs.titles import draw_title, facts
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Episode, Rollout
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_ROWS = 12
 """Of more looks so many are drawn, evenly from the first to the last."""
@@ -36,11 +34,11 @@ class ProposalsVisualizer(Visualizer):
         """Draw `proposals.png`; nothing where no proposals were compared."""
         if rollout.episode is None or rollout.episode.alternatives is None:
             return []
-        return [style.save(proposals_figure(rollout, rollout.episode), directory / "proposals.png", self.name)]
+        return [proposals_canvas(rollout, rollout.episode).save(directory / "proposals.png", self.name)]
 
 
-def proposals_figure(rollout: Rollout, episode: Episode) -> Figure:
-    """Return the picture as a matplotlib figure."""
+def proposals_canvas(rollout: Rollout, episode: Episode) -> Canvas:
+    """Return the picture."""
     pictures = episode.alternatives
     assert pictures is not None
     looks, count, height, width = pictures.shape[:4]
@@ -48,22 +46,21 @@ def proposals_figure(rollout: Rollout, episode: Episode) -> Figure:
     cell = max(1, round(_CELL * width / height))
     inner = max(count * (cell + _GAP), _LEAST - _LEFT - _EDGE)
     step = _CELL + _LABEL + _GAP
-    figure = style.new_figure(_LEFT + inner + _EDGE, _TOP + len(rows) * step + _EDGE)
-    draw_title(figure, _EDGE, 20, _LEFT + inner - _EDGE, rollout, f"{facts(rollout)}  ·  {_chosen_from(episode)}", 15)
+    canvas = Canvas(_LEFT + inner + _EDGE, _TOP + len(rows) * step + _EDGE)
+    draw_title(canvas, _EDGE, 20, _LEFT + inner - _EDGE, rollout, f"{facts(rollout)}  ·  {_chosen_from(episode)}", 15)
     for column, words in ((0, "acted on"), (1, "not acted on, from better to worse")):
         if column < count:
-            left = _LEFT + column * (cell + _GAP)
-            style.write(figure, left, _TOP - 8, words, 14, weight="bold" if not column else "normal", va="baseline")
+            canvas.write(_LEFT + column * (cell + _GAP), _TOP - 8, words, 14, bold=not column, va="baseline")
     for place, look in enumerate(rows):
         top, scores = _TOP + place * step, _scores(episode.details[look])
-        style.write(figure, _EDGE, top + _CELL / 2, f"look {look + 1}", 14, va="center", color=style.MUTED)
+        canvas.write(_EDGE, top + _CELL / 2, f"look {look + 1}", 14, style.MUTED, va="center")
         for column in range(count):
             left = _LEFT + column * (cell + _GAP)
             picture = style.scaled(pictures[look, column], cell, _CELL)
-            style.lay_picture(figure, _framed(picture) if not column else picture, left, top)
+            canvas.picture(picture if column else _framed(picture), left, top)
             if column < len(scores):
-                style.write(figure, left, top + _CELL + 4, scores[column], 14, weight="normal" if column else "bold")
-    return figure
+                canvas.write(left, top + _CELL + 4, scores[column], 14, bold=not column)
+    return canvas
 
 
 def _chosen_from(episode: Episode) -> str:

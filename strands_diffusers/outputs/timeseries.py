@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strands_diffusers.outputs import style
+from strands_diffusers.outputs.canvas import Canvas
 from strands_diffusers.outputs.curves import Look, draw_curves, draw_keys, key_width, label_chunks
 from strands_diffusers.outputs.panels import Panel, panel_rows, predicted_actions, shown_action, spread_rows
+from strands_diffusers.outputs.text import text_width
 from strands_diffusers.outputs.titles import draw_title, facts, spread_facts
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _WIDE = Look(font=15.0)
 _NARROW = Look(font=15.0, margin=64.0, rail=32.0)
@@ -48,8 +46,8 @@ class TimeseriesVisualizer(Visualizer):
         action_KTD = shown_action(rollout)
         if action_KTD is None:
             return []
-        figure, shape = timeseries_figure(rollout), list(action_KTD.shape)
-        return [style.save(figure, directory / "timeseries.png", self.name, action_shape=shape)]
+        shape = list(action_KTD.shape)
+        return [timeseries_canvas(rollout).save(directory / "timeseries.png", self.name, action_shape=shape)]
 
     def draw_all(self, rollouts: Sequence[Rollout], directory: Path) -> list[Artifact]:
         """Draw `spread.png` over the samples of a job: each one thin, their mean thick in a band of one standard
@@ -58,42 +56,42 @@ class TimeseriesVisualizer(Visualizer):
         action_NKTD = predicted_actions(rollouts)
         if action_NKTD is None:
             return []
-        figure, shape = spread_figure(rollouts), list(action_NKTD.shape[1:])
-        return [style.save(figure, directory / "spread.png", "spread", action_shape=shape, samples=len(rollouts))]
+        details = {"action_shape": list(action_NKTD.shape[1:]), "samples": len(rollouts)}
+        return [spread_canvas(rollouts).save(directory / "spread.png", "spread", **details)]
 
 
-def timeseries_figure(rollout: Rollout) -> Figure:
-    """Return the picture as a matplotlib figure: 1600 pixels wide, 1920 where several bodies move."""
+def timeseries_canvas(rollout: Rollout) -> Canvas:
+    """Return the picture: 1600 pixels wide, 1920 where several bodies move."""
     action_KTD = shown_action(rollout)
     assert action_KTD is not None
     return _page(panel_rows(rollout), rollout, facts(rollout, action_KTD), action_KTD.shape)
 
 
-def spread_figure(rollouts: Sequence[Rollout]) -> Figure:
-    """Return the picture of several samples of one job, laid out like `timeseries_figure`."""
+def spread_canvas(rollouts: Sequence[Rollout]) -> Canvas:
+    """Return the picture of several samples of one job, laid out like `timeseries_canvas`."""
     action_NKTD = predicted_actions(rollouts)
     assert action_NKTD is not None
     return _page(spread_rows(rollouts), rollouts[0], spread_facts(rollouts, action_NKTD), action_NKTD.shape[1:])
 
 
-def _page(rows: Sequence[Sequence[Panel]], rollout: Rollout, line: str, shape_KTD: tuple[int, ...]) -> Figure:
+def _page(rows: Sequence[Sequence[Panel]], rollout: Rollout, line: str, shape_KTD: tuple[int, ...]) -> Canvas:
     """Return the panels below the rollout's headline and `line`, with their keys and their time axis."""
     chunks, chunk, _ = shape_KTD
     single = all(len(row) == 1 for row in rows)
     width, look = (1600, _WIDE) if single else (1920, _NARROW)
     inner, keys = width - 2 * _EDGE, key_width(rows, look)
-    beside = style.text_width(line, 17) <= inner - keys
+    beside = text_width(line, 17) <= inner - keys
     top = _TOP if beside else _TOP + _KEYS
     height = top + _FOOT + sum(_ROW if len(row[0].curves) > 1 else _LOW_ROW for row in rows)
-    figure = style.new_figure(width, height)
-    draw_title(figure, _EDGE, 28, inner, rollout, line, 17, reserved=keys if beside else 0)
-    draw_keys(figure, width - _EDGE if beside else _EDGE + keys, 78 if beside else 78 + _KEYS, rows, look)
-    drawn = draw_curves(figure, rows, (_EDGE, top, inner, height - top - _FOOT), chunk, look)
+    canvas = Canvas(width, height)
+    draw_title(canvas, _EDGE, 28, inner, rollout, line, 17, reserved=keys if beside else 0)
+    draw_keys(canvas, width - _EDGE if beside else _EDGE + keys, 78 if beside else 78 + _KEYS, rows, look)
+    drawn = draw_curves(canvas, rows, (_EDGE, top, inner, height - top - _FOOT), chunk, look)
     label = f"step  (1 step = {1 / rollout.fps:.3g} s)" if rollout.fps else "step"
-    style.write(figure, width / 2, height - 16, label, look.font, ha="center", va="bottom", color=style.MUTED)
+    canvas.write(width / 2, height - 16, label, look.font, style.MUTED, ha="center", va="bottom")
     if chunks > 1:
-        label_chunks(drawn[0].axes, chunks, chunk, look, "look" if rollout.episode else "chunk")
-    return figure
+        label_chunks(drawn[0].plot, chunks, chunk, look, "look" if rollout.episode else "chunk")
+    return canvas
 
 
 @hookimpl

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from strands_diffusers import domains
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
+from strands_diffusers.outputs.canvas import Canvas
+from strands_diffusers.outputs.text import fit
 from strands_diffusers.results import Rollout
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _MODES = {
     "policy": "Policy",
@@ -74,7 +72,7 @@ def beyond_words(action: np.ndarray) -> str:
 
 
 def draw_title(
-    figure: Figure,
+    canvas: Canvas,
     left: float,
     top: float,
     width: float,
@@ -85,6 +83,5 @@ def draw_title(
     reserved: float = 0,
 ) -> None:
     """Write the headline and, below it, `line`, which leaves `reserved` px at the right to others."""
-    text = style.fit(headline(rollout), 1.5 * font, width, bold=True)
-    style.write(figure, left, top, text, 1.5 * font, weight="bold")
-    style.write(figure, left, top + 2.25 * font, style.fit(line, font, width - reserved), font, color=style.MUTED)
+    canvas.write(left, top, fit(headline(rollout), 1.5 * font, width, bold=True), 1.5 * font, bold=True)
+    canvas.write(left, top + 2.25 * font, fit(line, font, width - reserved), font, style.MUTED)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strands_diffusers import actions
 from strands_diffusers.actions.units import PIXELS
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
+from strands_diffusers.outputs.canvas import Canvas, Plot
 from strands_diffusers.outputs.files import check_frames
 from strands_diffusers.outputs.panels import action_columns, reference_action, shown_action
 from strands_diffusers.outputs.paths import Path3D, draw_body, draw_flat_view, draw_time_bar
@@ -16,9 +16,6 @@ from strands_diffusers.outputs.titles import draw_title, facts
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _EDGE, _TOP = 32, 112
 """Margins of the picture [px]: around it, and above the views for the title."""
@@ -49,12 +46,12 @@ class TrajectoryVisualizer(Visualizer):
         action_KTD = shown_action(rollout)
         if action_KTD is None:
             return []
-        figure, unit = trajectory_figure(rollout, action_KTD)
-        return [style.save(figure, directory / "trajectory.png", self.name, unit=unit)]
+        canvas, unit = trajectory_canvas(rollout, action_KTD)
+        return [canvas.save(directory / "trajectory.png", self.name, unit=unit)]
 
 
-def trajectory_figure(rollout: Rollout, action_KTD: np.ndarray) -> tuple[Figure, str]:
-    """Return the picture as a matplotlib figure, and the unit of its axes."""
+def trajectory_canvas(rollout: Rollout, action_KTD: np.ndarray) -> tuple[Canvas, str]:
+    """Return the picture and the unit of its axes."""
     reference_KTD = reference_action(rollout, action_KTD)
     bodies = actions.paths(action_KTD, rollout.space)
     if bodies:
@@ -83,44 +80,39 @@ def trajectory_figure(rollout: Rollout, action_KTD: np.ndarray) -> tuple[Figure,
     return _draw_flat(rollout, action_KTD, path), "model space"
 
 
-def _draw_paths(rollout: Rollout, action_KTD: np.ndarray, paths: list[Path3D]) -> Figure:
+def _draw_paths(rollout: Rollout, action_KTD: np.ndarray, paths: list[Path3D]) -> Canvas:
     """Draw one body large, or several side by side."""
-    width, height = (1600, 900) if len(paths) == 1 else (1920, 1000)
-    figure = style.new_figure(width, height)
-    inner = width - 2 * _EDGE
-    draw_title(figure, _EDGE, 28, inner, rollout, facts(rollout, action_KTD), 17, reserved=430)
-    draw_time_bar(
-        figure, width - _EDGE, 78, action_KTD.shape[0] * action_KTD.shape[1], paths[0].has_reference, rollout.fps, _FONT
-    )
+    canvas = Canvas(1600, 900) if len(paths) == 1 else Canvas(1920, 1000)
+    inner = canvas.width - 2 * _EDGE
+    draw_title(canvas, _EDGE, 28, inner, rollout, facts(rollout, action_KTD), 17, reserved=430)
+    steps = action_KTD.shape[0] * action_KTD.shape[1]
+    draw_time_bar(canvas, canvas.width - _EDGE, 78, steps, paths[0], rollout.fps, _FONT)
     cell = inner / len(paths)
     for index, path in enumerate(paths):
-        draw_body(figure, path, _EDGE + index * cell, _TOP, cell, height - _TOP - 24, _FONT)
-    return figure
+        draw_body(canvas, path, _EDGE + index * cell, _TOP, cell, canvas.height - _TOP - 24, _FONT)
+    return canvas
 
 
-def _draw_flat(rollout: Rollout, action_KTD: np.ndarray, path: Path3D) -> Figure:
+def _draw_flat(rollout: Rollout, action_KTD: np.ndarray, path: Path3D) -> Canvas:
     """Draw two coordinates: targets over the first frame that was seen (or made), or columns as they are in model space."""
     left, foot, pixels = _EDGE + 46, _TOP + _SIDE + 38, path.unit == "px"
-    width, height = _SIDE + 2 * _EDGE + 60, _SIDE + _TOP + 56
-    figure = style.new_figure(width, height)
-    draw_title(figure, _EDGE, 28, width - 2 * _EDGE, rollout, facts(rollout, action_KTD), 15)
-    axes = style.add_axes(figure, left, _TOP, _SIDE, _SIDE, facecolor="none" if pixels else style.PANEL)
+    canvas = Canvas(_SIDE + 2 * _EDGE + 60, _SIDE + _TOP + 56)
+    draw_title(canvas, _EDGE, 28, canvas.width - 2 * _EDGE, rollout, facts(rollout, action_KTD), 15)
     reach = 1.06 * max(1.0, path.reach)
     low, high = (0.0, PIXELS) if pixels else (-reach, reach)
-    axes.set_xlim(low, high)
-    axes.set_ylim(*((high, low) if pixels else (low, high)))  # pixel rows grow downwards
+    y_limits = (high, low) if pixels else (low, high)  # pixel rows grow downwards
+    plot = Plot(canvas, left, _TOP, _SIDE, _SIDE, (low, high), y_limits, face="" if pixels else style.PANEL)
     seen = rollout.observation.frames if rollout.observation.frames is not None else rollout.video
     over_picture = pixels and seen is not None
     if over_picture:
         first_HWC = check_frames("the observation's frames", seen)[0]
-        style.lay_picture(figure, style.scaled(first_HWC, _SIDE, _SIDE), left, _TOP)
+        canvas.picture(style.scaled(first_HWC, _SIDE, _SIDE), left, _TOP)
     ticks = style.even_ticks(low, high, 100 if pixels else style.nice_step(2 * reach, 8))
-    style.draw_grid(axes, ticks, ticks, _FONT)
-    draw_flat_view(axes, path, 0, 1, _FONT, over_picture=over_picture)
-    words = f"{path.title}, {path.unit}"
-    style.write(figure, left, foot, words, _FONT, color=style.MUTED, va="center_baseline")
-    draw_time_bar(figure, width - _EDGE, foot, len(path.points), path.has_reference, rollout.fps, _FONT)
-    return figure
+    plot.grid(ticks, ticks, _FONT)
+    draw_flat_view(plot, path, 0, 1, _FONT, over_picture=over_picture)
+    canvas.write(left, foot, f"{path.title}, {path.unit}", _FONT, style.MUTED, va="capitals")
+    draw_time_bar(canvas, canvas.width - _EDGE, foot, len(path.points), path, rollout.fps, _FONT)
+    return canvas
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from strands_diffusers.config import compose
 from strands_diffusers.errors import ConfigError, ReportError, StrandsDiffusersError, one_line
 from strands_diffusers.metrics.horizon import HorizonMetric
 from strands_diffusers.observations.rollouts import read_rollouts
-from strands_diffusers.outputs.style import load_matplotlib
+from strands_diffusers.outputs.canvas import load_matplotlib
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.choices import prepare
 from strands_diffusers.plugin.manager import plugins

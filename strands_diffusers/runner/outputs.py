@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.errors import OutputError, StrandsDiffusersError, one_line
+from strands_diffusers.outputs.canvas import load_matplotlib
 from strands_diffusers.outputs.observed import write_observed, write_reference
-from strands_diffusers.outputs.style import load_matplotlib
 from strands_diffusers.plugin import guard
 from strands_diffusers.plugin.base import Metric, Serializer, Visualizer
 from strands_diffusers.plugin.manager import plugins

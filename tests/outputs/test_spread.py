@@ -5,14 +5,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
 from PIL import Image
-from rollouts import LAYOUTS, rollout_of
+from rollouts import LAYOUTS, assert_inside, overlapping, rollout_of
 
 from strands_diffusers import actions
 from strands_diffusers.errors import OutputError
 from strands_diffusers.outputs import style
-from strands_diffusers.outputs.timeseries import TimeseriesVisualizer, spread_figure, timeseries_figure
+from strands_diffusers.outputs.timeseries import TimeseriesVisualizer, spread_canvas, timeseries_canvas
 
 
 def samples_of(domain: str, count: int = 4, **fields):
@@ -23,38 +22,40 @@ def samples_of(domain: str, count: int = 4, **fields):
     return [replace(base, sample=i, seed=5 + i, action=base.action + drift_NKTD[i]) for i in range(count)]
 
 
-def lines_of(figure, colour: str):
+def lines_of(canvas, colour: str):
     """The lines of one colour along the whole chunk, thinnest first."""
-    lines = [line for axes in figure.axes for line in axes.lines if line.get_color() == colour]
-    return sorted((x for x in lines if len(x.get_xdata()) > 2), key=lambda line: line.get_linewidth())
+    lines = [x for x in canvas.shapes if x.colour == colour and not x.mark and not x.face]
+    return sorted((x for x in lines if len(x.points) > 2), key=lambda line: line.width)
 
 
-def words(figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+def words(canvas) -> list[str]:
+    return [text.words for text in canvas.texts]
 
 
 def test_each_sample_is_thin_their_mean_thick_and_all_in_physical_units():
     samples = samples_of("bridge")
     x_NS = np.stack([actions.to_physical(r.action, r.space)[0, :, 9] for r in samples])
 
-    *thin, mean = lines_of(spread_figure(samples), style.GRIPPER_COLOUR)
+    *thin, mean = lines_of(spread_canvas(samples), style.GRIPPER_COLOUR)
 
-    np.testing.assert_array_equal([line.get_ydata() for line in thin], x_NS)
-    np.testing.assert_allclose(mean.get_ydata(), x_NS.mean(axis=0), rtol=0, atol=1e-7)
-    assert mean.get_linewidth() > 3 * thin[-1].get_linewidth()
+    time_S = np.arange(16) + 0.5
+    np.testing.assert_array_equal([line.points for line in thin], [mean.clip.px(time_S, x_S) for x_S in x_NS])
+    np.testing.assert_allclose(mean.points, mean.clip.px(time_S, x_NS.mean(axis=0)), rtol=0, atol=1e-4)
+    assert mean.width > 2.4 * thin[-1].width
 
 
 def test_the_band_is_one_standard_deviation_wide():
     samples = samples_of("bridge", count=3)
     x_NS = np.stack([actions.to_physical(r.action, r.space)[0, :, 9] for r in samples]).astype(np.float64)
 
-    *_, axes = spread_figure(samples).axes
-    [band] = [c for c in axes.collections if c.get_paths()[0].vertices.shape[0] > 30]
-    corners = band.get_paths()[0].vertices
+    canvas = spread_canvas(samples)
+    *_, plot = canvas.plots
+    [band] = [x for x in canvas.shapes if x.face == style.GRIPPER_COLOUR and not x.mark]
+    there, back = band.points[:16, 1], band.points[:15:-1, 1]
 
-    for step in range(16):
-        ends = corners[corners[:, 0] == step + 0.5, 1]
-        assert np.ptp(ends) == pytest.approx(2 * x_NS[:, step].std(ddof=1), abs=1e-6)
+    deviation_S = x_NS.std(axis=0, ddof=1)
+    expected = plot.px(0, 0)[1] - plot.px(0, 2 * deviation_S)[:, 1]
+    np.testing.assert_allclose(there - back, expected, atol=1e-3)
 
 
 def test_the_title_counts_samples_seeds_and_values_of_all_samples():
@@ -63,38 +64,35 @@ def test_the_title_counts_samples_seeds_and_values_of_all_samples():
         sample.action[:] = 0
     samples[2].action[0, 7, 1] = 1.5
 
-    figure = spread_figure(samples)
+    canvas = spread_canvas(samples)
 
-    said = " ".join(" ".join(words(figure)).split())
+    said = " ".join(" ".join(words(canvas)).split())
     assert "pusht · 4 samples, seeds 5 to 8 · 16 steps at 10 Hz (1.6 s) · 1 of 128 values (0.78 %) beyond ±1" in said
-    rings = [x for axes in figure.axes for x in axes.lines if x.get_markeredgecolor() == style.WARNING_COLOUR]
-    [(step, value)] = [point for ring in rings for point in ring.get_xydata()]
-    assert (step, value) == (7.5, (1.5 + 1) * 256)  # on the sample that went there, not on the mean
+    rings = [x for x in canvas.shapes if x.colour == style.WARNING_COLOUR and x.z == 3]
+    [ring] = [point for x in rings for point in x.points]
+    np.testing.assert_array_equal(
+        ring, canvas.plots[0].px(7.5, (1.5 + 1) * 256)
+    )  # where that sample went, not the mean
 
 
 @pytest.mark.parametrize("domain", LAYOUTS)
 def test_no_label_is_clipped_and_none_covers_another(domain):
     samples = samples_of(domain, prompt="Put it there. " * 30)
     samples = [replace(sample, reference_action=samples[0].action) for sample in samples]
-    figure = spread_figure(samples)
-    figure.canvas.draw()
-    width, height = style.size_of(figure)
-    boxes = {text: text.get_window_extent() for text in figure.findobj(Text) if text.get_text()}
+    canvas = spread_canvas(samples)
 
-    for text, box in boxes.items():
-        assert 0 <= box.x0 <= box.x1 <= width, text
-        assert 0 <= box.y0 <= box.y1 <= height, text
-    for (first, a), (second, b) in combinations(boxes.items(), 2):
-        apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
-        assert apart, (first.get_text(), second.get_text())
+    for text in canvas.texts:
+        assert_inside(canvas, text)
+    for first, second in combinations(canvas.texts, 2):
+        assert not overlapping(first, second), (first.words, second.words)
 
 
 def test_a_line_of_facts_that_needs_the_room_sends_the_keys_below_it():
     samples = samples_of("bridge")
     long = [replace(sample, reference_action=sample.action) for sample in samples]
 
-    assert not any("…" in said for said in words(spread_figure(long)))
-    assert style.size_of(spread_figure(long))[1] > style.size_of(timeseries_figure(samples[0]))[1]
+    assert not any("…" in said for said in words(spread_canvas(long)))
+    assert spread_canvas(long).height > timeseries_canvas(samples[0]).height
 
 
 def test_it_is_one_file_that_says_what_it_shows(tmp_path):

@@ -5,27 +5,27 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from PIL import Image
-from rollouts import DOMAINS, LAYOUTS, rollout_of
+from rollouts import DOMAINS, LAYOUTS, assert_inside, overlapping, rollout_of
 
 from strands_diffusers import actions, domains
 from strands_diffusers.errors import OutputError
 from strands_diffusers.outputs import style
+from strands_diffusers.outputs.canvas import Shape
 from strands_diffusers.outputs.panels import panel_rows
-from strands_diffusers.outputs.timeseries import TimeseriesVisualizer, timeseries_figure
+from strands_diffusers.outputs.text import printable
+from strands_diffusers.outputs.timeseries import TimeseriesVisualizer, timeseries_canvas
 from strands_diffusers.results import ActionSpace, Observation, Rollout
 
 
-def words(figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+def words(canvas) -> list[str]:
+    return [text.words for text in canvas.texts]
 
 
-def curves(figure, colour: str) -> list[Line2D]:
-    """The drawn-out curves of one colour: neither references (dashed) nor bars (two points)."""
-    lines = (line for axes in figure.axes for line in axes.lines)
-    return [x for x in lines if x.get_color() == colour and not x.is_dashed() and len(x.get_xdata()) > 2]
+def curves(canvas, colour: str) -> list[Shape]:
+    """The drawn-out curves of one colour: neither references (dashed), bars (two points), areas nor marks."""
+    lines = (x for x in canvas.shapes if x.colour == colour and not x.face and not x.mark)
+    return [x for x in lines if not x.dashes and len(x.points) > 2]
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -44,30 +44,23 @@ def test_every_dimension_is_drawn_once(domain):
 
     assert len(named) == len(set(named)) == domains.get(domain).width
     drawn = sum(
-        len(curves(timeseries_figure(rollout), colour)) for colour in {c.colour for p in panels for c in p.curves}
+        len(curves(timeseries_canvas(rollout), colour)) for colour in {c.colour for p in panels for c in p.curves}
     )
     assert drawn == domains.get(domain).width
 
 
 @pytest.mark.parametrize(("domain", "chunks"), [*((layout, 1) for layout in LAYOUTS), ("bridge", 3), ("agibot", 3)])
 def test_no_label_is_clipped_and_none_covers_another(domain, chunks):
-    figure = timeseries_figure(rollout_of(domain, chunks=chunks, prompt="Put it there. " * 30))
-    figure.canvas.draw()
-    width, height = style.size_of(figure)
-    boxes = {text: text.get_window_extent() for text in figure.findobj(Text) if text.get_text()}
+    canvas = timeseries_canvas(rollout_of(domain, chunks=chunks, prompt="Put it there. " * 30))
 
-    for text, box in boxes.items():
-        assert box.x0 >= 0, text
-        assert box.y0 >= 0, text
-        assert box.x1 <= width, text
-        assert box.y1 <= height, text
-    for (first, a), (second, b) in combinations(boxes.items(), 2):
-        apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
-        assert apart, (first.get_text(), second.get_text())
+    for text in canvas.texts:
+        assert_inside(canvas, text)
+    for first, second in combinations(canvas.texts, 2):
+        assert not overlapping(first, second), (first.words, second.words)
 
 
 def test_bridge_names_its_columns_groups_and_units(bridge):
-    said = words(timeseries_figure(bridge))
+    said = words(timeseries_canvas(bridge))
 
     for name in ("x", "y", "z", "r11", "r21", "r31", "r12", "r22", "r32"):
         assert said.count(name) == 1, name
@@ -80,12 +73,11 @@ def test_bridge_names_its_columns_groups_and_units(bridge):
 def test_the_curves_are_the_decoded_values(bridge):
     physical_SD = actions.to_physical(bridge.action, bridge.space)[0]
 
-    [x, *_] = curves(timeseries_figure(bridge), style.X_COLOUR)
-    [gripper] = curves(timeseries_figure(bridge), style.GRIPPER_COLOUR)
-    np.testing.assert_array_equal(x.get_ydata(), physical_SD[:, 0])
-    np.testing.assert_array_equal(gripper.get_ydata(), physical_SD[:, 9])
-    np.testing.assert_array_equal(gripper.get_xdata(), np.arange(16) + 0.5)
-    assert gripper.get_linewidth() > x.get_linewidth()
+    [x, *_] = curves(timeseries_canvas(bridge), style.X_COLOUR)
+    [gripper] = curves(timeseries_canvas(bridge), style.GRIPPER_COLOUR)
+    np.testing.assert_array_equal(x.points, x.clip.px(np.arange(16) + 0.5, physical_SD[:, 0]))
+    np.testing.assert_array_equal(gripper.points, gripper.clip.px(np.arange(16) + 0.5, physical_SD[:, 9]))
+    assert gripper.width > x.width
 
 
 @pytest.mark.parametrize(
@@ -94,74 +86,74 @@ def test_the_curves_are_the_decoded_values(bridge):
 def test_the_grippers_polarity_is_said(bridge, polarity, said):
     rollout = replace(bridge, space=replace(bridge.space, gripper=polarity))
 
-    assert said in words(timeseries_figure(rollout))
+    assert said in words(timeseries_canvas(rollout))
     assert any(panel.unit == "m, opening" for row in panel_rows(rollout_of("umi")) for panel in row)
 
 
 def test_a_domain_without_statistics_says_model_space_and_shows_the_band():
-    figure = timeseries_figure(rollout_of("av", steps=60))
+    canvas = timeseries_canvas(rollout_of("av", steps=60))
 
-    assert [w for w in words(figure) if w in (" m/step", " model space")] == [" model space"] * 2
-    for axes in figure.axes:
-        [band] = [patch for patch in axes.patches if patch.get_height() == 2]
-        assert band.get_y() == -1
-        assert axes.get_ylim()[0] < -1 < 1 < axes.get_ylim()[1]
+    assert [w for w in words(canvas) if w in (" m/step", " model space")] == [" model space"] * 2
+    for plot in canvas.plots:
+        [band] = [x for x in canvas.shapes if x.face == style.PAPER and x.clip is plot]
+        np.testing.assert_array_equal(band.points, plot.px([0, 60, 60, 0], [-1, -1, 1, 1]))
+        assert plot.y_limits[0] < -1 < 1 < plot.y_limits[1]
 
 
 def test_values_beyond_one_are_counted_and_ringed(bridge):
     action_KTD = np.zeros((1, 16, 10), np.float32)
     action_KTD[0, [2, 5, 9], [0, 4, 9]] = [1.01, -1.2, 3.0]
     action_KTD[0, 0, 0] = 1.0  # not beyond
-    figure = timeseries_figure(replace(bridge, action=action_KTD))
+    canvas = timeseries_canvas(replace(bridge, action=action_KTD))
 
-    assert any("3 of 160 values (1.9 %) beyond ±1" in w for w in words(figure))
-    rings = [x for axes in figure.axes for x in axes.lines if x.get_markeredgecolor() == style.WARNING_COLOUR]
-    assert sorted(float(x.get_xdata()[0]) for x in rings) == [2.5, 5.5, 9.5]
-    assert any("no value beyond ±1" in w for w in words(timeseries_figure(replace(bridge, action=action_KTD * 0))))
+    assert any("3 of 160 values (1.9 %) beyond ±1" in w for w in words(canvas))
+    rings = [x for x in canvas.shapes if x.colour == style.WARNING_COLOUR and x.z == 3]
+    steps = (canvas.plots[0].px(step + 0.5, 0)[0] for step in (2, 5, 9))
+    assert sorted(float(x.points[0, 0]) for x in rings) == list(steps)
+    assert any("no value beyond ±1" in w for w in words(timeseries_canvas(replace(bridge, action=action_KTD * 0))))
 
 
 def test_chunks_are_told_apart():
-    figure = timeseries_figure(rollout_of("bridge", chunks=3))
+    canvas = timeseries_canvas(rollout_of("bridge", chunks=3))
 
-    assert [w for w in words(figure) if w.startswith("chunk ")] == ["chunk 1", "chunk 2", "chunk 3"]
-    assert any("3 chunks of 16 steps" in w for w in words(figure))
-    for axes in figure.axes:
-        assert [float(x.get_xdata()[0]) for x in axes.lines if len(set(x.get_xdata())) == 1 and x.is_dashed()] == [
-            16,
-            32,
-        ]
+    assert [w for w in words(canvas) if w.startswith("chunk ")] == ["chunk 1", "chunk 2", "chunk 3"]
+    assert any("3 chunks of 16 steps" in w for w in words(canvas))
+    for plot in canvas.plots:
+        borders = [x.points[0, 0] for x in canvas.shapes if x.dashes == (2, 2) and x.clip is plot]
+        np.testing.assert_array_equal(borders, plot.px([16, 32], 0)[:, 0])
 
 
 def test_the_reference_is_dashed_and_only_there_when_there_is_one(bridge):
     reference_KTD = (bridge.action * 0.5).astype(np.float32)
-    with_it = timeseries_figure(replace(bridge, reference_action=reference_KTD))
-    without = timeseries_figure(bridge)
+    with_it = timeseries_canvas(replace(bridge, reference_action=reference_KTD))
+    without = timeseries_canvas(bridge)
 
-    def dashed(figure):
-        return [x for axes in figure.axes for x in axes.lines if x.is_dashed()]
+    def dashed(canvas):
+        return [x for x in canvas.shapes if x.dashes and x.clip]
 
     assert len(dashed(with_it)) == 10
     assert dashed(without) == []
     assert "observed" in words(with_it)
     assert "observed" not in words(without)
     expected = actions.to_physical(reference_KTD, bridge.space)[0, :, 0]
-    np.testing.assert_array_equal(dashed(with_it)[0].get_ydata(), expected)
+    first = dashed(with_it)[0]
+    np.testing.assert_array_equal(first.points, first.clip.px(np.arange(16) + 0.5, expected))
 
 
 def test_forward_dynamics_shows_the_given_actions_and_no_reference(bridge):
     rollout = replace(
         bridge, mode="forward_dynamics", action=None, given_action=bridge.action, reference_action=bridge.action
     )
-    figure = timeseries_figure(rollout)
+    canvas = timeseries_canvas(rollout)
 
-    assert any("given actions, 16 steps" in w for w in words(figure))
-    assert "observed" not in words(figure)
+    assert any("given actions, 16 steps" in w for w in words(canvas))
+    assert "observed" not in words(canvas)
 
 
 def test_a_chunk_of_no_known_domain_is_drawn_with_numbered_columns():
     rollout = Rollout(mode="policy", action=np.zeros((1, 4, 3), np.float32))
 
-    assert {"action_0 to action_2", "0", "1", "2", " model space"} <= set(words(timeseries_figure(rollout)))
+    assert {"action_0 to action_2", "0", "1", "2", " model space"} <= set(words(timeseries_canvas(rollout)))
 
 
 def test_pixels_are_pixels():
@@ -177,7 +169,7 @@ def test_the_picture_is_a_png_of_the_size_it_says(bridge, tmp_path):
     assert artifact.path == tmp_path / "timeseries.png"
     with Image.open(artifact.path) as picture:
         assert artifact.details["shape"] == [picture.height, picture.width, 3]
-        np.testing.assert_array_equal(np.asarray(picture), style.rendered(timeseries_figure(bridge)))
+        np.testing.assert_array_equal(np.asarray(picture), timeseries_canvas(bridge).pixels())
 
 
 def test_a_rollout_without_actions_has_no_picture(bridge, tmp_path):
@@ -208,9 +200,9 @@ def test_enormous_and_tiny_values_are_drawn(bridge, tmp_path, scale):
 @pytest.mark.parametrize("prompt", ["costs $5 and $6", "二つ目の\n鍋 🤖", "a_b^{c} \\frac", " ", "<b>&amp;"])
 def test_any_prompt_is_written_as_it_is_without_a_warning(bridge, prompt):
     rollout = replace(bridge, prompt=prompt, observation=Observation())
-    figure = timeseries_figure(rollout)
+    canvas = timeseries_canvas(rollout)
 
-    style.rendered(figure)  # warnings are errors here
-    [title] = [w for w in words(figure) if w.startswith("Policy")]
+    canvas.pixels()  # warnings are errors here
+    [title] = [w for w in words(canvas) if w.startswith("Policy")]
     expected = " ".join(prompt.split())
-    assert title == (f"Policy: “{style.printable(expected)}”" if expected else "Policy")
+    assert title == (f"Policy: “{printable(expected)}”" if expected else "Policy")

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
-from rollouts import moving_frames, rollout_of
+from rollouts import assert_inside, moving_frames, rollout_of
 
 from strands_diffusers.errors import OutputError
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.animation import AnimationVisualizer, Layout, grid
-from strands_diffusers.outputs.comparison import ComparisonVisualizer, comparison_figure, comparison_frames, difference
+from strands_diffusers.outputs.comparison import ComparisonVisualizer, comparison_canvas, comparison_frames, difference
 from strands_diffusers.outputs.panels import shown_action
 from strands_diffusers.outputs.timeseries import TimeseriesVisualizer
 from strands_diffusers.outputs.trajectory import TrajectoryVisualizer
@@ -44,23 +43,22 @@ def test_the_animation_shows_every_frame_of_the_video_at_its_rate(bridge, tmp_pa
 
 def test_the_playhead_moves_from_the_first_step_to_the_end(bridge):
     stage, frames = stage_of(bridge)
-    box = stage.drawn[1].axes.get_window_extent()  # the rotation panel
-    bottom = len(frames[0]) - round(box.y0)
+    plot = stage.drawn[1].plot  # the rotation panel
+    bottom = round(plot.box[3])
 
     where = []
     for frame_HWC in frames:
         dark = np.flatnonzero((frame_HWC[bottom - 40 : bottom] == style.rgb(style.INK)).all(axis=2).any(axis=0))
         where.append(dark.mean())
-    expected = box.x0 + np.arange(17) / 16 * box.width
+    expected = plot.box[0] + np.arange(17) / 16 * plot.width
     np.testing.assert_allclose(where, expected, atol=1.5)
 
 
 def test_the_future_is_pale_and_the_past_is_not(bridge):
     stage, frames = stage_of(bridge)
-    box = stage.drawn[0].axes.get_window_extent()
-    rows = slice(len(frames[0]) - round(box.y1), len(frames[0]) - round(box.y0))
-    middle = round((box.x0 + box.x1) / 2)
-    past, future = slice(round(box.x0), middle - 12), slice(middle + 12, round(box.x1))
+    left, top, right, bottom = map(round, stage.drawn[0].plot.box)
+    rows, middle = slice(top, bottom), round((left + right) / 2)
+    past, future = slice(left, middle - 12), slice(middle + 12, right)
 
     now_HWC = frames[8]
     np.testing.assert_array_equal(now_HWC[rows, past], stage.full_HWC[rows, past])
@@ -77,10 +75,8 @@ def test_the_dots_ride_on_the_curves(bridge):
 
     for frame in (1, 8, 15):
         value = (curve.values_S[frame - 1] + curve.values_S[frame]) / 2
-        x, y = gripper.axes.transData.transform((frame, value))
-        np.testing.assert_array_equal(
-            frames[frame][len(frames[0]) - round(y), round(x)], style.rgb(style.GRIPPER_COLOUR)
-        )
+        x, y = gripper.plot.px(frame, value)
+        np.testing.assert_array_equal(frames[frame][round(y), round(x)], style.rgb(style.GRIPPER_COLOUR))
 
 
 def test_a_small_video_is_shown_larger_and_a_film_without_one_shows_the_curves_alone(bridge, tmp_path, decode):
@@ -100,14 +96,12 @@ def test_a_video_that_is_longer_than_its_actions_is_shown_to_its_end(bridge):
 @pytest.mark.parametrize("domain", ["hand_pose", "agibot", "galbot", "av"])
 def test_no_title_of_a_panel_is_cut_in_the_film(domain):
     rollout = rollout_of(domain, video=moving_frames(17, 240, 320))
-    figure = Layout.of(rollout, shown_action(rollout)).drawn[0].axes.figure
-    width, height = style.size_of(figure)
+    canvas = Layout.of(rollout, shown_action(rollout)).drawn[0].plot.canvas
 
-    assert not any("…" in text.get_text() for text in figure.findobj(Text))
-    assert width % 2 == height % 2 == 0
-    for text in figure.findobj(Text):
-        box = text.get_window_extent()
-        assert not text.get_text() or (box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height), text
+    assert not any("…" in text.words for text in canvas.texts)
+    assert canvas.width % 2 == canvas.height % 2 == 0
+    for text in canvas.texts:
+        assert_inside(canvas, text)
 
 
 def test_an_animation_needs_a_rate(bridge, tmp_path):
@@ -148,8 +142,7 @@ def test_the_difference_is_exact():
 
 
 def labels(rollout: Rollout, count: int, total: int) -> list[str]:
-    figure = comparison_figure(rollout, [24, 424, 824], 388, 388, count, total)
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+    return [text.words for text in comparison_canvas(rollout, [24, 424, 824], 388, 388, count, total).texts]
 
 
 def test_inverse_dynamics_is_labelled_a_reconstruction(bridge):
@@ -219,10 +212,9 @@ heavy = {"matplotlib", "PIL", "torch", "diffusers", "imageio_ffmpeg", "soundfile
 assert not heavy, heavy
 import matplotlib, numpy as np
 from strands_diffusers.results import Rollout
-from strands_diffusers.outputs import style
 before = dict(matplotlib.rcParams)
 rollout = Rollout(mode="policy", action=np.zeros((1, 4, 3), np.float32), fps=5.0)
-style.rendered(timeseries.timeseries_figure(rollout))
+timeseries.timeseries_canvas(rollout).pixels()
 assert dict(matplotlib.rcParams) == before
 assert "torch" not in sys.modules
 from matplotlib._pylab_helpers import Gcf
