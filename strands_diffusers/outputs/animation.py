@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
-from strands_diffusers.outputs.canvas import Canvas, Plot, write_label
+from strands_diffusers.outputs.canvas import Canvas, Plot, paste, write_label
 from strands_diffusers.outputs.curves import Drawn, Look, draw_curves
 from strands_diffusers.outputs.files import check_frames, check_rate
 from strands_diffusers.outputs.panels import panel_rows, shown_action
@@ -18,9 +19,6 @@ from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
-
-CRF = 18
-"""x264's rate factor: curves stay crisp. The rollout's own quality is that of `video.mp4`."""
 
 _LOOK = Look(font=13.0, line=2.4, margin=62.0, header=28.0, gap=12.0, rail=28.0, legends=False)
 _EDGE, _TOP, _FOOT = 24, 92, 40
@@ -60,7 +58,7 @@ class AnimationVisualizer(Visualizer):
         fps = check_rate("fps of the rollout", rollout.fps)
         layout = Layout.of(rollout, action_KTD)
         path = directory / "animation.mp4"
-        return [Artifact(path, self.name, write_mp4(path, layout.frames(fps), fps, crf=CRF, drawn=True))]
+        return [Artifact(path, self.name, write_mp4(path, layout.frames(fps), fps, drawn=True))]
 
     def draw_all(self, rollouts: Sequence[Rollout], directory: Path) -> list[Artifact]:
         """Write `grid.mp4`: the videos of a job's samples side by side, row by row, at most `MAX_CELLS`."""
@@ -69,9 +67,7 @@ class AnimationVisualizer(Visualizer):
             return []
         fps = check_rate("fps of the video", rollouts[0].fps)
         path = directory / "grid.mp4"
-        return [
-            Artifact(path, "grid", write_mp4(path, grid(videos), fps, crf=CRF, drawn=True) | {"samples": len(videos)})
-        ]
+        return [Artifact(path, "grid", write_mp4(path, grid(videos), fps, crf=18) | {"samples": len(videos)})]
 
 
 def grid(videos: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -192,25 +188,19 @@ class _Played:
 
     def draw(self, canvas_HWC: np.ndarray, full_HWC: np.ndarray, frame: int) -> None:
         """Uncover the past, draw the playhead and the dots."""
-        x = float(self.x_F[frame])
-        now = round(x)
+        now = round(self.x_F[frame])
         canvas_HWC[self.rows, self.columns.start : now] = full_HWC[self.rows, self.columns.start : now]
         canvas_HWC[self.rows, max(now - 1, self.columns.start) : min(now + 1, self.columns.stop)] = style.rgb(style.INK)
         for y, colour in zip(self.y_CF[:, frame], self.colours, strict=True):
-            _stamp(canvas_HWC, x, float(y), _RIM, style.PAPER)
-            _stamp(canvas_HWC, x, float(y), _DOT, colour)
+            for cover_HW, tint in ((_disc(_RIM), style.PAPER), (_disc(_DOT), colour)) if np.isfinite(y) else ():
+                paste(canvas_HWC, cover_HW, tint, round(y) - len(cover_HW) // 2, now - len(cover_HW) // 2)
 
 
-def _stamp(canvas_HWC: np.ndarray, x: float, y: float, radius: float, colour: str) -> None:
-    """Draw a smooth disc in place."""
-    reach = int(radius) + 2
-    rows = slice(max(0, round(y) - reach), round(y) + reach + 1)
-    columns = slice(max(0, round(x) - reach), round(x) + reach + 1)
-    patch = canvas_HWC[rows, columns]
-    above = (np.arange(rows.start, rows.start + patch.shape[0]) + 0.5 - y)[:, None]
-    beside = (np.arange(columns.start, columns.start + patch.shape[1]) + 0.5 - x)[None, :]
-    cover = np.clip(radius + 0.5 - np.hypot(above, beside), 0, 1)[..., None]
-    patch[...] = (patch * (1 - cover) + style.rgb(colour) * cover + 0.5).astype(np.uint8)
+@functools.cache
+def _disc(radius: float) -> np.ndarray:
+    """How much of each pixel a disc covers, uint8."""
+    reach = np.arange(-int(radius) - 1, int(radius) + 2)
+    return (np.clip(radius + 0.5 - np.hypot(reach[:, None], reach), 0, 1) * 255).astype(np.uint8)
 
 
 @hookimpl

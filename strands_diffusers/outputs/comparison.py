@@ -17,9 +17,6 @@ from strands_diffusers.plugin.base import Visualizer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.results import Artifact, Rollout
 
-CRF = 20
-"""x264's rate factor. The rollout's own quality is that of `video.mp4`."""
-
 FULL_SCALE = 128
 """Mean absolute difference of a pixel's three channels, of 255, that has the brightest colour."""
 
@@ -54,7 +51,7 @@ class ComparisonVisualizer(Visualizer):
         fps = check_rate("fps of the video", rollout.fps)
         path = directory / "comparison.mp4"
         frames = comparison_frames(rollout, reference_FHWC, video_FHWC, fps)
-        return [Artifact(path, self.name, write_mp4(path, frames, fps, crf=CRF, drawn=True))]
+        return [Artifact(path, self.name, write_mp4(path, frames, fps, drawn=True))]
 
 
 def comparison_frames(

@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 SMALL = 1_000_000
 """Frames of fewer pixels are encoded by one thread: it takes a seventh less work, and several files are made at once."""
 
-
-_DRAWN = "bframes=0:weightp=0:subme=1"
-"""x264's parameters for drawn videos, whose frames mostly stay: the same quality in four fifths of the time, files 5 % larger."""
+_DRAWN = ["-crf", "20", "-preset", "ultrafast"]
+"""Quality of drawn videos, whose frames mostly stay: curves stay crisp (42 dB) in six sevenths of the time that `veryfast`
+takes for less, files are twice as large."""
 
 
 class Preset(str, Enum):
@@ -80,7 +80,7 @@ def write_mp4(
         Where H or W is odd, which 4:2:0 cannot hold, the last row or column is repeated once, a warning says so and
         the facts hold `padded: [rows, columns]`: no world model makes such a size, but a plugin may.
     Units: `fps` [Hz]. `crf` is x264's constant rate factor, 1 (near lossless) to 51. `drawn`: frames mostly stay, and their colours may
-        be one level off: it takes two thirds of the time.
+        be one level off: it takes half of the time, and neither `crf` nor `preset`.
     Sound: `track` becomes an AAC stream (lossy: `sound.wav` is exact). Neither stream is cut to the other's length.
     Raises: `OutputError` for wrong frames, no frame at all, or a file that cannot be written; nothing of it stays.
     """
@@ -101,8 +101,7 @@ def write_mp4(
         )
         checked = (np.pad(frame, ((0, pad_rows), (0, pad_columns), (0, 0)), mode="edge") for frame in checked)
     size = (height + pad_rows, width + pad_columns)
-    quality = ["-crf", str(crf), "-preset", Preset(preset).value]
-    quality += ["-x264-params", _DRAWN] if drawn else []
+    quality = _DRAWN if drawn else ["-crf", str(crf), "-preset", Preset(preset).value]
     flags = "bicubic+full_chroma_inp" + ("" if drawn else "+accurate_rnd")
     with writing(path), _sound_input(track, path.parent) as sound:
         count = _encode(path, checked, size, fps, quality, flags, sound)

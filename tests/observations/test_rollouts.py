@@ -61,6 +61,19 @@ def test_every_sample_gets_its_own_arrays_and_the_shared_reference(tmp_path):
     assert all(r.reference_video.shape == (17, 96, 128, 3) for r in found)
 
 
+def test_jobs_that_share_a_reference_do_not_share_its_memory(tmp_path):
+    jobs = [finish(tmp_path / name, [policy(seed=seed)]) for seed, name in enumerate("ab")]
+    [first], before = read_rollouts(jobs[0], {"video"}), read_rollouts(jobs[0], {"video"})[0].reference_video
+
+    first.reference_video[:] = 0
+    [second] = read_rollouts(jobs[1], {"video"})
+
+    np.testing.assert_array_equal(second.reference_video, before)
+    jobs[1].directory.joinpath("reference.mp4").write_bytes(b"changed")
+    with pytest.raises(ObservationError, match="has changed since"):
+        read_rollouts(jobs[1], {"video"})
+
+
 def test_sound_images_meshes_and_odd_sizes_read_back(tmp_path):
     rng = np.random.default_rng(0)
     mesh = Mesh(rng.random((5, 3), np.float32), np.array([[0, 1, 2], [2, 3, 4]], np.int32))

@@ -16,7 +16,7 @@ from strands_diffusers.outputs.comparison import ComparisonVisualizer, compariso
 from strands_diffusers.outputs.panels import shown_action
 from strands_diffusers.outputs.timeseries import TimeseriesVisualizer
 from strands_diffusers.outputs.trajectory import TrajectoryVisualizer
-from strands_diffusers.results import Rollout
+from strands_diffusers.results import Episode, Rollout, Scored
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -77,6 +77,21 @@ def test_the_dots_ride_on_the_curves(bridge):
         value = (curve.values_S[frame - 1] + curve.values_S[frame]) / 2
         x, y = gripper.plot.px(frame, value)
         np.testing.assert_array_equal(frames[frame][round(y), round(x)], style.rgb(style.GRIPPER_COLOUR))
+
+
+def test_a_score_that_some_frames_lack_has_no_dot_there(bridge):
+    values = np.where(np.arange(17) < 9, np.nan, 0.5)
+    episode = Episode(
+        "still", "model", 16, (0,), bridge.action, None, {"coverage": Scored(values, "", "higher")}, (), (0.1,), ({},)
+    )
+    stage, frames = stage_of(replace(bridge, episode=episode))
+    plot = stage.drawn[-1].plot
+    left, top, right, bottom = map(round, plot.box)
+
+    x, y = map(round, plot.px(16, 0.5))
+    np.testing.assert_array_equal(frames[16][y, x - 3], style.rgb(stage.drawn[-1].panel.curves[0].colour))
+    early = frames[4][top:bottom, left : right - 3 * (right - left) // 4]
+    assert not (early == style.rgb(stage.drawn[-1].panel.curves[0].colour)).all(axis=2).any()
 
 
 def test_a_small_video_is_shown_larger_and_a_film_without_one_shows_the_curves_alone(bridge, tmp_path, decode):
@@ -211,7 +226,7 @@ from strands_diffusers.outputs import animation, comparison, serializers, timese
 heavy = {"matplotlib", "PIL", "torch", "diffusers", "imageio_ffmpeg", "soundfile"} & set(sys.modules)
 assert not heavy, heavy
 import matplotlib, numpy as np
-from strands_diffusers.results import Rollout
+from strands_diffusers.results import Episode, Rollout, Scored
 before = dict(matplotlib.rcParams)
 rollout = Rollout(mode="policy", action=np.zeros((1, 4, 3), np.float32), fps=5.0)
 timeseries.timeseries_canvas(rollout).pixels()
