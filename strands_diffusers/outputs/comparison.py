@@ -102,8 +102,8 @@ def comparison_canvas(rollout: Rollout, lefts: list[int], width: int, height: in
     observed = f"world {rollout.episode.reference}" if rollout.episode and rollout.episode.reference else "observed"
     for left, label in zip(lefts, (observed, made, "absolute difference"), strict=True):
         canvas.write(left, _TOP - 10, label, 16, bold=True, va="baseline")
-    right, middle, key = lefts[2] + width, _TOP + height + 21, 72
-    right -= 8 + canvas.write(right, middle, f"{FULL_SCALE}+ of 255", 14, style.MUTED, ha="right", va="capitals")
+    end, middle, key = lefts[2] + width, _TOP + height + 21, 72
+    right = end - 8 - canvas.write(end, middle, f"{FULL_SCALE}+ of 255", 14, style.MUTED, ha="right", va="capitals")
     colours_1W3 = _heat_map()[None, np.linspace(0, FULL_SCALE - 1, key).round().astype(int)]
     canvas.picture(colours_1W3.repeat(12, axis=0), right - key, middle - 6)
     canvas.write(right - key - 8, middle, "0", 14, style.MUTED, ha="right", va="capitals")

@@ -113,7 +113,7 @@ def draw_body(canvas: Canvas, path: Path3D, left: float, top: float, width: floa
     for (a, b, words), (x, y) in zip(views, places, strict=True):
         limits = (middle[a] - half_x, middle[a] + half_x), (middle[b] - half_y, middle[b] + half_y)
         plot = Plot(canvas, x, y, flat_width, flat_height, *limits)
-        plot.grid(*(style.even_ticks(*ends, step) for ends in limits), 0.93 * font)
+        plot.grid(style.even_ticks(*limits[0], step), style.even_ticks(*limits[1], step), 0.93 * font)
         canvas.write(x, y - 0.55 * font, words, font, bold=True, va="baseline")
         end, sides = x + flat_width, f"{names[a]} right, {names[b]} up"
         canvas.write(end, y - 0.55 * font, sides, 0.93 * font, style.MUTED, va="baseline", ha="right")

@@ -111,7 +111,8 @@ def scaled(picture_HWC: np.ndarray, width: int, height: int, *, smooth: bool = T
 
 
 def _nearest(picture_HWC: np.ndarray, size: int, axis: int) -> np.ndarray:
-    return picture_HWC.take(((np.arange(size) + 0.5) * picture_HWC.shape[axis] / size).astype(int), axis)
+    places = ((np.arange(size) + 0.5) * picture_HWC.shape[axis] / size).astype(int)
+    return np.asarray(picture_HWC.take(places, axis))
 
 
 def _resampled(picture_HWC: np.ndarray, width: int, height: int) -> np.ndarray:
