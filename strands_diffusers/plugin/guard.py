@@ -173,10 +173,6 @@ def listed(values: Any, kind: type[T]) -> list[T]:
     return found
 
 
-several = _guarded(listed)
-"""A list of a `kind`."""
-
-
 @_guarded
 def artifacts(found: Any, directory: Path) -> list[Artifact]:
     """The files that `save` or `draw` wrote: each must exist inside `directory`."""

@@ -62,8 +62,11 @@ def conclude(
     if tracker:
         try:
             info = sweep_info(directory, found)
-            notes += guard.several(
-                "", f"tracker {tracker.name}", lambda: tracker.summarize(info, found), str, limit_s=tracker.limit_s
+            notes += guard.run(
+                "",
+                f"tracker {tracker.name}",
+                lambda: guard.listed(tracker.summarize(info, found), str),
+                tracker.limit_s,
             )
         except StrandsDiffusersError as error:
             notes.append(f"the sweep could not be summarized: {one_line(error)}")
