@@ -18,7 +18,7 @@ def kitchen(tmp_path):
     """A photograph's colours: nothing white, wood and steel."""
     rng = np.random.default_rng(0)
     path = tmp_path / "kitchen.jpg"
-    Image.fromarray(rng.integers(0, 255, (6, 8, 3), np.uint8)).resize((640, 480)).save(path)
+    Image.fromarray(rng.integers(0, 255, (6, 8, 3), np.uint8)).resize((128, 96)).save(path)
     return path
 
 

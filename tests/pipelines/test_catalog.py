@@ -389,5 +389,8 @@ def test_the_listing_takes_less_than_four_tenths_of_a_second_once_cached() -> No
         "print(time.process_time())"
     )
     run = [sys.executable, "-c", program]
-    seconds = [subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()[-1] for _ in range(3)]
-    assert min(map(float, seconds)) < 0.4
+    for _ in range(3):  # once of three times: other work on this machine is no fault of the listing
+        seconds = float(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()[-1])
+        if seconds < 0.4:
+            break
+    assert seconds < 0.4

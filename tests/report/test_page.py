@@ -37,13 +37,14 @@ def page(driver):
 @pytest.mark.parametrize("count", [3, 24, 200])
 def test_it_opens_within_a_second_fits_its_width_and_says_nothing_on_the_console(count, width, page, sweep):
     path = write_report(sweep(count))
-    seconds = []
-    for _ in range(3):  # the least of three: other work on this machine is no fault of the page
+    for _ in range(3):  # once of three times: other work on this machine is no fault of the page
         page.open(path, width)
         page.ready()
-        seconds.append(page.run("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000)
+        seconds = page.run("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000
+        if seconds < 1.0:
+            break
 
-    assert min(seconds) < 1.0
+    assert seconds < 1.0
     assert len(page.cards()) == count
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
     assert page.complaints() == []

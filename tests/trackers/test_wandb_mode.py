@@ -249,7 +249,7 @@ def test_a_server_that_misbehaves_costs_the_timeout_and_no_rollout(
 ):
     server.fault = fault
 
-    notes, seconds = job(info, rollout, artifacts, init_timeout_s=1.5, upload_timeout_s=1.5)
+    notes, seconds = job(info, rollout, artifacts, init_timeout_s=0.8, upload_timeout_s=0.8)
 
     assert seconds < 30
     assert notes[0].startswith("W&B ")

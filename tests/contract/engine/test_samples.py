@@ -90,9 +90,11 @@ def test_together_they_take_no_longer_than_alone(tiny, ask):
         return time.process_time() - started
 
     together, apart = [], []
-    for _ in range(3):
+    for _ in range(3):  # the least of up to three
         together.append(seconds([Call(arguments, wanted, tuple(range(8)))]))
         apart.append(seconds([Call(arguments, wanted, (seed,)) for seed in range(8)]))
+        if min(together) <= 1.05 * min(apart):
+            break
     assert min(together) <= 1.05 * min(apart)
 
 
