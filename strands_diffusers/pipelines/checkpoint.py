@@ -172,9 +172,7 @@ def _inspect(folder: Path, _stamp: Stamp) -> dict[str, Any]:
         library, cls = entry
         sub = folder / component
         if not sub.is_dir():
-            raise ModelError(
-                f"checkpoint {folder} is incomplete: the folder {component}/ ({cls}) is missing. Download it again."
-            )
+            raise _broken(folder, f"incomplete: the folder {component}/ ({cls}) is missing")
         if library == "diffusers" and not cls.endswith("Scheduler"):
             _json(sub / "config.json", f"checkpoint {folder} is incomplete")
             _check_weights(sub, folder)
@@ -192,6 +190,10 @@ def _json(path: Path, context: str) -> dict[str, Any]:
     return value
 
 
+def _broken(folder: Path, what: str) -> ModelError:
+    return ModelError(f"checkpoint {folder} is {what}. Download it again.")
+
+
 def _check_weights(folder: Path, checkpoint: Path) -> None:
     """Every weight file that an index names, or at least one, is there and as long as its header says."""
     files = sorted(folder.glob("*.safetensors"))
@@ -199,17 +201,13 @@ def _check_weights(folder: Path, checkpoint: Path) -> None:
         shards = _json(index, str(checkpoint)).get("weight_map")
         for shard in sorted({str(shard) for shard in shards.values()} if isinstance(shards, dict) else {index.name}):
             if not (folder / shard).is_file():
-                raise ModelError(
-                    f"checkpoint {checkpoint} is incomplete: {folder.name}/{shard} is missing. Download it again."
-                )
+                raise _broken(checkpoint, f"incomplete: {folder.name}/{shard} is missing")
     if not files and not list(folder.glob("*.bin")):
-        raise ModelError(f"checkpoint {checkpoint} is incomplete: {folder.name}/ holds no weights. Download it again.")
+        raise _broken(checkpoint, f"incomplete: {folder.name}/ holds no weights")
     for file in files:
         if not _shapes(file):
-            raise ModelError(
-                f"checkpoint {checkpoint} is damaged: {folder.name}/{file.name} has {file.stat().st_size:,} bytes "
-                "and no valid header that fits them. Download it again."
-            )
+            size = f"{file.stat().st_size:,} bytes and no valid header that fits them"
+            raise _broken(checkpoint, f"damaged: {folder.name}/{file.name} has {size}")
 
 
 @functools.lru_cache(maxsize=8)

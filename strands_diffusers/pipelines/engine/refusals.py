@@ -8,6 +8,7 @@ import inspect
 from typing import Any
 
 from strands_diffusers.config.models import COSMOS3
+from strands_diffusers.errors import first_few
 from strands_diffusers.pipelines.engine import seams
 from strands_diffusers.plugin.engine import Call
 
@@ -30,10 +31,9 @@ def refuse_exact(pipe: Any, call: Call) -> str | None:
         return reason
     if type(pipe) is not getattr(diffusers, COSMOS3, None):
         return "this Cosmos3OmniPipeline is a class of its own, not diffusers'."
-    if seams.changed():
-        first, *more = (path.partition(":")[2] for path in seams.changed())
-        also = f" and {len(more)} more" if more else ""
-        return f"diffusers {diffusers.__version__} changed {first}{also}, which this version was not tested against."
+    if moved := [path.partition(":")[2] for path in seams.changed()]:
+        names = first_few(moved, 1)
+        return f"diffusers {diffusers.__version__} changed {names}, which this version was not tested against."
     return (
         _refuse_transformer(pipe.transformer)
         or _refuse_vae(pipe.vae)
