@@ -180,25 +180,18 @@ class PolicyEndpoint(Endpoint):
             session = str(session.tolist() if isinstance(session, np.ndarray) else session)[:200]
         seeds, several = _seeds(message, config.seed_key)
         state = _state(message, config.state_key) if config.state_key else None
-        return partial(self._act, frame, prompt, bool(reset), session, seeds, several, state)
+        seen = Look(0, frame[None], self._acted_TD[:0], prompt, 0, state=state)
+        return partial(self._act, seen, bool(reset), session, seeds, several)
 
     def _reset(self, progress: Progress) -> dict[str, Any]:
         self._forget()
         return {"status": "reset successful"}
 
     def _act(
-        self,
-        frame: np.ndarray,
-        prompt: str,
-        reset: bool,
-        session: str | None,
-        seeds: list[int] | None,
-        several: bool,
-        state: Any,
-        progress: Progress,
+        self, seen: Look, reset: bool, session: str | None, seeds: list[int] | None, several: bool, progress: Progress
     ) -> dict[Any, Any]:
         self._spend(1)
-        policy, setting = self.item, self.setting
+        policy, setting, prompt = self.item, self.setting, seen.prompt
         session = self._session if session is None else session
         reset = reset or session != self._session
         if reset or prompt != self._prompt:
@@ -210,16 +203,8 @@ class PolicyEndpoint(Endpoint):
             self.setting, self._prompt, self._session, self._looks = setting, prompt, session, 0
             self._acted_TD, self._proposed_TD = self._acted_TD[:0], None
         seeds = seeds or [setting.config.seed + SEED_STEP * self._looks]
-        look = Look(
-            self._looks,
-            frame[None],
-            self._acted_TD,
-            prompt,
-            seeds[0],
-            proposed=self._proposed_TD,
-            state=state,
-            progress=progress,
-        )
+        now: dict[str, Any] = {"index": self._looks, "actions": self._acted_TD, "proposed": self._proposed_TD}
+        look = dataclasses.replace(seen, **now, seed=seeds[0], progress=progress)
         if not several:
             found = [self._call("act", partial(policy.act, look), progress)]
         elif (found := self._call("answers", partial(policy.answers, look, seeds), progress)) is None:
