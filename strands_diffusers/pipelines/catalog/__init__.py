@@ -15,26 +15,10 @@ from strands_diffusers.domains import diffusers_folder
 from strands_diffusers.errors import ModelError, near_miss
 from strands_diffusers.pipelines.catalog import describe
 from strands_diffusers.pipelines.catalog.cache import Cache
-from strands_diffusers.pipelines.catalog.describe import MODALITIES, WORDS, PipelineInfo
+from strands_diffusers.pipelines.catalog.describe import MODALITIES as MODALITIES
+from strands_diffusers.pipelines.catalog.describe import WORDS as WORDS
+from strands_diffusers.pipelines.catalog.describe import PipelineInfo as PipelineInfo
 from strands_diffusers.pipelines.catalog.reader import Class, Sources
-
-__all__ = [
-    "MODALITIES",
-    "WORDS",
-    "PipelineInfo",
-    "describe_name",
-    "everything",
-    "find",
-    "modalities",
-    "models",
-    "pipeline_info",
-    "pipelines",
-    "public_names",
-    "schedulers",
-    "stated_fps",
-    "tasks",
-    "world_models",
-]
 
 
 def world_models() -> tuple[PipelineInfo, ...]:
