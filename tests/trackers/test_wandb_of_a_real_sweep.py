@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from wandb_readback import read_runs
+from wandb_readback import isolate_wandb, read_runs
 
 from strands_diffusers.cli import main
 
@@ -16,14 +16,17 @@ SWEEP = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The folder of the finished sweep, named by Hydra."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:
-        main(SWEEP)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of the finished sweep, named by Hydra; the last test changes it."""
+    place = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate_wandb(patch, place / "home")
+        patch.chdir(place)
+        with pytest.raises(SystemExit) as ended:
+            main(SWEEP)
     assert not ended.value.code
-    [folder] = (tmp_path / "multirun").glob("*/*")
+    [folder] = (place / "multirun").glob("*/*")
     return folder
 
 
@@ -66,7 +69,7 @@ def test_one_run_a_job_and_a_summary_run_whose_table_has_its_media(folder):
 
 
 @pytest.mark.timeout(240)
-def test_a_resumed_sweep_continues_the_failed_jobs_run_and_has_one_summary_run(folder, monkeypatch):
+def test_a_resumed_sweep_continues_the_failed_jobs_run_and_has_one_summary_run(folder):
     before = {run.directory.relative_to(folder).parts[0]: run.id for run in read_runs(folder)}
     record = json.loads((folder / "1/manifest.json").read_text())
     for path in (folder / "1").iterdir():
