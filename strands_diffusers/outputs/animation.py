@@ -11,9 +11,9 @@ from pathlib import Path
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style
 from strands_diffusers.outputs.canvas import Canvas, Plot, paste, write_label
-from strands_diffusers.outputs.curves import Drawn, Look, draw_curves
+from strands_diffusers.outputs.curves import Look, draw_curves
 from strands_diffusers.outputs.files import check_frames, check_rate
-from strands_diffusers.outputs.panels import panel_rows, shown_action
+from strands_diffusers.outputs.panels import Panel, panel_rows, shown_action
 from strands_diffusers.outputs.titles import draw_title, facts
 from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.plugin.base import Visualizer
@@ -94,7 +94,7 @@ class Layout:
     pale_HWC: np.ndarray
     """The same with the curves faded: what has not happened yet."""
 
-    drawn: list[Drawn]
+    drawn: list[tuple[Plot, Panel]]
     video_FHWC: np.ndarray | None
     video_box: tuple[int, int, int, int]
     """Left, top, width and height [px] of the video."""
@@ -125,7 +125,7 @@ class Layout:
     def frames(self, fps: float) -> Iterator[np.ndarray]:
         """Yield the frames, uint8 `[H, W, 3]`: one array, which the next frame is drawn into."""
         count = max(self.steps + 1, 0 if self.video_FHWC is None else len(self.video_FHWC))
-        panels = [_Played.of(drawn) for drawn in self.drawn]
+        panels = [_Played.of(plot, panel) for plot, panel in self.drawn]
         left, top, width, height = self.video_box
         canvas_HWC = np.empty_like(self.pale_HWC)
         for frame in range(count):
@@ -147,11 +147,11 @@ def shown_size(video_FHWC: np.ndarray) -> tuple[int, int]:
     return max(2, round(width * shown / height / 2) * 2), shown // 2 * 2
 
 
-def _faded(full_HWC: np.ndarray, drawn: list[Drawn]) -> np.ndarray:
+def _faded(full_HWC: np.ndarray, drawn: list[tuple[Plot, Panel]]) -> np.ndarray:
     """Return the canvas with every panel faded."""
     pale_HWC = full_HWC.copy()
-    for item in drawn:
-        patch = pale_HWC[_pixels(item.plot)]
+    for plot, _ in drawn:
+        patch = pale_HWC[_pixels(plot)]
         patch[...] = (patch * (1 - _PALE) + style.rgb(style.PANEL) * _PALE).astype(np.uint8)
     return pale_HWC
 
@@ -177,14 +177,14 @@ class _Played:
     colours: list[str]
 
     @classmethod
-    def of(cls, drawn: Drawn) -> _Played:
-        values_CS = np.stack([curve.values_S for curve in drawn.panel.curves])
+    def of(cls, plot: Plot, panel: Panel) -> _Played:
+        values_CS = np.stack([curve.values_S for curve in panel.curves])
         # On the line drawn through the steps' middles, frame f lies half way between row f - 1 and row f.
         held_CS = np.concatenate([values_CS[:, :1], values_CS, values_CS[:, -1:]], axis=1)
         values_CF = (held_CS[:, :-1] + held_CS[:, 1:]) / 2
-        places_CF2 = drawn.plot.px(np.arange(values_CF.shape[1]), values_CF)
-        colours = [curve.colour for curve in drawn.panel.curves]
-        return cls(*_pixels(drawn.plot), places_CF2[0, :, 0], places_CF2[..., 1], colours)
+        places_CF2 = plot.px(np.arange(values_CF.shape[1]), values_CF)
+        colours = [curve.colour for curve in panel.curves]
+        return cls(*_pixels(plot), places_CF2[0, :, 0], places_CF2[..., 1], colours)
 
     def draw(self, canvas_HWC: np.ndarray, full_HWC: np.ndarray, frame: int) -> None:
         """Uncover the past, draw the playhead and the dots."""

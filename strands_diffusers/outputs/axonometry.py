@@ -53,7 +53,6 @@ class Box:
         return np.asarray(self.low[axis] + self.step * np.arange(count + 1))
 
     def _draw_grids(self) -> None:
-        """Draw the floor and the two far walls with their grids."""
         canvas, low, high = self.plot.canvas, self.low, self.high
         far = (low[0], high[1], low[2])  # the camera looks from +x, -y, above
         for normal, shade in enumerate((style.PANEL, style.PANEL, style.mix(style.PANEL, style.GRID, 0.5))):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs import style, text
+from strands_diffusers.outputs.files import write_files
 from strands_diffusers.results import Artifact
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Canvas:
 
     def save(self, path: Path, type_: str, **details: object) -> Artifact:
         """Draw it to the PNG file `path`; `details` stand beside its shape. Raises: `OutputError`."""
-        style.write_png(self.pixels(), path)
+        write_files({path: style.png_bytes(self.pixels())})
         return Artifact(path, type_, {"shape": [self.height, self.width, 3], **details})
 
 

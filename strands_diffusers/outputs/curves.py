@@ -44,18 +44,10 @@ class Look:
     """Whether every panel names its columns, or only the first of its kind: the colours are the same in all."""
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """A panel on the canvas."""
-
-    plot: Plot
-    panel: Panel
-
-
 def draw_curves(
     canvas: Canvas, rows: Sequence[Sequence[Panel]], box: tuple[float, float, float, float], chunk: int, look: Look
-) -> list[Drawn]:
-    """Draw the panels into `box` (left, top, width, height) [px] and return them with their plots.
+) -> list[tuple[Plot, Panel]]:
+    """Draw the panels into `box` (left, top, width, height) [px] and return each with its plot.
 
     `chunk` is T: a border is drawn every T steps.
     """
@@ -63,7 +55,7 @@ def draw_curves(
     weights = [0.62 if all(len(panel.curves) == 1 for panel in row) else 1.0 for row in rows]
     foot = 1.6 * look.font  # tick labels of the lowest row
     share = (height - foot - len(rows) * (look.header + look.gap) + look.gap) / sum(weights)
-    drawn: list[Drawn] = []
+    drawn: list[tuple[Plot, Panel]] = []
     named: set[str] = set()
     for row, weight in zip(rows, weights, strict=True):
         shares = [_SHARES.get(panel.kind, 1.0) for panel in row]
@@ -76,7 +68,7 @@ def draw_curves(
             _draw_panel(plot, panel, chunk, look, labelled=row is rows[-1])
             _draw_header(canvas, panel, x, top, inner, look, legend=look.legends or panel.kind not in named)
             named.add(panel.kind)
-            drawn.append(Drawn(plot, panel))
+            drawn.append((plot, panel))
             x += inner + look.rail
         top += look.header + weight * share + look.gap
     return drawn
@@ -126,7 +118,6 @@ def _draw_curve(plot: Plot, curve: Curve, time_S: np.ndarray, look: Look, *, hig
 
 
 def _shade(plot: Plot, curve: Curve, time_S: np.ndarray, low_S: np.ndarray, high_S: np.ndarray, alpha: float) -> None:
-    """Fill between two lines over time."""
     outline = np.concatenate([plot.px(time_S, low_S), plot.px(time_S, high_S)[::-1]])
     plot.canvas.area(outline, curve.colour, alpha=alpha, z=1.8, clip=plot)
 
@@ -142,7 +133,6 @@ def _draw_samples(plot: Plot, curve: Curve, time_S: np.ndarray, look: Look) -> N
 
 
 def _draw_rings(plot: Plot, curve: Curve, time_S: np.ndarray, look: Look) -> None:
-    """Ring what lies beyond model space's -1 to 1."""
     if not curve.beyond_S.any():
         return
     pitch = plot.width / len(time_S)

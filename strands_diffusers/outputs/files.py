@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     with ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(writing(path)).write_bytes(content)
+
+
+def png(pixels_HWC: np.ndarray) -> bytes:
+    """A picture, uint8 `[H, W, 3]`, as a lossless PNG file."""
+    from PIL import Image
+
+    content = BytesIO()
+    Image.fromarray(pixels_HWC).save(content, "PNG")
+    return content.getvalue()
 
 
 def why(error: OSError) -> str:

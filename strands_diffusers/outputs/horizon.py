@@ -63,5 +63,5 @@ def draw_horizon(path: Path, curves: Sequence[Curve], title: str, line: str) -> 
         canvas.write(x, y, "╌╌" if curve.baseline else "━━", _FONT, colour)
         canvas.write(x + 36, y, fit(curve.label, _FONT, _RIGHT - 90), _FONT, colour)
     canvas.write(_LEFT + inner / 2, _HEIGHT - 44, "step of the rollout", _FONT, style.MUTED, ha="center")
-    style.write_png(canvas.pixels(), path)
+    canvas.save(path, "horizon")
     return path

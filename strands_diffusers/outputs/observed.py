@@ -6,11 +6,10 @@ finished job can be measured and drawn again without its model, its dataset or i
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
 from strands_diffusers.lazy import np
-from strands_diffusers.outputs.files import check_frames, check_rate, write_files
+from strands_diffusers.outputs.files import check_frames, check_rate, png, write_files
 from strands_diffusers.outputs.video_file import write_mp4
 from strands_diffusers.results import Artifact, Rollout
 
@@ -48,7 +47,5 @@ def _write_first_frame(frames_1HWC: np.ndarray, path: Path) -> Artifact:
 
     image = Image.fromarray(check_frames("the observation's first frame", frames_1HWC)[0])
     image.thumbnail((MAX_SIDE, MAX_SIDE))
-    content = BytesIO()
-    image.save(content, "PNG")
-    write_files({path: content.getvalue()})
+    write_files({path: png(np.asarray(image))})
     return Artifact(path, "observation", {"shape": [image.height, image.width, 3], "dtype": "uint8"})

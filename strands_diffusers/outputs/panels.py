@@ -233,7 +233,6 @@ def _mean(samples: Sequence[Curve]) -> Curve:
 
 
 def _unit(column: Column, space: ActionSpace | None, *, physical: bool) -> str:
-    """Say in which unit a panel is."""
     if not physical or space is None:
         return "model space"
     if column.kind == "gripper":

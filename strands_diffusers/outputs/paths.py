@@ -162,7 +162,6 @@ def _draw_reference(plot: Plot, points_P2: np.ndarray, line: float) -> None:
 
 
 def _draw_in_time(plot: Plot, points_P2: np.ndarray, line: float) -> None:
-    """Draw a path in the colours of its time."""
     for index, colour in enumerate(style.time_colours(len(points_P2) - 1)):
         plot.canvas.line(points_P2[index : index + 2], colour, 1.3 * line, cap="round", z=3, clip=plot)
 
@@ -176,7 +175,6 @@ def _draw_points(plot: Plot, points_P2: np.ndarray, font: float) -> None:
 
 
 def _draw_ends(canvas: Canvas, first: object, last: object, colours: Sequence[str], size: float, width: float) -> None:
-    """Draw the ring where a path begins and the square where it ends."""
     canvas.marks(first, size, style.PAPER, edge=colours[0], width=width, z=5)
     canvas.marks(last, size, colours[-1], edge=style.INK, width=width, square=True, z=5)
 

@@ -73,7 +73,7 @@ def draw_ranking(
         for place, name in enumerate(_CURVE_NAMES):
             left = _LEFT + place * (columns * (_SIDE + _GAP_X) // 2)
             _curve(canvas, left, below + 34, columns * (_SIDE + _GAP_X) // 2 - _GAP_X, panels, name, limits[name])
-    style.write_png(canvas.pixels(), path)
+    canvas.save(path, "ranking")
 
 
 def _scatter(plot: Plot, panel: Panel, names: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from strands_diffusers import actions, domains
 from strands_diffusers.config.schema import Options
 from strands_diffusers.errors import ConfigError, OutputError
 from strands_diffusers.lazy import np
-from strands_diffusers.outputs.files import check_floats, check_frames, check_rate, write_files
+from strands_diffusers.outputs.files import check_floats, check_frames, check_rate, png, write_files
 from strands_diffusers.outputs.video_file import Preset, Track, write_mp4
 from strands_diffusers.plugin.base import Serializer
 from strands_diffusers.plugin.spec import hookimpl
@@ -172,13 +171,10 @@ class ImageSerializer(Serializer):
 
     def save(self, rollout: Rollout, directory: Path) -> list[Artifact]:
         """Write one PNG per image, all of them or none."""
-        from PIL import Image
-
         files, artifacts = {}, []
         for index, image_HWC in enumerate(check_frames("image", rollout.image)):
-            path, content = directory / f"image_{index:02d}.png", BytesIO()
-            Image.fromarray(image_HWC).save(content, "PNG")
-            files[path] = content.getvalue()
+            path = directory / f"image_{index:02d}.png"
+            files[path] = png(image_HWC)
             facts = {"shape": list(image_HWC.shape), "dtype": "uint8", "index": index}
             artifacts.append(Artifact(path, "image", facts))
         write_files(files)
@@ -261,11 +257,7 @@ class EpisodeSerializer(Serializer):
 
 def write_grid(path: Path, grid_HWC: np.ndarray, type_: str, shape: tuple[int, ...]) -> Artifact:
     """Write pictures `[K, M, H, W, 3]`, laid out as K rows of M, to one PNG."""
-    from PIL import Image
-
-    content = BytesIO()
-    Image.fromarray(grid_HWC).save(content, "PNG")
-    write_files({path: content.getvalue()})
+    write_files({path: png(grid_HWC)})
     return Artifact(path, type_, {"pictures": list(shape), "shape": list(grid_HWC.shape), "dtype": "uint8"})
 
 

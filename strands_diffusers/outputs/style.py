@@ -10,11 +10,9 @@ import hashlib
 import math
 import struct
 import zlib
-from pathlib import Path
 
 from strands_diffusers.lazy import np
 from strands_diffusers.memory import Memory
-from strands_diffusers.outputs.files import writing
 
 PAPER, PANEL, GRID, EDGE, MUTED, INK = "#ffffff", "#f6f8fa", "#e2e7ec", "#c3ccd5", "#5d6b7a", "#17202b"
 X_COLOUR, Y_COLOUR, Z_COLOUR = "#d1480a", "#00875f", "#0b6bb8"
@@ -71,13 +69,6 @@ def tick_text(value: float, step: float) -> str:
         return "0"
     decimals = max(0, -math.floor(math.log10(step)))
     return (f"{value:.{decimals}f}" if 1e-4 <= step < 1e5 else f"{value:.2g}").replace("-", "−")
-
-
-def write_png(pixels_HWC: np.ndarray, path: Path) -> None:
-    """Write a picture to `path`; `OutputError` where that is impossible."""
-    content = png_bytes(pixels_HWC)
-    with writing(path):
-        path.write_bytes(content)
 
 
 def png_bytes(pixels_HWC: np.ndarray) -> bytes:

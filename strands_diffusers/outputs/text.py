@@ -89,7 +89,6 @@ def _properties(font: float, bold: bool) -> FontProperties:
 
 @functools.cache
 def _characters() -> frozenset[int]:
-    """Code points of the font."""
     import matplotlib as mpl
     from matplotlib.ft2font import FT2Font
 

@@ -90,7 +90,7 @@ def _page(rows: Sequence[Sequence[Panel]], rollout: Rollout, line: str, shape_KT
     label = f"step  (1 step = {1 / rollout.fps:.3g} s)" if rollout.fps else "step"
     canvas.write(width / 2, height - 16, label, look.font, style.MUTED, ha="center", va="bottom")
     if chunks > 1:
-        label_chunks(drawn[0].plot, chunks, chunk, look, "look" if rollout.episode else "chunk")
+        label_chunks(drawn[0][0], chunks, chunk, look, "look" if rollout.episode else "chunk")
     return canvas
 
 

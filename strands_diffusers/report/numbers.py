@@ -92,7 +92,11 @@ def by_key(records: Sequence[Record], axes: Sequence[Axis], columns: Sequence[Ma
         drawn.add(axis.of_job)
         for index in scores:
             some = rows.get((columns[index]["metric"], columns[index]["value"]), [])
-            points = [_point(axis.values.index(next(iter(row.group.values()))), row) for row in some]
+            points = [
+                _point(axis.values.index(next(iter(row.group.values()))), row.mean, row.interval, row.count,
+                       {name: _mean(map(_mean, of.values())) for name, of in row.baselines.items()})
+                for row in some
+            ]  # fmt: skip
             charts.append({"axis": place, "metric": index, "over": some[0].over if some else "", "points": points})
     return charts
 
@@ -105,32 +109,23 @@ def _against(records: Sequence[Record], key: str) -> list[Row]:
     return against(whole, key)
 
 
-def _point(at: int, row: Row) -> Json:
-    low, high = row.interval or (None, None)
-    return {
-        "at": at,
-        "mean": rounded(row.mean),
-        "low": None if low is None else rounded(low),
-        "high": None if high is None else rounded(high),
-        "n": row.count,
-        "baselines": [[name, rounded(_mean(map(_mean, of.values())))] for name, of in row.baselines.items()],
-    }
+def _point(
+    at: int, mean: float, ends: tuple[float, float] | None, count: int, baselines: Mapping[str, float] | None = None
+) -> Json:
+    low, high = (None, None) if ends is None else map(rounded, ends)
+    drawn = [[name, rounded(value)] for name, value in (baselines or {}).items()]
+    return {"at": at, "mean": rounded(mean), "low": low, "high": high, "n": count, "baselines": drawn}
 
 
 def _over_seeds(records: Sequence[Record], column: Mapping[str, Any], index: int) -> Json | None:
     """One score over all rollouts of a sweep over seeds."""
-    values = [
-        number
-        for record in records
-        for sample in record.samples
-        if (number := sample.metrics.get(column["metric"], {}).get(column["value"])) is not None and number == number
-    ]
+    samples = [sample for record in records for sample in record.samples]
+    found = [sample.metrics.get(column["metric"], {}).get(column["value"]) for sample in samples]
+    values = [number for number in found if number is not None and number == number]
     if len(values) < 2:
         return None
-    low, high = interval(values) or (None, None)
-    ends = {"low": None if low is None else rounded(low), "high": None if high is None else rounded(high)}
-    point: Json = {"at": 0, "mean": rounded(_mean(values)), **ends, "n": len(values), "baselines": []}
-    return {"axis": None, "metric": index, "over": "seeds", "points": [point]}
+    points = [_point(0, _mean(values), interval(values), len(values))]
+    return {"axis": None, "metric": index, "over": "seeds", "points": points}
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -43,7 +43,7 @@ def test_the_animation_shows_every_frame_of_the_video_at_its_rate(bridge, tmp_pa
 
 def test_the_playhead_moves_from_the_first_step_to_the_end(bridge):
     stage, frames = stage_of(bridge)
-    plot = stage.drawn[1].plot  # the rotation panel
+    plot = stage.drawn[1][0]  # the rotation panel
     bottom = round(plot.box[3])
 
     where = []
@@ -56,7 +56,7 @@ def test_the_playhead_moves_from_the_first_step_to_the_end(bridge):
 
 def test_the_future_is_pale_and_the_past_is_not(bridge):
     stage, frames = stage_of(bridge)
-    left, top, right, bottom = map(round, stage.drawn[0].plot.box)
+    left, top, right, bottom = map(round, stage.drawn[0][0].box)
     rows, middle = slice(top, bottom), round((left + right) / 2)
     past, future = slice(left, middle - 12), slice(middle + 12, right)
 
@@ -70,12 +70,12 @@ def test_the_dots_ride_on_the_curves(bridge):
     action_KTD = np.zeros((1, 16, 10), np.float32)
     action_KTD[0, :, 9] = np.linspace(-0.8, 0.8, 16)
     stage, frames = stage_of(replace(bridge, action=action_KTD))
-    gripper = stage.drawn[2]
-    [curve] = gripper.panel.curves
+    plot, panel = stage.drawn[2]
+    [curve] = panel.curves
 
     for frame in (1, 8, 15):
         value = (curve.values_S[frame - 1] + curve.values_S[frame]) / 2
-        x, y = gripper.plot.px(frame, value)
+        x, y = plot.px(frame, value)
         np.testing.assert_array_equal(frames[frame][round(y), round(x)], style.rgb(style.GRIPPER_COLOUR))
 
 
@@ -85,13 +85,13 @@ def test_a_score_that_some_frames_lack_has_no_dot_there(bridge):
         "still", "model", 16, (0,), bridge.action, None, {"coverage": Scored(values, "", "higher")}, (), (0.1,), ({},)
     )
     stage, frames = stage_of(replace(bridge, episode=episode))
-    plot = stage.drawn[-1].plot
+    plot = stage.drawn[-1][0]
     left, top, right, bottom = map(round, plot.box)
 
     x, y = map(round, plot.px(16, 0.5))
-    np.testing.assert_array_equal(frames[16][y, x - 3], style.rgb(stage.drawn[-1].panel.curves[0].colour))
+    np.testing.assert_array_equal(frames[16][y, x - 3], style.rgb(stage.drawn[-1][1].curves[0].colour))
     early = frames[4][top:bottom, left : right - 3 * (right - left) // 4]
-    assert not (early == style.rgb(stage.drawn[-1].panel.curves[0].colour)).all(axis=2).any()
+    assert not (early == style.rgb(stage.drawn[-1][1].curves[0].colour)).all(axis=2).any()
 
 
 def test_a_small_video_is_shown_larger_and_a_film_without_one_shows_the_curves_alone(bridge, tmp_path, decode):
@@ -111,7 +111,7 @@ def test_a_video_that_is_longer_than_its_actions_is_shown_to_its_end(bridge):
 @pytest.mark.parametrize("domain", ["hand_pose", "agibot", "galbot", "av"])
 def test_no_title_of_a_panel_is_cut_in_the_film(domain):
     rollout = rollout_of(domain, video=moving_frames(17, 240, 320))
-    canvas = Layout.of(rollout, shown_action(rollout)).drawn[0].plot.canvas
+    canvas = Layout.of(rollout, shown_action(rollout)).drawn[0][0].canvas
 
     assert not any("…" in text.words for text in canvas.texts)
     assert canvas.width % 2 == canvas.height % 2 == 0

@@ -15,7 +15,7 @@ from strands_diffusers.records.axes import swept
 from strands_diffusers.results import Episode, Rollout, Scored
 
 if TYPE_CHECKING:
-    from strands_diffusers.records import Metrics, Record, SampleRecord
+    from strands_diffusers.records import Record, SampleRecord
 
 Row = Mapping[str, Any]
 
@@ -76,7 +76,7 @@ def _scored(episode: Episode, sample: int | None) -> Iterator[tuple[str, Mapping
 def sample_rows(record: Record) -> list[Row]:
     """One row per sample of a job: its seed, its own files, its metrics."""
     return [
-        {"sample": sample.index, "seed": sample.seed, **media(record, sample), **flat(sample.metrics)}
+        {"sample": sample.index, "seed": sample.seed, **media(record, sample), **leaves(sample.metrics)}
         for sample in record.samples
     ]
 
@@ -91,7 +91,7 @@ def sweep_rows(records: Sequence[Record]) -> list[Row]:
             **{axis.key: _number(axis.values[axis.of_job[at]]) for axis in axes if axis.key != "prompt"},
             "prompt": record.prompt,
             **{kind: record.file(kind) for kind in ("video", "timeseries")},
-            **flat(record.metrics),
+            **leaves(record.metrics),
             "seconds": record.total_seconds or None,
             "problems": "; ".join(map(str, record.problems)) or None,
             "error": record.error or None,
@@ -113,15 +113,9 @@ def media(record: Record, sample: SampleRecord) -> dict[str, Path]:
     return {kind: path for kind in MEDIA if (path := record.file(kind, sample)) is not None}
 
 
-def flat(metrics: Metrics) -> dict[str, float]:
-    """`{metric: {value: number}}` as `{"metric.value": number}`."""
-    return {f"{metric}.{name}": float(v) for metric, values in metrics.items() for name, v in values.items()}
-
-
-def leaves(tree: Mapping[str, Any], prefix: str, mark: str = "/") -> dict[str, Any]:
-    """A nested mapping as one level: `{prefix/horizon: 3.5, prefix/psnr.none: 30.1}`."""
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one level: `{"horizon": 3.5, "psnr.none": 30.1}`, each key behind `prefix`."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        path = f"{prefix}{mark}{key}"
-        found |= leaves(value, path, ".") if isinstance(value, Mapping) else {path: value}
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found

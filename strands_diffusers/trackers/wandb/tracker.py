@@ -121,7 +121,7 @@ class WandbTracker(Tracker):
         """
         if self._run is None:
             return
-        self._send("the metrics", {f"metrics/{key}": value for key, value in tables.flat(record.metrics).items()})
+        self._send("the metrics", tables.leaves(record.metrics, "metrics/"))
         self._show(media_keys(record), caption(record))
         with self._noting("could not log the action"), self._staging():
             if drawn := charts(rollouts):
@@ -251,7 +251,6 @@ class WandbTracker(Tracker):
         )
 
     def _log_findings(self, directory: Path, sweep: Entries) -> None:
-        """Log the tables, pictures and verdicts of a sweep."""
         for table in sweep["tables"]:
             rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
             self._log_table(table["name"].replace(": ", "/"), rows)
@@ -259,7 +258,7 @@ class WandbTracker(Tracker):
         self._show({f"plots/{path.stem}": [path] for path in pictures})
         for each in sweep["verdicts"]:
             key = f"verdict/{each['name']}"
-            self._run.summary.update({key: each["verdict"]} | tables.leaves(each["numbers"], key))
+            self._run.summary.update({key: each["verdict"]} | tables.leaves(each["numbers"], f"{key}/"))
 
     def _send(self, what: str, values: Mapping[str, Any]) -> None:
         if values:
@@ -290,7 +289,6 @@ class WandbTracker(Tracker):
         return None
 
     def _log_artifact(self, record: Record) -> None:
-        """Log the manifest and the action files as an artifact."""
         import wandb
 
         files = [entry.path for entry in record.artifacts if entry.type == "action"]
