@@ -21,7 +21,7 @@ common=(tracker=none 'visualizer=[]')
 if [ -n "${MODEL:-}" ]; then
   policy='num_inference_steps:8,flow_shift:1.0,guidance_scale:4.0' dynamics='num_inference_steps:2,flow_shift:1.0,guidance_scale:1.0'
   common+=(model=custom "model.repo=$(cd "$MODEL" && pwd)" model.pixel_map=true model.scene=pusht model.dtype=bfloat16
-    "+model.recommended={policy:{$policy},forward_dynamics:{$dynamics},inverse_dynamics:{$dynamics}}")
+    "model.recommended={policy:{$policy},forward_dynamics:{$dynamics},inverse_dynamics:{$dynamics}}")
 fi
 
 sweep() {  # NAME OVERRIDE...: into OUT/NAME, or on with what is there

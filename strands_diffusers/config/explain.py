@@ -10,7 +10,7 @@ from hydra.core.config_store import ConfigStore
 
 from strands_diffusers import domains
 from strands_diffusers.config import packages, store
-from strands_diffusers.config.typed import GROUPS, key_types, shell_line
+from strands_diffusers.config.typed import GROUPS, RECOMMENDED, key_types, nested, shell_line
 from strands_diffusers.errors import ConfigError, near_miss, one_line
 
 
@@ -103,15 +103,15 @@ def _below_a_value(text: str, error: Exception, overrides: Sequence[str]) -> str
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         for name, kind in key_types().items():
-            if key.startswith(f"{name}.") and _whole(kind):
-                shape = f"{{{key.removeprefix(name)[1:]}:{value}}}" if kind is Any else "[...]"
-                return f"{key} is not a key of its own: {name} is given as a whole. Type '{name}={shape}'."
+            if key.startswith(f"{name}.") and _whole(name, kind):
+                line = f"{name}=[...]" if typing.get_origin(kind) is list else nested(name, key, value)
+                return f"{key} is not a key of its own: {name} is given as a whole. Type '{line}'."
     return ""
 
 
-def _whole(kind: Any) -> bool:
-    """Whether a key of this type is given as a whole: a mapping as it is, or a list."""
-    return kind is Any or typing.get_origin(kind) is list
+def _whole(name: str, kind: Any) -> bool:
+    """Whether a key of this type is given as a whole: a mapping, or a list."""
+    return kind is Any or typing.get_origin(kind) is list or name == RECOMMENDED
 
 
 def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
@@ -128,7 +128,7 @@ def _unknown_key(text: str, error: Exception, overrides: Sequence[str]) -> str:
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full and full[1].endswith(key.split(".")[-1]) else key
     known = sorted({*key_types(), *GROUPS})
-    key = next((k for k, kind in key_types().items() if _whole(kind) and key.startswith(f"{k}.")), key)
+    key = next((k for k, kind in key_types().items() if _whole(k, kind) and key.startswith(f"{k}.")), key)
     leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
     hint = f" Did you mean {leaf[0]!r}?" if leaf and key not in leaf else near_miss(key, known)
     group, _, rest = key.partition(".")
@@ -172,7 +172,7 @@ def _bad_value(text: str, error: Exception, overrides: Sequence[str]) -> str:
         words = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
         shown = one_line(ValueError(match[1]), 60) if match[1] else "(nothing)"
         return f"{key}={shown} must be {words.get(kind, kind)}."
-    if match := re.search(r"Error merging override (\S+?)=(.*)", text):
+    if match := re.search(r"Error merging override \+?(\S+?)=(.*)", text):
         return f"{match[1]}={match[2]} is not of the kind that {match[1]} holds. See strands-diffusers --cfg job."
     if match := re.search(r"Unable to configure (.*)", text):
         return f"hydra.job_logging or hydra.hydra_logging is wrong: Python's logging is unable to configure {match[1]}."

@@ -47,6 +47,9 @@ PATHS = (
 )
 """Keys that hold a path or an address: taken as a shell user types them, letters beyond ASCII included."""
 
+RECOMMENDED = "model.recommended"
+"""The key whose rows, one per condition, a preset or a user adds."""
+
 _OVERRIDE = re.compile(r"(?P<sign>\+{0,2})(?P<key>[A-Za-z_][\w./@-]*)=(?P<value>.*)", re.DOTALL)
 _QUOTED = re.compile(r"\s*(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\s*", re.DOTALL)
 
@@ -116,6 +119,9 @@ def as_typed(overrides: Sequence[str], *, multirun: bool = False, types: Mapping
         previous = override
         if not sign and "@" not in key and seen.setdefault(key, override) != override:
             raise ConfigError(f"{key} is given twice: {seen[key]} and {override}. Give it once.")
+        if key == RECOMMENDED and value[:1] == "{":  # rows are added to it, which Hydra does behind a plus alone
+            found.append(f"+{key}={value}")
+            continue
         if sign and not key.startswith("hydra") and key.partition(".")[0] not in ("source",):
             _refuse_append(key, override)
         if key in store.MULTI_SELECT and (
@@ -131,12 +137,22 @@ def as_typed(overrides: Sequence[str], *, multirun: bool = False, types: Mapping
 
 
 def _refuse_append(key: str, override: str) -> None:
-    """`+key=` adds keys that nothing reads; in groups of several choices it adds a choice, in `model.recommended` a row."""
-    if key in GROUPS or key.startswith("model.recommended."):
+    """`+key=` adds keys that nothing reads; in groups of several choices it adds a choice."""
+    if key in GROUPS:
         return
+    if key.startswith(f"{RECOMMENDED}."):
+        line = nested(RECOMMENDED, key, override.partition("=")[2])
+        raise ConfigError(f"{override}: its rows are given as a whole. Type '{line}'.")
     known = key in key_types()
     hint = f" Type {key}=..., without the plus." if known else near_miss(key, key_types())
     raise ConfigError(f"{override}: {'it is a config key already' if known else 'nothing reads such a key'}.{hint}")
+
+
+def nested(name: str, key: str, value: str) -> str:
+    """The override that gives the mapping `name` as a whole: `a={b:{c:1}}` for the key `a.b.c`."""
+    for part in reversed(key.removeprefix(f"{name}.").split(".")):
+        value = f"{{{part}:{value}}}"
+    return f"{name}={value}"
 
 
 def _refuse_word(word: str, previous: str, overrides: Sequence[str]) -> None:

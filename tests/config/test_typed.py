@@ -62,6 +62,18 @@ def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
     assert compose.compose(["output_dir=~/x"]).output_dir == str(tmp_path / "x")
 
 
+CUSTOM = ("model=custom", "model.repo=somebody/world", "domain=bridge")
+
+
+@pytest.mark.parametrize("sign", ["", "+"])
+def test_a_model_of_ones_own_is_given_recommended_values_on_the_command_line(sign):
+    config = compose.compose(
+        [*CUSTOM, f"{sign}model.recommended={{policy:{{num_inference_steps:8,guidance_scale:2}}}}"]
+    )
+
+    assert (config.sampler.num_inference_steps, config.sampler.guidance_scale) == (8, 2.0)
+
+
 REFUSED = {
     ("prompt=Push", "the", "T", "block"): "'prompt=\"Push the T block\"'",
     ("prompt=Pick up the cup, then pour",): "'prompt=\"Pick up the cup, then pour\"'",
@@ -98,6 +110,14 @@ REFUSED = {
     ("hydra/sweeper=optuna",): "pip install hydra-optuna-sweeper",
     ("hydra/launcher=joblib",): "pip install hydra-joblib-launcher",
     ("model.recommended=5",): "is not of the kind that model.recommended holds",
+    (
+        *CUSTOM,
+        "model.recommended.policy.guidance_scale=2",
+    ): r"Type 'model\.recommended=\{policy:\{guidance_scale:2\}\}'",
+    (
+        *CUSTOM,
+        "+model.recommended.policy={flow_shift:2}",
+    ): r"Type 'model\.recommended=\{policy:\{flow_shift:2\}\}'",
 }
 
 
