@@ -16,7 +16,7 @@ from strands_diffusers.config.schema import Options
 from strands_diffusers.errors import ConfigError, OutputError
 from strands_diffusers.lazy import np
 from strands_diffusers.outputs.files import check_floats, check_frames, check_rate, png, write_files
-from strands_diffusers.outputs.video_file import Preset, Track, write_mp4
+from strands_diffusers.outputs.video_file import Preset, write_mp4
 from strands_diffusers.plugin.base import Serializer
 from strands_diffusers.plugin.spec import hookimpl
 from strands_diffusers.records import plain
@@ -60,12 +60,12 @@ class VideoSerializer(Serializer):
         """Write `video.mp4`."""
         frames_FHWC = check_frames("video", rollout.video)
         fps = check_rate("fps of the video", rollout.fps)
-        track = None
+        sound = None
         if self.config.sound and rollout.sound is not None:
             samples_NC = check_floats("sound", rollout.sound, "[N, C]")
-            track = Track(samples_NC, int(check_rate("sampling_rate of the sound", rollout.sampling_rate)))
+            sound = samples_NC, int(check_rate("sampling_rate of the sound", rollout.sampling_rate))
         path = directory / "video.mp4"
-        facts = write_mp4(path, frames_FHWC, fps, crf=self.config.crf, preset=self.config.preset, track=track)
+        facts = write_mp4(path, frames_FHWC, fps, crf=self.config.crf, preset=self.config.preset, sound=sound)
         return [Artifact(path, "video", facts)]
 
 

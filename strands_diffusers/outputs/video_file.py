@@ -15,7 +15,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -48,14 +47,6 @@ class Preset(str, Enum):
     veryslow = "veryslow"
 
 
-@dataclass(frozen=True, eq=False)
-class Track:
-    """The sound of a video: float32 `[N, C]`, nominally -1 to 1, at `sampling_rate` [Hz]."""
-
-    samples_NC: np.ndarray
-    sampling_rate: int
-
-
 @functools.cache
 def ffmpeg() -> str:
     """Path of the ffmpeg binary."""
@@ -72,7 +63,7 @@ def write_mp4(
     crf: int = 12,
     preset: Preset = Preset.veryfast,
     drawn: bool = False,
-    track: Track | None = None,
+    sound: tuple[np.ndarray, int] | None = None,
 ) -> dict[str, object]:
     """Encode `frames` to `path` (H.264, yuv420p, moov atom first) and return the facts for an `Artifact`.
 
@@ -81,7 +72,8 @@ def write_mp4(
         the facts hold `padded: [rows, columns]`: no world model makes such a size, but a plugin may.
     Units: `fps` [Hz]. `crf` is x264's constant rate factor, 1 (near lossless) to 51. `drawn`: frames mostly stay, and their colours may
         be one level off: it takes half of the time, and neither `crf` nor `preset`.
-    Sound: `track` becomes an AAC stream (lossy: `sound.wav` is exact). Neither stream is cut to the other's length.
+    Sound: float32 samples `[N, C]`, nominally -1 to 1, with their rate [Hz], become an AAC stream (lossy: `sound.wav` is
+        exact). Neither stream is cut to the other's length.
     Raises: `OutputError` for wrong frames, no frame at all, or a file that cannot be written; nothing of it stays.
     """
     fps = check_rate("fps of a video", fps)
@@ -90,60 +82,45 @@ def write_mp4(
     if first is None:
         raise OutputError(f"{path.name} has no frames.")
     height, width = check_frames("a video's frames", first[None]).shape[1:3]
-    pad_rows, pad_columns = height % 2, width % 2
-    checked = _same_size(itertools.chain([first], stream), (height, width, 3))
-    if pad_rows or pad_columns:
-        log.warning(
-            "%s: %dx%d is odd and H.264 4:2:0 needs even sizes; the last row or column is repeated once.",
-            path.name,
-            height,
-            width,
-        )
-        checked = (np.pad(frame, ((0, pad_rows), (0, pad_columns), (0, 0)), mode="edge") for frame in checked)
-    size = (height + pad_rows, width + pad_columns)
+    padded = [height % 2, width % 2]
+    size = (height + padded[0], width + padded[1])
+    if any(padded):
+        odd = "%s: %dx%d is odd and H.264 4:2:0 needs even sizes; the last row or column is repeated once."
+        log.warning(odd, path.name, height, width)
+
+    def whole() -> Iterator[np.ndarray]:
+        for index, frame in enumerate(itertools.chain([first], stream)):
+            if frame.shape != first.shape or frame.dtype != np.uint8:
+                raise OutputError(
+                    f"frame {index} of a video is {frame.dtype} {frame.shape}; the first one is uint8 {first.shape}."
+                )
+            yield np.pad(frame, ((0, padded[0]), (0, padded[1]), (0, 0)), mode="edge") if any(padded) else frame
+
     quality = _DRAWN if drawn else ["-crf", str(crf), "-preset", Preset(preset).value]
     flags = "bicubic+full_chroma_inp" + ("" if drawn else "+accurate_rnd")
-    with writing(path), _sound_input(track, path.parent) as sound:
-        count = _encode(path, checked, size, fps, quality, flags, sound)
-    facts: dict[str, object] = {
-        "shape": [count, height, width, 3],
-        "dtype": "uint8",
-        "fps": fps,
-        "codec": "h264",
-        "pix_fmt": "yuv420p",
-    }
-    if pad_rows or pad_columns:
-        facts["padded"] = [pad_rows, pad_columns]
-    if track is not None:
-        facts["sound"] = {
-            "codec": "aac",
-            "sampling_rate": track.sampling_rate,
-            "channels": int(track.samples_NC.shape[1]),
-        }
+    with writing(path), _sound_input(sound, path.parent) as more:
+        count = _encode(path, whole(), size, fps, quality, flags, more)
+    shape = [count, height, width, 3]
+    facts: dict[str, object] = {"shape": shape, "dtype": "uint8", "fps": fps, "codec": "h264", "pix_fmt": "yuv420p"}
+    if any(padded):
+        facts["padded"] = padded
+    if sound is not None:
+        samples_NC, rate = sound
+        facts["sound"] = {"codec": "aac", "sampling_rate": rate, "channels": int(samples_NC.shape[1])}
     return facts
 
 
-def _same_size(frames: Iterable[np.ndarray], shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
-    """Yield the frames, each checked against the first one's shape."""
-    for index, frame in enumerate(frames):
-        if frame.shape != shape or frame.dtype != np.uint8:
-            raise OutputError(
-                f"frame {index} of a video is {frame.dtype} {frame.shape}; the first one is uint8 {shape}."
-            )
-        yield frame
-
-
 @contextmanager
-def _sound_input(track: Track | None, folder: Path) -> Iterator[list[str]]:
+def _sound_input(sound: tuple[np.ndarray, int] | None, folder: Path) -> Iterator[list[str]]:
     """Yield ffmpeg's arguments for the sound, kept in a file beside the video meanwhile: ffmpeg has but one stdin."""
-    if track is None:
+    if sound is None:
         yield []
         return
+    samples_NC, rate = sound
     with tempfile.TemporaryDirectory(prefix=".video-", dir=folder) as name:
         raw = Path(name) / "sound.f32"
-        raw.write_bytes(np.ascontiguousarray(track.samples_NC, "<f4").tobytes())
-        channels = track.samples_NC.shape[1]
-        yield ["-f", "f32le", "-ar", str(track.sampling_rate), "-ac", str(channels), "-i", str(raw)]
+        raw.write_bytes(np.ascontiguousarray(samples_NC, "<f4").tobytes())
+        yield ["-f", "f32le", "-ar", str(rate), "-ac", str(samples_NC.shape[1]), "-i", str(raw)]
 
 
 def _encode(

@@ -32,7 +32,7 @@ class Shortener:
         self._inside = [f"{start}/", f"{start.resolve()}/"]
         found = {match.group() for value in values for match in _IN_VALUE.finditer(value)}
         outside = sorted(path for path in found if self._relative(path) is None)
-        self._short = dict(zip(outside, _ends(outside), strict=True))
+        self._short = dict(zip(outside, ends(outside), strict=True))
 
     def value(self, text: str) -> str:
         """A config value or an override, its paths short."""
@@ -52,12 +52,12 @@ class Shortener:
         return next((path.removeprefix(start) or "." for start in self._inside if f"{path}/".startswith(start)), None)
 
 
-def _ends(paths: list[str]) -> list[str]:
+def ends(paths: list[str]) -> list[str]:
     """The shortest end of each path that no other has."""
     parts = [path.strip("/").split("/") for path in paths]
-    ends = []
+    found = []
     for own in parts:
         counts = range(1, len(own) + 1)
         clear = (n for n in counts if sum(other[-n:] == own[-n:] for other in parts) == 1)
-        ends.append("/".join(own[-next(clear, len(own)) :]))
-    return ends
+        found.append("/".join(own[-next(clear, len(own)) :]))
+    return found

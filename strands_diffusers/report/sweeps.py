@@ -14,6 +14,7 @@ from strands_diffusers.errors import ReportError
 from strands_diffusers.records import FAILURE, MANIFEST, SWEEP, Record
 from strands_diffusers.records.record import by_number
 from strands_diffusers.records.sweep import Entries
+from strands_diffusers.report.addresses import ends
 
 FOLDER = "folder"
 """The key that tells the sweeps of one page apart: every job gets it as an override."""
@@ -136,11 +137,9 @@ def _inside(record: Record, notes: list[str]) -> Record:
 
 def _names(directories: Sequence[Path]) -> list[str]:
     """The shortest ends of the folders' paths that tell them apart."""
-    for count in range(1, max(len(directory.parts) for directory in directories) + 1):
-        names = ["/".join(directory.parts[-count:]) for directory in directories]
-        if len(set(names)) == len(names):
-            return names
-    raise ReportError("a folder is named twice. Type strands-diffusers report A B with different folders.")
+    if len(set(directories)) < len(directories):
+        raise ReportError("a folder is named twice. Type strands-diffusers report A B with different folders.")
+    return ends([directory.as_posix() for directory in directories])
 
 
 def _advice(directory: Path, notes: Sequence[str]) -> str:
