@@ -44,14 +44,13 @@ class Canvas:
         return {"resolution_tier": self.tier, "height": self.output[0], "width": self.output[1]}
 
 
-def canvas_of(config: RunConfig, frames_FHWC: np.ndarray, pipe: Any, tier: int | None = None) -> Canvas:
-    """The canvas of these frames in an action run, at `tier`, else as the config says.
+def canvas_of(config: RunConfig, frames_FHWC: np.ndarray, factor: int, tier: int | None = None) -> Canvas:
+    """The canvas of these frames in an action run, at `tier`, else as the config says. `factor`: the autoencoder's spatial.
 
     Raises: `ObservationError` for frames smaller than one latent cell.
     """
     condition: Any = config.condition
     height, width = frames_FHWC.shape[1:3]
-    factor = int(pipe.vae_scale_factor_spatial)
     if min(height, width) < factor:
         raise ObservationError(f"frames of {width}x{height} are smaller than one latent cell ({factor}x{factor}).")
     tier = tier or condition.resolution_tier or default_tier(height, width, factor, config.model.tiers or TIERS)

@@ -110,7 +110,9 @@ class Chunks:
 
     def _canvas_of(self, frames_FHWC: np.ndarray, pipe: Any) -> canvases.Canvas:
         """The canvas of these frames, at the resolution tier of the first ones of the episode."""
-        canvas = canvases.canvas_of(self.config, frames_FHWC, pipe, self._canvas.tier if self._canvas else None)
+        canvas = canvases.canvas_of(
+            self.config, frames_FHWC, int(pipe.vae_scale_factor_spatial), self._canvas.tier if self._canvas else None
+        )
         self._canvas = self._canvas or canvas
         return canvas
 

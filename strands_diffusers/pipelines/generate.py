@@ -151,7 +151,7 @@ def _action_rollouts(
     long = request.num_chunks > 1
     chained = long and request.mode != "inverse_dynamics"
     chunk_wanted = wanted & {"video", "action"} | ({"video"} if chained else frozenset())
-    canvas = canvases.canvas_of(config, frames_FHWC, model.pipe)
+    canvas = canvases.canvas_of(config, frames_FHWC, int(model.pipe.vae_scale_factor_spatial))
     details: dict[str, Any] = {"resolved": canvas.facts}
     done: list[list[Sample]] = [[] for _ in seeds]
     for k in range(request.num_chunks):

@@ -104,9 +104,7 @@ def _canvas(setting: Setting) -> tuple[canvases.Canvas, int]:
     found, seen = checkpoint.locate(setting.config.model), setting.observation.frames
     assert seen is not None
     factor = int(found.vae.get("scale_factor_spatial") or 16)
-    height, width = seen.shape[1:3]
-    tier = getattr(setting.config.condition, "resolution_tier", None) or canvas.default_tier(height, width, factor)
-    return canvas.canvas_for(height, width, tier, factor), factor
+    return canvas.canvas_of(setting.config, seen, factor), factor
 
 
 def _shown(goal: np.ndarray, setting: Setting, size: tuple[int, int]) -> np.ndarray:

@@ -18,6 +18,7 @@ SEEN = Observation(
 )
 FAST = ("model=custom", "model.repo=a/b", "model.device=cpu", "domain=bridge", "observation=a.mp4")
 STEPS = ("sampler.num_inference_steps=1", "sampler.guidance_scale=1", "condition.chunk_size=8")
+FACTOR = 16
 BOTH = frozenset({"video", "action"})
 
 
@@ -35,7 +36,7 @@ def asked(*words: str, observation: Observation = SEEN):
 
 def test_the_call_of_a_chunk_is_the_pipelines_own(model) -> None:
     config, request = asked("seed=7", "sampler.guidance_scale=3")
-    place = canvas.canvas_of(config, request.frames_FHWC, model.pipe)
+    place = canvas.canvas_of(config, request.frames_FHWC, FACTOR)
     call = arguments.chunk_call(config, request, place, 0, None, BOTH, (7,))
 
     assert {**call.arguments, "action": None} == {
@@ -53,7 +54,7 @@ def test_a_chunk_starts_from_the_frame_that_is_handed_over_and_reads_its_own_act
     config, request = asked(
         "condition=forward_dynamics", "condition.num_chunks=2", observation=dataclasses.replace(SEEN, actions=actions)
     )
-    place = canvas.canvas_of(config, request.frames_FHWC, model.pipe)
+    place = canvas.canvas_of(config, request.frames_FHWC, FACTOR)
     action = arguments.chunk_call(config, request, place, 1, SEEN.frames[5], BOTH, (0,)).arguments["action"]
     np.testing.assert_array_equal(np.asarray(action.image), SEEN.frames[5])
     np.testing.assert_array_equal(action.raw_actions.numpy(), actions[8:])
@@ -61,7 +62,7 @@ def test_a_chunk_starts_from_the_frame_that_is_handed_over_and_reads_its_own_act
 
 def test_inverse_dynamics_reads_each_chunk_from_its_own_frames(model) -> None:
     config, request = asked("condition=inverse_dynamics", "condition.num_chunks=2")
-    place = canvas.canvas_of(config, request.frames_FHWC, model.pipe)
+    place = canvas.canvas_of(config, request.frames_FHWC, FACTOR)
     action = arguments.chunk_call(config, request, place, 1, None, BOTH, (0,)).arguments["action"]
     np.testing.assert_array_equal([np.asarray(frame) for frame in action.video], SEEN.frames[8:17])
 
@@ -69,7 +70,7 @@ def test_inverse_dynamics_reads_each_chunk_from_its_own_frames(model) -> None:
 def test_frames_smaller_than_a_cell_are_refused(model) -> None:
     small = dataclasses.replace(SEEN, frames=SEEN.frames[:, :8])
     with pytest.raises(ObservationError, match=r"80x8 are smaller than one latent cell \(16x16\)"):
-        canvas.canvas_of(asked(observation=small)[0], small.frames, model.pipe)
+        canvas.canvas_of(asked(observation=small)[0], small.frames, FACTOR)
 
 
 def test_the_canvas_is_the_one_that_the_pipeline_conditions_on(model) -> None:

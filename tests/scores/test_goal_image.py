@@ -94,6 +94,16 @@ def test_a_goal_goes_through_the_model_s_own_frame_transform(tmp_path):
         made.compute(track(FRAMES))
 
 
+def test_a_goal_takes_the_resolution_of_the_model_that_shows_it(tmp_path):
+    seen = np.zeros((1, 720, 1280, 3), np.uint8)
+    config = testing.compose("domain=pusht", "model.tiers=[256,480]")
+    shown = picture(tmp_path / "shown.png", np.zeros((464, 832, 3), np.uint8))
+
+    score(shown).check(setting(seen, config))
+    with pytest.raises(errors.ObservationError, match=r"has 832x464 pixels, and the observation has 1280x720"):
+        score(shown).check(setting(seen))
+
+
 def test_a_missing_goal_one_of_another_size_and_one_that_is_not_there_are_refused_before_anything_loads(tmp_path):
     with pytest.raises(errors.ConfigError, match=r"needs a goal\. Add score\.goal_image\.goal="):
         score(None).check(setting())
