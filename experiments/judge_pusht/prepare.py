@@ -23,11 +23,12 @@ PAST = {  # name: (commit that shipped it, guidance, flow shift)
     "run_3": ("c710e6d", 6.0, 2.0),
     "run_7": ("e6a8190", 4.0, 1.0),
     "run_8": ("f262186", 4.0, 1.0),
+    "run_10": ("a050d51", 4.0, 1.0),
 }
 """Earlier checkpoints, by their number in experiments/train_pusht/LOG.md."""
 
-GUIDANCES = (1, 4, 8)
-"""What the shipped model is asked with; 4 is recommended."""
+GUIDANCES = (1, 4)
+"""What the shipped model is asked with; 1 is recommended."""
 
 PROPOSALS = (2, 4, 8)
 """Of `policy=best_of`, which proposes and sees what comes of it by the shipped model."""
@@ -47,7 +48,7 @@ def main() -> None:
         preset(out, "policy", f"guidance_{scale}", "model", policy("asset:cosmos3_pusht", scale, 1.0))
     for count in PROPOSALS:
         chosen = f"proposals: {count}\nscore: pusht_coverage\npictures: 0\npredict: {{repo: asset:cosmos3_pusht}}\n"
-        content = policy("asset:cosmos3_pusht", 4, 1.0).replace("video: false\n", "") + chosen
+        content = policy("asset:cosmos3_pusht", 1, 1.0).replace("video: false\n", "") + chosen
         preset(out, "policy", f"best_of_{count}", "best_of", content)
     for name in JUDGES:
         folder = out / "spoiled" / name

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--longs", type=int, default=35, help="held-out episodes of six chunks, walls included")
     parser.add_argument("--unseen", type=int, default=16, help="starts asked in wordings never trained on")
     parser.add_argument("--steps", type=int, default=8, help="denoising steps of the policy")
-    parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale of the policy")
+    parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale of the policy")
     parser.add_argument("--beside", type=Path, help="another evaluation's folder, shown in a column for the same jobs")
     parser.add_argument("--procs", type=int, default=2)
     parser.add_argument("--videos", action=argparse.BooleanOptionalAction, default=True, help="keep every video")

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--steps", default="2,4,8,16,30")
     parser.add_argument("--clips", type=int, default=16, help="held-out clips for forward and inverse dynamics")
     parser.add_argument("--starts", type=int, default=8, help="held-out starts for the policy, four directions each")
-    parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale of the policy")
+    parser.add_argument("--guidance", type=float, default=1.0, help="guidance scale of the policy")
     parser.add_argument(
         "--procs", type=int, default=1, help="processes; with more than one a call's seconds are not its own"
     )

@@ -19,7 +19,7 @@ tasks=(left right up down goal free)
 observations=$(for ((i = 0; i < episodes; i++)); do printf 'pusht:%d@task:%s,' $((500000 + i)) "${tasks[i % 6]}"; done)
 common=(tracker=none 'visualizer=[]')
 if [ -n "${MODEL:-}" ]; then
-  policy='num_inference_steps:8,flow_shift:1.0,guidance_scale:4.0' dynamics='num_inference_steps:2,flow_shift:1.0,guidance_scale:1.0'
+  policy='num_inference_steps:8,flow_shift:1.0,guidance_scale:1.0' dynamics='num_inference_steps:2,flow_shift:1.0,guidance_scale:1.0'
   common+=(model=custom "model.repo=$(cd "$MODEL" && pwd)" model.pixel_map=true model.scene=pusht model.dtype=bfloat16
     "model.recommended={policy:{$policy},forward_dynamics:{$dynamics},inverse_dynamics:{$dynamics}}")
 fi

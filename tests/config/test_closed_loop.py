@@ -62,7 +62,7 @@ def test_what_cannot_work_is_refused_in_one_line(overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["condition.chunk_size=12"], r"trained on chunks of 16 steps, not 12"),
+        (["condition.chunk_size=12"], r"trained on chunks of 4 or 8 or 16 steps, not 12"),
         (["domain=bridge"], r"sample:push_left was seen in the domain pusht, and this run has domain=bridge"),
         (["domain.view_point=wrist_view"], r"sample:push_left is a third_person_view, .* domain.view_point=wrist_view"),
         (
@@ -120,7 +120,7 @@ def test_each_of_policy_and_world_gets_what_its_model_recommends():
     config = compose.compose(LOOP)
 
     assert (config.policy.name, config.world.name, config.score) == ("model", "model", {})
-    assert (config.policy.sampler.num_inference_steps, config.policy.sampler.guidance_scale) == (8, 4.0)
+    assert (config.policy.sampler.num_inference_steps, config.policy.sampler.guidance_scale) == (8, 1.0)
     assert (config.world.sampler.num_inference_steps, config.world.sampler.guidance_scale) == (2, 1.0)
     assert (config.condition.act_steps, config.condition.chunk_size) == (16, 16)
 

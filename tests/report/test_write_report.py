@@ -191,7 +191,7 @@ def test_a_job_says_how_it_was_made_by_which_versions_and_how_to_make_it_again(s
     assert facts["versions.diffusers"] == "0.39.0"
     assert facts["plugins.strands-diffusers-rerun"] == "0.1.0"
     assert settings["sampler.num_inference_steps"] == "1"
-    assert settings["sampler.guidance_scale"] == "4"
+    assert settings["sampler.guidance_scale"] == "1"
     assert "sampler.flow_shift" in settings
     assert data["jobs"][1]["command"] == "strands-diffusers seed=1 tracker=none"
     assert data["jobs"][1]["observed"]["size"] == [96, 96]
