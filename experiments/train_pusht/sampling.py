@@ -38,6 +38,11 @@ class Mixture:
     """Share of the policy's samples that are the policy's own actions and what the simulator made of them (stage
     `practice`), where there are any; each begins in the very noise that it was made from. The others are the expert's."""
 
+    held: float = 0.0
+    """Share of `practice` that is carried with its actions on the way to the true ones, and only its video where the model
+    leads it: late in sampling the video has to agree with the actions, whatever it began as. Over 0 the expert's samples
+    of the policy are carried too, all of them so: their actions leave one answer."""
+
     own_first: float = 0.35
     """Of the windows that follow another, how often forward dynamics and policy begin at the model's own last frame of the
     one before (stage `chains`), where there is one."""
@@ -136,6 +141,10 @@ class Sampler:
         decided = (m < POLICY) | drawn
         if config.carried:
             sigma[decided] = PURE
+        held = torch.zeros_like(decided)
+        if config.held:
+            held = torch.from_numpy(policy & (~own | (rng.random(size) < config.held)))
+            decided = decided | held
         noise = torch.randn(latent.shape, generator=self.generator)
         action_noise = torch.randn(action.shape, generator=self.generator)
         if own.any():
@@ -153,4 +162,5 @@ class Sampler:
             self.captions.ids[rows],  # always as wide, so that a compiled step fits every batch
             self.captions.lengths[rows],
             decided,
+            held,
         )

@@ -181,3 +181,32 @@ def test_of_a_short_chunk_nothing_later_is_asked_or_seen(tmp_path: Path) -> None
         assert not batch.noisy_action_BA[rows, chunk:].any()
         assert not batch.noisy_frame_BT[rows, chunk // 4 + 1 :].any()
         assert batch.noisy_frame_BT[rows, 1 : chunk // 4 + 1].any(0).all()
+
+
+def test_a_held_policy_s_actions_go_to_the_true_ones_and_only_its_video_goes_astray(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=4, moving_windows=4)
+    add_practice(work, 3)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    config = TransformerConfig(practice=0.5, held=0.5, chunk_weights=(1, 0, 0))
+    drawn = Sampler(config, work, "shard_", captions, [0, 0]).draw(400, MODES.index("policy"))
+    assert drawn.decided.all()
+    assert float(drawn.held.float().mean()) == pytest.approx(0.75, abs=0.08)  # all of the expert's, half of practice
+    assert float((drawn.batch.sigma_B < PURE).float().mean()) == pytest.approx(0.5, abs=0.08)
+
+    astray = (drawn.targets[0] + 1, drawn.targets[1] + 1)
+    after = carry(drawn, astray, 100)
+
+    assert after is not None
+    assert 0 < int(after.held.sum()) < 100
+    sigma = after.batch.sigma_B.view(-1, 1, 1)
+    clean = after.batch.action_BAD - sigma * after.targets[1]
+    for latent, action, true, level, held in zip(
+        after.clean, after.batch.action_BAD, clean, after.batch.sigma_B, after.held, strict=True
+    ):
+        match = (drawn.clean == latent).flatten(1).all(1).nonzero().flatten()
+        noises = [drawn.batch.action_BAD[i] + (1 - drawn.batch.sigma_B[i]) * drawn.targets[1][i] for i in match]
+        on_the_way = any(torch.allclose(action, true.lerp(noise, level), atol=1e-4) for noise in noises)
+        assert on_the_way == bool(held)
+    arrived = after.batch.latent_BCTHW - sigma[..., None, None] * after.targets[0]
+    noisy = after.batch.noisy_frame_BT[:, None, :, None, None].expand_as(arrived)
+    torch.testing.assert_close(arrived[noisy], after.clean[noisy], rtol=0, atol=1e-4)

@@ -36,6 +36,8 @@ class Examples:
     """[B], numbers into MODES."""
     decided: torch.Tensor
     """bool [B]: there is one right answer, so that the sample may be carried."""
+    held: torch.Tensor
+    """bool [B]: it is carried with its actions on the way to the true ones, and only its video where the model leads it."""
 
     def to(self, device: str) -> Examples:
         """The same on a device."""
@@ -46,24 +48,22 @@ class Examples:
             self.clean.to(device),
             self.modes.to(device),
             self.decided.to(device),
+            self.held.to(device),
         )
 
     def __getitem__(self, rows: torch.Tensor) -> Examples:
         """Some of the samples, in that order."""
         parts = {name: getattr(self.batch, name)[rows] for name in self._of_samples}
         latent, action = (x[rows] for x in self.targets)
-        return Examples(
-            replace(self.batch, **parts), (latent, action), self.clean[rows], self.modes[rows], self.decided[rows]
-        )
+        own = (getattr(self, name)[rows] for name in ("clean", "modes", "decided", "held"))
+        return Examples(replace(self.batch, **parts), (latent, action), *own)
 
     def __add__(self, others: Examples) -> Examples:
         """Both, with the prompts of the first: a prompt's row must mean the same in both."""
         parts = {name: torch.cat([getattr(x.batch, name) for x in (self, others)]) for name in self._of_samples}
         latent, action = (torch.cat(pair) for pair in zip(self.targets, others.targets, strict=True))
-        clean, modes, decided = (
-            torch.cat([getattr(x, name) for x in (self, others)]) for name in ("clean", "modes", "decided")
-        )
-        return Examples(replace(self.batch, **parts), (latent, action), clean, modes, decided)
+        own = (torch.cat([getattr(x, name) for x in (self, others)]) for name in ("clean", "modes", "decided", "held"))
+        return Examples(replace(self.batch, **parts), (latent, action), *own)
 
     @property
     def _of_samples(self) -> list[str]:
@@ -87,8 +87,9 @@ def noised(
     ids_PL: torch.Tensor,
     length_P: torch.Tensor,
     decided: torch.Tensor,
+    held: torch.Tensor | None = None,
 ) -> Examples:
-    """Samples as their modes ask them: what is to be predicted mixed with noise, what is given clean."""
+    """Samples as their modes ask them: what is to be predicted mixed with noise, what is given clean. `held`: none."""
     batch = Batch(
         ids_PL=ids_PL,
         length_P=length_P,
@@ -112,7 +113,8 @@ def noised(
         latent_BCTHW=torch.where(noisy_frame[:, None, :, None, None], latent.lerp(noise[0], s5), latent),
         action_BAD=torch.where(noisy_action[..., None], action.lerp(noise[1], s3), action),
     )
-    return Examples(batch, (noise[0] - latent, noise[1] - action), latent, modes, decided)
+    held = torch.zeros_like(decided) if held is None else held
+    return Examples(batch, (noise[0] - latent, noise[1] - action), latent, modes, decided, held)
 
 
 def errors(
@@ -178,6 +180,7 @@ def euler(examples: Examples, predicted: Pair, sigma_B: torch.Tensor) -> Example
 def carry(examples: Examples, predicted: Pair, count: int, generator: torch.Generator | None = None) -> Examples | None:
     """`count` decided samples, at random, where the model's own step to some lower noise level leads them.
 
+    The actions of a held one go towards the true ones instead, so that its video has to be mended to agree with them.
     None where there are fewer above a noise level of 0.1.
     """
     sigma = examples.batch.sigma_B
@@ -187,5 +190,7 @@ def carry(examples: Examples, predicted: Pair, count: int, generator: torch.Gene
     if count == 0 or chance[rows[-1]] == 0:
         return None
     lower = (sigma[rows] * drawn[1, : len(rows)]).clamp(min=0.05)
-    led: Examples = euler(examples[rows], (predicted[0].detach()[rows], predicted[1].detach()[rows]), lower)
+    chosen = examples[rows]
+    action = torch.where(chosen.held[:, None, None], chosen.targets[1], predicted[1].detach()[rows].float())
+    led: Examples = euler(chosen, (predicted[0].detach()[rows], action), lower)
     return led
