@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strands_diffusers.evaluation.bootstrap import ENOUGH, RESAMPLES, SEED, interval
+from strands_diffusers.evaluation.rounding import rounded
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import UNDECLARED, Measure
 from strands_diffusers.plugin.manager import plugins
@@ -264,12 +265,3 @@ def main_of(baseline: str, values: Iterable[str]) -> str:
 
 def _means(found: Mapping[str, list[float]]) -> np.ndarray:
     return np.array([float(np.mean(values)) for values in found.values()])
-
-
-def rounded(value: Any) -> Any:
-    """Every number in lists and mappings with 4 digits; anything else as it is."""
-    if isinstance(value, Mapping):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value

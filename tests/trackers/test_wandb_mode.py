@@ -232,7 +232,7 @@ def test_a_dead_server_costs_the_timeout_once_and_no_rollout(
 
     assert "runs are kept offline for the rest of this process" in notes[0]
     assert 1.5 <= seconds < 8
-    assert later_seconds < 1.5
+    assert later_seconds < seconds  # without the wait; on a busy machine too
     [run] = read_runs(first.directory)  # and no half-opened online run beside it
     assert {"video", "plots/timeseries", "action/table", "metrics/video.psnr"} <= run.keys
     assert run.summary["status"] == "done"

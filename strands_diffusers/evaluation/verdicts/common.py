@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strands_diffusers.config.schema import RunConfig
-from strands_diffusers.evaluation.tables import rounded
+from strands_diffusers.evaluation.rounding import rounded
 from strands_diffusers.lazy import np
 from strands_diffusers.plugin.base import Judgement
 

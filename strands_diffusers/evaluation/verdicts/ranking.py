@@ -12,7 +12,7 @@ from strands_diffusers.config.schema import RunConfig
 from strands_diffusers.errors import SweepError
 from strands_diffusers.evaluation import ranking
 from strands_diffusers.evaluation.ranking import STATISTICS, Ranking
-from strands_diffusers.evaluation.tables import rounded
+from strands_diffusers.evaluation.rounding import rounded
 from strands_diffusers.evaluation.verdicts.common import judgement, missing_output
 from strands_diffusers.evaluation.verdicts.played import (
     Key,
