@@ -79,8 +79,8 @@ def served(*command: str, **environment: str) -> Iterator[None]:
 
 
 def rollout(folder: Path) -> None:
-    """`rollout.gif`: the video of `observation=sample:push_down` beside its actions, at half speed; its last frame is held."""
-    run("observation=sample:push_down", "tracker=none", f"output_dir={folder}")
+    """`rollout.gif`: the video of `observation=sample:push_up seed=1` beside its actions, at half speed; its last frame is held."""
+    run("observation=sample:push_up", "seed=1", "tracker=none", f"output_dir={folder}")
     look = (
         "setpts=2*PTS,tpad=stop_mode=clone:stop_duration=1.2,fps=5,scale=960:-1:flags=lanczos,"
         "split[a][b];[a]palettegen=max_colors=96[p];[b][p]paletteuse=dither=none"
