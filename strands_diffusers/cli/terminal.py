@@ -51,10 +51,13 @@ def columns(rows: Iterable[Sequence[str]]) -> str:
 
 
 def parser(verb: str, summary: str | None) -> argparse.ArgumentParser:
-    """An argument parser for a verb; a wrong argument is a `ConfigError` of one line."""
+    """An argument parser for a verb, flags anywhere between words; a wrong argument is a `ConfigError` of one line."""
     import argparse
 
     class Parser(argparse.ArgumentParser):
+        def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+            return self.parse_intermixed_args(args, namespace)
+
         def error(self, message: str) -> NoReturn:
             raise ConfigError(f"{message}. See strands-diffusers {verb} --help.")
 

@@ -56,7 +56,7 @@ def test_measure_and_redraw_work_on_a_job_and_are_resumable(command, tmp_path):
     status, err = command("measure", "job", "other", "metric=[video]", "--workers", "1")
     assert status == 0
     assert "measure: 2 done" in err
-    status, err = command("measure", "job", "other", "metric=[video]", "--workers", "1")
+    status, err = command("measure", "job", "--workers", "1", "other", "metric=[video]")  # flags stand anywhere
     assert "measure: 2 skipped" in err
     status, err = command("redraw", "job", "visualizer=[timeseries]", "--workers", "1")
     assert status == 0
