@@ -2,7 +2,7 @@
 
 A shard is a folder `shard_0012/` with `frames.npy` uint8 [N, 96, 96, 3] and `episodes.npz`: `action` float32 [N, 2]
 (simulator pixels, row i moves frame i to frame i + 1; the last row of an episode repeats the one before), `state`
-float32 [N, 5], and `start`, `length` [frames], `task` (index in ALL_TASKS), `seed`, one per episode.
+float32 [N, 5], and `start`, `length` [frames], `task` (index in ALL_TASKS), `seed`, `errs` (bool), one per episode.
 An episode is a function of its seed and the settings. A shard that exists is complete, whatever the settings.
 """
 
@@ -46,6 +46,13 @@ class DataConfig:
     """Share of the episodes with a task that begin with the block between the pusher and the place to push from. Which way
     round it to go is the hardest choice of a policy; of the other starts 19 % are like that (400 starts, four directions)."""
 
+    errors: float = 0.2
+    """Share of the episodes in which every action carries a random error, its standard deviation of one of ERRORS_PX: of
+    smooth strokes alone a model learns nothing about a policy that trembles, and takes it for one that fails."""
+
+
+ERRORS_PX = (20.0, 60.0, 120.0, 200.0)
+"""Standard deviations of such an error [simulator pixels]."""
 
 IN_THE_WAY_DEG = 35.0
 """The pusher is beyond the block where it is seen from there within this angle of the way that the block is to go."""
@@ -95,19 +102,21 @@ def record_shard(config: DataConfig, first_seed: int, directory: Path) -> int:
         if ALL_TASKS[task] in TASKS and rng.random() < config.in_the_way:
             put_in_the_way(sim, ALL_TASKS[task], rng)
         expert = Expert(ALL_TASKS[task], sim, seed)
+        shaky = np.random.default_rng([seed, 3])  # of its own, so that the other episodes stay as they were
+        error_px = float(shaky.choice(ERRORS_PX)) if shaky.random() < config.errors else 0.0
         start = len(frames)
         frames.append(sim.render())
         states.append(sim.state)
         for _ in range(config.num_steps):
-            actions.append(expert.act())
+            actions.append(expert.act() + shaky.normal(0, error_px, 2))
             states.append(sim.step(actions[-1]))
             frames.append(sim.render())
         actions.append(actions[-1])
-        episodes.append((start, len(frames) - start, task, seed))
+        episodes.append((start, len(frames) - start, task, seed, error_px > 0))
     partial = directory.with_suffix(".partial")
     partial.mkdir(parents=True, exist_ok=True)
     np.save(partial / "frames.npy", np.stack(frames))
-    start, length, task, seed = np.array(episodes).T
+    start, length, task, seed, errs = np.array(episodes).T
     np.savez(
         partial / "episodes.npz",
         action=np.array(actions, np.float32),
@@ -116,6 +125,7 @@ def record_shard(config: DataConfig, first_seed: int, directory: Path) -> int:
         length=length,
         task=task,
         seed=seed,
+        errs=errs.astype(bool),
     )
     shutil.rmtree(directory, ignore_errors=True)
     partial.rename(directory)
@@ -170,6 +180,12 @@ class Frames:
     def actions(self, shard: int, first: int, num_steps: int) -> np.ndarray:
         """Actions in simulator pixels, float32 [num_steps, 2]."""
         return self.shards[shard][1]["action"][first : first + num_steps]
+
+    def errs(self, shard: int, index: int) -> bool:
+        """Whether the actions of the episode that this frame is of carry errors: nothing for a policy to learn."""
+        episodes = self.shards[shard][1]
+        which = np.searchsorted(episodes["start"], index, side="right") - 1
+        return bool(episodes["errs"][which]) if "errs" in episodes else False
 
     def state(self, shard: int, index: int) -> np.ndarray:
         """The simulator's state at one frame, float32 [5]."""

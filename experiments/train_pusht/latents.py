@@ -1,7 +1,7 @@
 """Stage `latents`: windows of the data through the frozen encoder, normalised, on disk as the transformer reads them.
 
 `latents/NAME.npz` per data shard: `latent` float16 [M, 32, 5, 6, 6], `action` float32 [M, 16, 2] (model space), `task` int
-[M], `step` int [M] (the frame of the episode that a window begins at), `in_the_way` bool [M] (see `data.in_the_way`).
+[M], `step` int [M] (the frame of the episode that a window begins at), `in_the_way`, `errs` bool [M] (see `data`).
 `latents/scale.npz`: `mean`, `std` float32 [32], which go into the autoencoder's config. `latents/sensitivity.npy`: how much
 the decoder's picture changes with a latent token, float32 [32, 32].
 """
@@ -96,6 +96,7 @@ def run(config: LatentsConfig, work: Path, ranks: Ranks) -> None:
             task=windows[:, 2],
             step=windows[:, 3],
             in_the_way=[in_the_way(data.state(s, f), task) for s, f, task, _ in windows],
+            errs=[data.errs(s, f) for s, f, _, _ in windows],
         )
         partial.rename(target / f"{shard.name}.npz")
         progress.line(done, f"{len(windows)} windows each")
@@ -168,6 +169,8 @@ class Windows:
     """float32 [M, 16, 2], model space."""
     task: np.ndarray
     in_the_way: np.ndarray
+    errs: np.ndarray
+    """bool [M]: the actions carry errors, so that no policy is to learn them."""
     has_first: np.ndarray
     """bool [M]: there is a frame 0 of the model's own, `first` float16 [M, 32, 6, 6] (stage `chains`)."""
     first: torch.Tensor
@@ -204,6 +207,7 @@ def load(work: Path, name: str) -> Windows:
             parts["action"].append(torch.from_numpy(file["action"]).float())
             parts["task"].append(file["task"])
             parts["in_the_way"].append(file["in_the_way"])
+            parts["errs"].append(file["errs"] if "errs" in file else np.zeros(len(latent), bool))
             parts["noise"].append(torch.from_numpy(file["noise"]) if "noise" in file else latent[:0])
             parts["action_noise"].append(
                 torch.from_numpy(file["action_noise"]) if "noise" in file else parts["action"][-1][:0]

@@ -86,6 +86,7 @@ class Sampler:
             self.windows = self.windows + load(self.work, "practice_")
         self.chance = self._chance() if self.config.still < 1 else np.full(len(self.windows), 1 / len(self.windows))
         chance = np.where(self.windows.in_the_way, self.config.in_the_way, 1.0) * self.chance
+        chance[self.windows.errs] = 0
         chance[self.first_practice :] = 0
         self.policy_chance = chance / chance.sum()
         return True
