@@ -213,8 +213,8 @@ def dataset(folder: Path) -> None:
     from strands_diffusers.plugin.manager import plugins
     from strands_diffusers.results import ObservationRequest
 
-    seen = "observation=sample:push_left,sample:push_up"
-    run("-m", "output=[lerobot]", seen, "seed=0,1", "tracker=none", f"output_dir={folder / 'sweep'}")
+    seen = "observation=sample:push_right,sample:push_up"
+    run("-m", "output=[lerobot]", seen, "seed=1,2", "tracker=none", f"output_dir={folder / 'sweep'}")
     joined = folder / "all_rollouts"
     subprocess.run([sys.executable, "-m", "strands_diffusers_lerobot", str(joined), str(folder / "sweep")], check=True)
     source, shown = plugins().find("source", "lerobot")(), [0, 3, 6, 9, 12, 16]
