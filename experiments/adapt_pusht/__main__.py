@@ -79,13 +79,16 @@ def main() -> None:
     out = options.work / "results"
     for variant in (*options.variants, "original"):
         if variant != "relative":  # to which the shipped model's actions mean something else
-            evaluate.evaluate(f"{variant}-{SHIPPED}", model_of(None, variant), variant, options.tables, out)
+            evaluate.evaluate(
+                f"{variant}-{SHIPPED}", model_of(None, variant), variant, options.tables, out, options.procs
+            )
     for variant, episodes, what in itertools.product(options.variants, options.episodes, options.what):
         folder = adapt(variant, episodes, what, options)
         for where in (variant, "original"):
             kind = "" if where == variant else f"{variant}_"
-            evaluate.evaluate(f"{where}-{kind}{episodes}_{what}", model_of(folder, where), where, options.tables, out)
-    text = table.markdown(out)
+            name = f"{where}-{kind}{episodes}_{what}"
+            evaluate.evaluate(name, model_of(folder, where), where, options.tables, out, options.procs)
+    text = table.markdown(out) + "\n" + table.goals(out)
     (options.work / "table.md").write_text(text)
     print(text)
 

@@ -6,11 +6,13 @@ The model is called as a user calls it, by `strands_diffusers.rollout`, as a cho
 from __future__ import annotations
 
 import json
+import multiprocessing
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from strands_diffusers_pusht.expert import DIRECTIONS, TASKS, play, progress_px
 from strands_diffusers_pusht.source import WORDS
 
@@ -95,15 +97,34 @@ def _act(table: Variant, acted: np.ndarray) -> tuple[Variant, list[np.ndarray]]:
     return table, [table.act(action) for action in acted]
 
 
-def evaluate(name: str, model: Model, variant: str, tables: int, out: Path) -> Path:
+_at_work: tuple[Model, Variant] | None = None
+
+
+def _set_up(model: Model, variant: str) -> None:
+    """Prepare a process of the pool."""
+    global _at_work
+    torch.set_num_threads(1)  # two processes of one thread are faster than two threads of one
+    _at_work = model, VARIANTS[variant]()
+
+
+def _row(index: int) -> dict[str, Any]:
+    assert _at_work is not None
+    return {"index": index, **measure(*_at_work, index)}
+
+
+def evaluate(name: str, model: Model, variant: str, tables: int, out: Path, procs: int) -> Path:
     """Append the measures of each table that `out/NAME.jsonl` does not hold yet. -> the file."""
     out.mkdir(parents=True, exist_ok=True)
-    path, table = out / f"{name}.jsonl", VARIANTS[variant]()
+    path = out / f"{name}.jsonl"
     done = {json.loads(line)["index"] for line in path.read_text().splitlines()} if path.is_file() else set()
-    for index in range(tables):
-        if index not in done:
-            row: dict[str, Any] = {"index": index, **measure(model, table, index)}
-            with path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(f"{name} {index + 1}/{tables}: " + " ".join(f"{k} {v:.3g}" for k, v in row.items()), flush=True)
+    todo = [index for index in range(tables) if index not in done]
+    if not todo:
+        return path
+    with multiprocessing.get_context("spawn").Pool(procs, _set_up, (model, variant)) as pool, path.open("a") as file:
+        for row in pool.imap(_row, todo):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            print(
+                f"{name} {row['index'] + 1}/{tables}: " + " ".join(f"{k} {v:.3g}" for k, v in row.items()), flush=True
+            )
     return path

@@ -38,3 +38,27 @@ def markdown(folder: Path) -> str:
         cells = [cell(values[name], values["index"], form, scale) for name, (_, form, scale) in COLUMNS.items()]
         lines.append(f"| {variant} | {model} | {len(values['index'])} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def goals(folder: Path) -> str:
+    """A line for each adapted model: means over the tables that both have, divided by the shipped model's on its own table.
+
+    `block`: error of the block on the variant. `original`: of each measure on the original table, what is left of it, so
+    that 1 is nothing forgotten (errors over 1 and moves below 1 are worse).
+    """
+    shipped = read(folder / "original-shipped.jsonl")
+    lines = ["| adapted to | with | block, variant | wrong way [%] | original: block | inverse | move | closed loop |"]
+    lines.append("|---" * 8 + "|")
+    for path in sorted(folder.glob("original-*_*.jsonl"), key=lambda p: p.stem):
+        variant, episodes, what = path.stem.removeprefix("original-").split("_")
+        there, here = read(folder / f"{variant}-{episodes}_{what}.jsonl"), read(path)
+        cells = [f"{ratio(there, shipped, 'block_px'):.2f}", f"{100 * there['wrong'].mean():.0f}"]
+        cells += [f"{ratio(here, shipped, name):.2f}" for name in ("block_px", "inverse_px", "move_px", "coverage")]
+        lines.append(f"| {variant} | {episodes} episodes, {what} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def ratio(values: dict[str, np.ndarray], base: dict[str, np.ndarray], name: str) -> float:
+    """The mean of a measure over that of `base`, over the tables that both have."""
+    _, ours, theirs = np.intersect1d(values["index"], base["index"], return_indices=True)
+    return float(values[name][ours].mean() / base[name][theirs].mean())
