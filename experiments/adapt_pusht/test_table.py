@@ -11,7 +11,7 @@ from . import table
 
 
 def _write(path: Path, block_px: list[float], first: int = 0) -> None:
-    base = {name: 2.0 for name in table.COLUMNS}
+    base = dict.fromkeys(table.COLUMNS, 2.0)
     rows = [{"index": first + i, **base, "block_px": px, "wrong": 0.5} for i, px in enumerate(block_px)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
