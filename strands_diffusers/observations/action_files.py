@@ -38,15 +38,17 @@ def read_actions(path: Path, name: str = "") -> np.ndarray:
 
 def read_chunks(path: Path, name: str = "") -> np.ndarray:
     """The same as the file nests it: float32 `[T, D]` or `[K, T, D]`. Raises: as `read_actions`."""
-    name = name or str(path)
+    name, kind = name or str(path), path.suffix.lower()
     check_file(path, name)
-    if path.suffix.lower() in (".npy", ".npz"):
-        return check_numbers(_from_numpy(path, name), name)
-    if path.suffix.lower() != ".json":
+    if kind in (".npy", ".npz"):
+        values = _from_numpy(path, name)
+    elif kind == ".json":
+        rows = only_chunk(read_json(path, name, ObservationError, max_bytes=20 * MAX_VALUES), name)
+        check_nesting(rows, name)
+        values = np.array(rows, np.float64)
+    else:
         raise ObservationError(f"{name} is not an action file. {_ACCEPTED}")
-    rows = only_chunk(read_json(path, name, ObservationError, max_bytes=20 * MAX_VALUES), name)
-    check_nesting(rows, name)
-    return check_numbers(np.array(rows, np.float64), name)
+    return check_numbers(values, name)
 
 
 def only_chunk(value: Any, name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from strands_diffusers import evaluation, loop
 from strands_diffusers.config.checks import GIVES
 from strands_diffusers.config.compose import to_tree
+from strands_diffusers.config.identity import hash_of, identity_of
 from strands_diffusers.config.models import COSMOS3
 from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.errors import ConfigError, EngineError, near_miss
@@ -109,8 +110,8 @@ class Checker:
             effective = "eager" if engine.refuse_before_load("exact", *facts) else "exact"
 
         tree = to_tree(config)
-        identity = provenance.identity(config, tree, content, effective)
-        digest, seconds = provenance.job_hash(identity), time.perf_counter() - started
+        identity = identity_of(config, tree, content, effective, provenance.versions())
+        digest, seconds = hash_of(identity), time.perf_counter() - started
         chosen = (serializers, visualizers, metrics, tracker)
         return Job(config, tree, request, cast, digest, identity, *chosen, seconds)
 

@@ -1,28 +1,18 @@
-"""What makes two jobs the same job, and what a reader needs to repeat one."""
+"""What a reader needs to repeat a job: versions, commit, command."""
 
 import functools
-import hashlib
 import importlib.metadata
-import json
 import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from strands_diffusers.config.conditions import ActionConditionConfig, ClosedLoopConfig
-from strands_diffusers.config.schema import RunConfig, Tree
 from strands_diffusers.records import now
 
 PACKAGES = (
     "strands-diffusers", "diffusers", "torch", "transformers", "accelerate", "hydra-core", "omegaconf", "numpy", "wandb",
 )  # fmt: skip
-
-_NOT_IDENTITY = (
-    "tracker", "output_dir", "resume", "sweep", "source", "observation", "output", "visualizer", "metric", "hook_timeout_s",
-)  # fmt: skip
-"""Config nodes that do not change a rollout: what is written, drawn, measured and logged of it, where it goes, and
-addresses (their content counts)."""
 
 
 @functools.cache
@@ -60,41 +50,3 @@ def event(what: str, **facts: Any) -> dict[str, Any]:
 def command() -> list[str]:
     """The command line of this process."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
-
-
-def identity(config: RunConfig, tree: Tree, content: dict[str, str | None], engine: str) -> dict[str, Any]:
-    """Everything that changes a job's result, as plain nested dicts; two jobs with equal identities are the same job.
-
-    The resolved config without paths, tracker and sweep options; `content`: hashes of the observation, of an action
-    file, and revision or content of the weights; diffusers and torch versions; the engine that will run.
-    """
-    found: dict[str, Any] = {k: v for k, v in tree.items() if k not in _NOT_IDENTITY}
-    found["model"] = {
-        k: v for k, v in found["model"].items() if k not in ("repo", "revision", "name", "recommended", "scene")
-    }
-    found["engine"] = {"name": engine}
-    if isinstance(config.condition, ClosedLoopConfig):  # files and checkpoints by their content
-        for group in ("policy", "world"):
-            found[group] = _without_places(found[group])
-    else:
-        found = {k: v for k, v in found.items() if k not in ("policy", "world", "score")}
-    if isinstance(config.condition, ActionConditionConfig):
-        found["condition"] = {k: v for k, v in found["condition"].items() if k != "actions"}
-    else:
-        found.pop("domain", None)
-    found["content"] = content
-    found["versions"] = {name: versions().get(name) for name in ("diffusers", "torch")}
-    return found
-
-
-def _without_places(node: Any) -> Any:
-    """A node without the keys that name a file or a checkpoint, at any depth."""
-    if not isinstance(node, dict):
-        return node
-    return {k: _without_places(v) for k, v in node.items() if k not in ("actions", "repo")}
-
-
-def job_hash(identity: dict[str, Any]) -> str:
-    """16 hex digits of a job's identity."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
