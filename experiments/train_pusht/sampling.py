@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from strands_diffusers_training.flow import FORWARD, IMAGE, MODES, POLICY, PURE, Examples, noise_levels, noised
+from strands_diffusers_training.flow import FORWARD, IMAGE, INVERSE, MODES, POLICY, PURE, Examples, noise_levels, noised
 
 from .latents import channel_root, files, load
 from .prompts import CHUNKS, Captions
@@ -85,8 +85,10 @@ class Sampler:
         if own:
             self.windows = self.windows + load(self.work, "practice_")
         self.chance = self._chance() if self.config.still < 1 else np.full(len(self.windows), 1 / len(self.windows))
-        chance = np.where(self.windows.in_the_way, self.config.in_the_way, 1.0) * self.chance
-        chance[self.windows.errs] = 0
+        # What a shaking pusher was drawn to cannot be read off its frames: such windows would teach inverse dynamics to guess.
+        smooth = np.where(self.windows.errs, 0, self.chance)
+        self.inverse_chance = smooth / smooth.sum()
+        chance = np.where(self.windows.in_the_way, self.config.in_the_way, 1.0) * smooth
         chance[self.first_practice :] = 0
         self.policy_chance = chance / chance.sum()
         return True
@@ -125,8 +127,9 @@ class Sampler:
         chunks = rng.choice(len(CHUNKS), p=config.chunk_weights, size=size) if chunk is None else np.full(size, chunk)
         chunks = np.where(modes < IMAGE, chunks, 0)
         pick = rng.choice(len(windows), size=size, p=self.chance)
-        policy = modes == POLICY
+        policy, inverse = modes == POLICY, modes == INVERSE
         own = policy & (rng.random(size) < config.practice) & (self.first_practice < len(windows))
+        pick[inverse] = rng.choice(len(windows), size=inverse.sum(), p=self.inverse_chance)
         pick[policy] = rng.choice(len(windows), size=policy.sum(), p=self.policy_chance)
         pick[own] = rng.integers(self.first_practice, len(windows), own.sum())
         rows, prompt = self.prompts(modes, windows.task[pick], chunks)

@@ -72,6 +72,18 @@ def test_policy_is_asked_more_often_where_the_block_is_in_the_way(tmp_path: Path
         assert np.mean([tuple(x.tolist()) in blocked for x in clean]) == pytest.approx(share, abs=0.03)
 
 
+def test_of_episodes_with_errors_only_forward_dynamics_learns(tmp_path: Path) -> None:
+    work = work_folder(tmp_path, still_windows=4, moving_windows=4)
+    path = work / "latents" / "shard_0000.npz"
+    np.savez(path, **dict(np.load(path)), errs=np.arange(8) % 2 == 0)
+    captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
+    sampler = Sampler(TransformerConfig(still=1), work, "shard_", captions, [0, 0])
+    shaky = {tuple(latent[:, 0, 0, 0].tolist()) for latent in sampler.windows.latent[::2].float()}
+    for mode, share in (("forward_dynamics", 0.5), ("inverse_dynamics", 0), ("policy", 0)):
+        clean = sampler.draw(1000, MODES.index(mode)).clean[:, :, 0, 0, 0]
+        assert np.mean([tuple(x.tolist()) in shaky for x in clean]) == pytest.approx(share, abs=0.06 * (share > 0))
+
+
 def test_noise_levels_go_by_mode(tmp_path: Path) -> None:
     work = work_folder(tmp_path, still_windows=4, moving_windows=4)
     captions = Captions(AutoTokenizer.from_pretrained(work / "tokenizer"))
