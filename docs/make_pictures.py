@@ -22,7 +22,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES, PLUGINS = ROOT / "docs" / "images", ROOT / "plugins"
-TABLE = 500_007
+TABLE = 500_002
 """The held-out table of `closed_loop.png`."""
 
 PORT = 8797
@@ -102,7 +102,7 @@ def report(folder: Path) -> None:
 
 
 def episode(folder: Path) -> None:
-    """`closed_loop.png`: an episode in the model, the simulator under the same actions, and where the two part."""
+    """`closed_loop.png`: the expert acting in the model, the simulator under the same actions, and where the two part."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -111,9 +111,15 @@ def episode(folder: Path) -> None:
     from strands_diffusers.metrics.horizon import psnr_per_look
 
     looks, steps, least_db = 12, 8, 25.0
-    acting = ("condition=closed_loop", "world=model", "world.reference=pusht", "policy=model", "score=[pusht_coverage]")
+    acting = (
+        "condition=closed_loop",
+        "world=model",
+        "world.reference=pusht",
+        "policy=pusht_expert",
+        "score=[pusht_coverage]",
+    )
     sizes = (f"condition.num_looks={looks}", f"condition.act_steps={steps}", f"observation=pusht:{TABLE}@task:goal")
-    found = rollout(*acting, *sizes, "tracker=none", "visualizer=[]", "policy.video=false", output_dir=folder / "loop")
+    found = rollout(*acting, *sizes, "tracker=none", "visualizer=[]", output_dir=folder / "loop")
     held, truth, video = found.episode, found.reference_video, found.video
     assert held is not None
     assert truth is not None
