@@ -1,6 +1,6 @@
 """Make the pictures of README, docs and plugins anew from the shipped model: python docs/make_pictures.py [NAME ...].
 
-Names: rollout, report, episode, play, dataset, closed_loop, viewer, dashboard; all of them without one. The last six need their
+Names: rollout, report, closed_loop, play, dataset, acting, viewer, dashboard; all of them without one. The last six need their
 plugins; `report`, `play`, `viewer` and `dashboard` need Chromium, its driver and selenium (`pip install -e '.[dev]'`).
 """
 
@@ -22,8 +22,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES, PLUGINS = ROOT / "docs" / "images", ROOT / "plugins"
-TABLE = 500_002
-"""The held-out table of `closed_loop.png`."""
+LOOP_TABLE, ACTING_TABLE = 500_002, 500_007
+"""The held-out tables of the two pictures of a closed loop."""
 
 PORT = 8797
 """Where `play` listens meanwhile."""
@@ -101,7 +101,7 @@ def report(folder: Path) -> None:
     screenshot(f"{(sweep / 'index.html').as_uri()}#t=0.8", IMAGES / "report.png", (1280, 1180), 4, small)
 
 
-def episode(folder: Path) -> None:
+def closed_loop(folder: Path) -> None:
     """`closed_loop.png`: the expert acting in the model, the simulator under the same actions, and where the two part."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -111,15 +111,19 @@ def episode(folder: Path) -> None:
     from strands_diffusers.metrics.horizon import psnr_per_look
 
     looks, steps, least_db = 12, 8, 25.0
-    acting = (
+    loop = (
         "condition=closed_loop",
         "world=model",
         "world.reference=pusht",
         "policy=pusht_expert",
         "score=[pusht_coverage]",
     )
-    sizes = (f"condition.num_looks={looks}", f"condition.act_steps={steps}", f"observation=pusht:{TABLE}@task:goal")
-    found = rollout(*acting, *sizes, "tracker=none", "visualizer=[]", output_dir=folder / "loop")
+    sizes = (
+        f"condition.num_looks={looks}",
+        f"condition.act_steps={steps}",
+        f"observation=pusht:{LOOP_TABLE}@task:goal",
+    )
+    found = rollout(*loop, *sizes, "tracker=none", "visualizer=[]", output_dir=folder / "loop")
     held, truth, video = found.episode, found.reference_video, found.video
     assert held is not None
     assert truth is not None
@@ -255,14 +259,14 @@ def dataset(folder: Path) -> None:
     figure.savefig(PLUGINS / "lerobot" / "dataset.png")
 
 
-def closed_loop(folder: Path) -> None:
+def acting(folder: Path) -> None:
     """`plugins/pusht/closed_loop.png`: four moments of a policy in the simulator, beside its own video of them."""
     from PIL import ImageDraw, ImageFont
 
     from strands_diffusers import rollout
 
     looks, steps, scale = 3, 8, 4
-    overrides = ("world=pusht", "policy=model", "score=[pusht_coverage]", f"observation=pusht:{TABLE}@task:goal")
+    overrides = ("world=pusht", "policy=model", "score=[pusht_coverage]", f"observation=pusht:{ACTING_TABLE}@task:goal")
     sizes = (f"condition.num_looks={looks}", f"condition.act_steps={steps}")
     quiet = ("tracker=none", "visualizer=[]")
     found = rollout("condition=closed_loop", *overrides, *sizes, *quiet, output_dir=folder / "loop")
@@ -324,7 +328,7 @@ def dashboard(folder: Path) -> None:
         screenshot(address, PLUGINS / "trackio" / "dashboard.png", (1265, 672), 8, media)
 
 
-PICTURES = (rollout, report, episode, play, dataset, closed_loop, viewer, dashboard)
+PICTURES = (rollout, report, closed_loop, play, dataset, acting, viewer, dashboard)
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [picture.__name__ for picture in PICTURES]

@@ -5,8 +5,6 @@ The model is called as a user calls it, by `strands_diffusers.rollout`, as a cho
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from strands_diffusers_pusht.expert import DIRECTIONS, TASKS, play, progress_px
 from strands_diffusers_pusht.source import WORDS
 
+from experiments.pusht_quality import work
 from experiments.pusht_quality.measure import compare_videos
 from strands_diffusers import ActionSpace, Observation, Rollout, actions, rollout
 
@@ -113,18 +112,11 @@ def _row(index: int) -> dict[str, Any]:
 
 
 def evaluate(name: str, model: Model, variant: str, tables: int, out: Path, procs: int) -> Path:
-    """Append the measures of each table that `out/NAME.jsonl` does not hold yet. -> the file."""
+    """Append the measures of each table that `out/NAME.jsonl` does not hold yet, as they come. -> the file."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.jsonl"
-    done = {json.loads(line)["index"] for line in path.read_text().splitlines()} if path.is_file() else set()
+    done = {row["index"] for row in work.read(path)}
     todo = [index for index in range(tables) if index not in done]
-    if not todo:
-        return path
-    with multiprocessing.get_context("spawn").Pool(procs, _set_up, (model, variant)) as pool, path.open("a") as file:
-        for row in pool.imap(_row, todo):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            print(
-                f"{name} {row['index'] + 1}/{tables}: " + " ".join(f"{k} {v:.3g}" for k, v in row.items()), flush=True
-            )
+    print(f"{name}: {len(todo)} tables", flush=True)
+    work.run(todo, (model, variant), path, procs, _row, _set_up)
     return path

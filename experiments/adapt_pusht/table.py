@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from experiments.pusht_quality import work
 from experiments.pusht_quality.measure import cell
 
 COLUMNS = {
@@ -24,7 +24,7 @@ COLUMNS = {
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """The rows of a file, by measure, in order of their table."""
-    rows = sorted((json.loads(line) for line in path.read_text().splitlines()), key=lambda row: row["index"])
+    rows = sorted(work.read(path), key=lambda row: row["index"])
     return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
 
 

@@ -21,17 +21,18 @@ def read(log: Path) -> list[Result]:
 
 def run(
     todo: Sequence[Any],
-    setup: tuple[Path, int, float, Path | None],
+    setup: tuple[Any, ...],
     log: Path,
     procs: int,
     call: Callable[[Any], Result] = jobs.run,
+    set_up: Callable[..., None] = jobs.set_up,
 ) -> list[Result]:
-    """Give each of `todo` to `call` in `procs` processes begun with `jobs.set_up(*setup)`; append each result to `log`."""
+    """Give each of `todo` to `call` in `procs` processes begun with `set_up(*setup)`; append each result to `log`."""
     results: list[Result] = []
     begin = last = time.monotonic()
     if not todo:
         return results
-    with multiprocessing.get_context("spawn").Pool(procs, jobs.set_up, setup) as pool, log.open("a") as file:
+    with multiprocessing.get_context("spawn").Pool(procs, set_up, setup) as pool, log.open("a") as file:
         for count, result in enumerate(pool.imap_unordered(call, todo), 1):
             results.append(result)
             file.write(json.dumps(result) + "\n")
