@@ -12,22 +12,37 @@ from . import data, evaluate, table
 from .variants import VARIANTS
 
 SHIPPED = "shipped"
+KEPT = 50
+"""At most so many episodes of the original table are rehearsed."""
 ORIGINAL = ActionSpace("pusht", pixel_map=True)
+
+
+def same_actions(variant: str) -> bool:
+    """Whether its actions mean what the shipped model's do, so that one model can know both tables."""
+    return variant != "relative"
+
+
+def rehearsed(variant: str, episodes: int, share: float) -> int:
+    """Episodes of the original table that are trained on beside so many of a variant."""
+    return min(KEPT, round(share * episodes)) if same_actions(variant) else 0
 
 
 def adapt(variant: str, episodes: int, what: str, options: argparse.Namespace) -> Path:
     """Adapt the model that ships by the command itself. -> the folder with its presets."""
     from strands_diffusers_training.command import adapt as command
 
-    root = data.write(variant, episodes, options.work / "data" / f"{variant}_{episodes}")
+    sets = [(variant, episodes)]
+    if kept := rehearsed(variant, episodes, options.rehearse):
+        sets.append(("original", kept))
+    roots = [data.write(name, count, options.work / "data" / f"{name}_{count}") for name, count in sets]
     name, out = f"{variant}_{episodes}_{what}", options.work / "adapted" / f"{variant}_{episodes}_{what}"
     words = [
-        f"data=lerobot:{root}@actions:action@units:physical",
+        *(f"data=lerobot:{root}@actions:action@units:physical" for root in roots),
         f"name={name}",
         f"out={out}",
         f"procs={options.procs}",
     ]
-    words += ["statistics=own"] if variant == "relative" else []
+    words += [] if same_actions(variant) else ["statistics=own"]
     words += [
         f"train.what={what}",
         f"train.steps={options.steps}",
@@ -35,7 +50,7 @@ def adapt(variant: str, episodes: int, what: str, options: argparse.Namespace) -
         "train.validate_every=100",
     ]
     words += [f"judge.windows={options.judge}", "tracker=none", *options.more]
-    latents = options.work / "latents" / f"{variant}_{episodes}"  # the same for every way to train
+    latents = options.work / "latents" / "_".join(root.name for root in roots)  # the same for every way to train
     if latents.is_dir() and not (out / "latents").exists():
         out.mkdir(parents=True, exist_ok=True)
         (out / "latents").symlink_to(latents)
@@ -68,7 +83,10 @@ def main() -> None:
     )
     parser.add_argument("--episodes", type=int, nargs="+", default=[10, 50, 200])
     parser.add_argument("--what", nargs="+", default=["lora", "all"], choices=["lora", "all"])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument(
+        "--rehearse", type=float, default=0.5, help=f"episodes of the original table for each new one, at most {KEPT}"
+    )
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=24, help="samples per process and step")
     parser.add_argument("--tables", type=int, default=32, help="held-out tables of each evaluation")
     parser.add_argument("--judge", type=int, default=0, help="held-out windows of adapt's own judgement")
@@ -78,13 +96,13 @@ def main() -> None:
     options.work = options.work.expanduser().absolute()
     out = options.work / "results"
     for variant in (*options.variants, "original"):
-        if variant != "relative":  # to which the shipped model's actions mean something else
+        if same_actions(variant):
             evaluate.evaluate(
                 f"{variant}-{SHIPPED}", model_of(None, variant), variant, options.tables, out, options.procs
             )
     for variant, episodes, what in itertools.product(options.variants, options.episodes, options.what):
         folder = adapt(variant, episodes, what, options)
-        for where in (variant, "original"):
+        for where in (variant, "original") if same_actions(variant) else (variant,):
             kind = "" if where == variant else f"{variant}_"
             name = f"{where}-{kind}{episodes}_{what}"
             evaluate.evaluate(name, model_of(folder, where), where, options.tables, out, options.procs)

@@ -44,16 +44,21 @@ def goals(folder: Path) -> str:
     """A line for each adapted model: means over the tables that both have, divided by the shipped model's on its own table.
 
     `block`: error of the block on the variant. `original`: of each measure on the original table, what is left of it, so
-    that 1 is nothing forgotten (errors over 1 and moves below 1 are worse).
+    that 1 is nothing forgotten (errors over 1 and moves below 1 are worse); a dash where actions have another meaning now.
     """
     shipped = read(folder / "original-shipped.jsonl")
     lines = ["| adapted to | with | block, variant | wrong way [%] | original: block | inverse | move | closed loop |"]
     lines.append("|---" * 8 + "|")
-    for path in sorted(folder.glob("original-*_*.jsonl"), key=lambda p: p.stem):
-        variant, episodes, what = path.stem.removeprefix("original-").split("_")
-        there, here = read(folder / f"{variant}-{episodes}_{what}.jsonl"), read(path)
+    adapted = [path for path in folder.glob("*-*_*.jsonl") if not path.stem.startswith("original-")]
+    for path in sorted(
+        adapted, key=lambda p: (p.stem.partition("-")[0], int(p.stem.partition("-")[2].split("_")[0]), p.stem)
+    ):
+        variant, _, model = path.stem.partition("-")
+        episodes, what = model.split("_")
+        there, kept = read(path), folder / f"original-{variant}_{model}.jsonl"
         cells = [f"{ratio(there, shipped, 'block_px'):.2f}", f"{100 * there['wrong'].mean():.0f}"]
-        cells += [f"{ratio(here, shipped, name):.2f}" for name in ("block_px", "inverse_px", "move_px", "coverage")]
+        measures = ("block_px", "inverse_px", "move_px", "coverage")
+        cells += [f"{ratio(read(kept), shipped, name):.2f}" if kept.is_file() else "-" for name in measures]
         lines.append(f"| {variant} | {episodes} episodes, {what} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

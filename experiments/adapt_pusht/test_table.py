@@ -22,3 +22,9 @@ def test_goals_compare_with_the_shipped_model_on_the_same_tables(tmp_path: Path)
     _write(tmp_path / "physics-50_lora.jsonl", [8.0, 7.0], first=1)
     row = table.goals(tmp_path).splitlines()[-1]
     assert row == "| physics | 50 episodes, lora | 1.50 | 50 | 1.10 | 1.00 | 1.00 | 1.00 |"
+
+
+def test_what_was_forgotten_is_not_said_where_actions_mean_something_else(tmp_path: Path) -> None:
+    _write(tmp_path / "original-shipped.jsonl", [4.0, 6.0])
+    _write(tmp_path / "relative-50_all.jsonl", [5.0, 5.0])
+    assert table.goals(tmp_path).splitlines()[-1] == "| relative | 50 episodes, all | 1.00 | 50 | - | - | - | - |"
