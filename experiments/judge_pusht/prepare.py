@@ -24,6 +24,7 @@ PAST = {  # name: (commit that shipped it, guidance, flow shift)
     "run_7": ("e6a8190", 4.0, 1.0),
     "run_8": ("f262186", 4.0, 1.0),
     "run_10": ("a050d51", 4.0, 1.0),
+    "run_15": ("99c4fab", 1.0, 1.0),
 }
 """Earlier checkpoints, by their number in experiments/train_pusht/LOG.md."""
 

@@ -7,7 +7,7 @@ set -euo pipefail
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" SDL_VIDEODRIVER=dummy
 [[ $# -ge 1 && -d "$1/conf" ]] || { sed -n '2,6s/^# *//p' "$0"; exit 2; }
 out=$(cd "$1" && pwd)
-policies=${POLICIES:-random,still,pusht_expert,expert_25px,expert_50px,expert_100px,expert_200px,run_1,run_3,run_7,run_8,run_10,guidance_1,guidance_4}
+policies=${POLICIES:-random,still,pusht_expert,expert_25px,expert_50px,expert_100px,expert_200px,run_1,run_3,run_7,run_8,run_10,run_15,guidance_1,guidance_4}
 
 tables() {  # N: the held-out tables up to the Nth
   local found
