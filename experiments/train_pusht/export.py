@@ -35,6 +35,10 @@ class ExportConfig:
     WORK. Its transformer comes with its own tokenizer and scale of the latents, which an autoencoder trained since must have
     kept (`--anchor`, `--no-train_encoder`)."""
 
+    mean: str = ""
+    """Pipeline folders of earlier runs, separated by commas: the mean of their transformers' weights is exported in place of
+    WORK's. Runs that went on from one another end in one valley, and the mean of it is better than any."""
+
     decoder: str = ""
     """A checkpoint of stage `vae` with a longer-trained decoder for the same latents; empty: the newest."""
 
@@ -45,7 +49,10 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
         return
     target = Path(config.to) if config.to else work / "export"
     vae = load_vae(work, "cpu", config.init, config.decoder)
-    if state := newest(work / "transformer.pt"):
+    if config.mean:
+        transformer = mean_of([Path(folder) for folder in config.mean.split(",")])
+        tokenizer, source = Path(config.init) / "text_tokenizer", f"the mean of {config.mean}"
+    elif state := newest(work / "transformer.pt"):
         mean, std = ([round(float(x), 6) for x in part.flatten()] for part in scale_of(work))
         vae.register_to_config(latents_mean=mean, latents_std=std)
         transformer, tokenizer = build(), work / "tokenizer"
@@ -83,3 +90,11 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
         raise SystemExit(f"{size} bytes is more than {LIMIT_BYTES}. Train something smaller.")
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
+
+
+def mean_of(folders: list[Path]) -> Cosmos3OmniTransformer:
+    """The transformer whose weights are the mean of theirs, in float32."""
+    models = [Cosmos3OmniTransformer.from_pretrained(folder, subfolder="transformer").float() for folder in folders]
+    states = [model.state_dict() for model in models]
+    models[0].load_state_dict({name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]})
+    return models[0]

@@ -1,9 +1,12 @@
 """What was not trained in the work folder is exported as the pipeline given by `--init` has it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from strands_diffusers_training.parallel import Ranks
 
 import strands_diffusers
@@ -27,3 +30,17 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="There is no checkpoint"):
         run(ExportConfig(init=str(MODEL), decoder=str(missing), to=str(tmp_path / "out")), tmp_path, Ranks())
     assert not (tmp_path / "out").exists()
+
+
+def test_the_mean_of_two_runs_is_half_way_between_them(tmp_path: Path) -> None:
+    shutil.copytree(MODEL, tmp_path / "moved")
+    file = tmp_path / "moved" / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    save_file({name: value + 1 for name, value in weights.items()}, file, metadata={"format": "pt"})
+    both = f"{MODEL},{tmp_path / 'moved'}"
+    run(ExportConfig(init=str(MODEL), mean=both, to=str(tmp_path / "out")), tmp_path, Ranks())
+    found = load_file(tmp_path / "out" / "transformer" / "diffusion_pytorch_model.safetensors")
+    moved = load_file(file)
+    for name, value in weights.items():
+        expected = (value.float() + moved[name].float()) / 2
+        torch.testing.assert_close(found[name], expected.to(value.dtype), msg=name)
