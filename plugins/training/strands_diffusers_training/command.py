@@ -133,7 +133,7 @@ def stage(name: str, config: AdaptConfig, overrides: list[str], out: Path, ranks
     with Watching(config, run, out, ranks) as watch:
         adapted = train.train(config, run, found, out, ranks, watch)
     if ranks.first:
-        export.write_weights(adapted, found, out)
+        export.write_weights(adapted, found, out, config.train.blend)
     ranks.agree(0.0)
     export.free()
 

@@ -93,6 +93,11 @@ class TrainConfig:
     ema: float = 0.999
     """Decay of the weight average, which is what is judged and exported."""
 
+    blend: float = 1.0
+    """How far from the model's own weights to the trained ones those lie that are judged and exported: 0.5 is half way, which
+    forgets less and overfits less (Wortsman et al. 2022, arXiv:2109.01903). A LoRA is as much weaker. It may be changed after
+    training: delete export/ and judge/ and type the command again."""
+
     checkpointing: bool = False
     """Compute each layer again on the way back: the memory of one layer instead of all."""
 
@@ -130,7 +135,7 @@ class TrainConfig:
                 raise errors.ConfigError(f"train.{name} must be at least {least}, got {getattr(self, name)}.")
         for name, low, high in (
             ("lr", 1e-9, 1.0), ("muon_lr", 0.0, 1.0), ("cooldown", 0.0, 1.0), ("alpha", 1e-6, 1e6), ("prompt_dropout", 0.0, 1.0),
-            ("carried", 0.0, 0.9), ("action_weight", 0.0, 1e3), ("ema", 0.0, 0.99999), ("save_minutes", 0.0, 60.0),
+            ("carried", 0.0, 0.9), ("blend", 0.01, 1.0), ("action_weight", 0.0, 1e3), ("ema", 0.0, 0.99999), ("save_minutes", 0.0, 60.0),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not low <= value <= high:

@@ -33,14 +33,17 @@ def weights_folder(out: Path) -> Path:
     return out / "export" / "weights"
 
 
-def write_weights(adapted: Adapted, plan: Plan, out: Path) -> None:
-    """Write the averaged weights: a LoRA with the domain's action projections, or the whole pipeline in its own precision."""
+def write_weights(adapted: Adapted, plan: Plan, out: Path, blend: float = 1.0) -> None:
+    """Write the averaged weights, at a share of the way from the model's own: a LoRA with the domain's action projections, or
+    the whole pipeline in its own precision. Nothing is trained after this.
+    """
     place, pipe = weights_folder(out), adapted.pipe
     partial = place.with_suffix(".partial")
     with writing(place, NO_ROOM):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         with adapted.training.averaged():
+            adapted.blend(blend)
             if adapted.setting.lora:
                 write_lora(pipe.transformer, plan.domain_id, partial)
             else:
@@ -51,7 +54,7 @@ def write_weights(adapted: Adapted, plan: Plan, out: Path) -> None:
 
 
 def _as_loaded(transformer: Any, dtype: torch.dtype) -> None:
-    """The precision that the weights had; what diffusers keeps in float32 stays. Nothing is trained after this."""
+    """The precision that the weights had; what diffusers keeps in float32 stays."""
     kept = tuple(transformer._keep_in_fp32_modules or ())
     for name, p in transformer.named_parameters():
         if not any(part in kept for part in name.split(".")):
@@ -170,6 +173,11 @@ def card(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: st
         f"| windows | {count} of {len(training)} episodes, {count_held} of {len(held)} held out |",
         f"| autoencoder, not trained | {shown} |",
         f"| steps | {train.steps} of {train.batch * train.accumulate} samples per process |",
+        *(
+            []
+            if train.blend == 1
+            else [f"| blend | {train.blend:g} of the way from the model's own weights to the trained ones |"]
+        ),
         f"| versions | {', '.join(f'{k} {v}' for k, v in provenance.versions().items())} |",
         f"| command | `{command}` |",
         "",

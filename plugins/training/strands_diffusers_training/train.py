@@ -143,6 +143,15 @@ class Adapted:
     setting: Setting
     device: str
     dtype: torch.dtype
+    base: dict[str, torch.Tensor]
+    """What is trained, as it was before."""
+
+    @torch.no_grad()
+    def blend(self, share: float) -> None:
+        """Move what is trained to this share of its way from `base`. Of a LoRA's two matrices one begins at zero: it alone."""
+        for name, p in self.training.trained.items():
+            if ".lora_A." not in name:
+                p.copy_(self.base[name].lerp(p, share))
 
     @contextmanager
     def sampling(self) -> Iterator[Any]:
@@ -198,14 +207,15 @@ def prepare(
     with writing(place, NO_ROOM):
         place.mkdir(parents=True, exist_ok=True)
     training = Training(transformer, optimizer, schedule, place / "state.pt", train.ema, trained_only=True)
+    base = {name: p.detach().clone() for name, p in training.trained.items()}
     state = training.resume()
-    return Adapted(model.pipe, layout, training, setting, device, dtype), state
+    return Adapted(model.pipe, layout, training, setting, device, dtype, base), state
 
 
 def check_settings(config: AdaptConfig, out: Path, finished: bool) -> None:
     """Keep what a training was begun with in `train/settings.json`. Raises: `ConfigError` where it goes on with something else.
 
-    More `steps` may follow on a training that is not `finished`; what is only watched may change at any time.
+    `steps` and `blend` may change of a training that is not `finished` (has no exported weights); what is only watched, always.
     """
     own = dataclasses.asdict(config.train) | {"what": config.train.what.value, "seed": config.seed}
     kept = {name: value for name, value in own.items() if name not in ("validate_every", "rollouts", "save_minutes")}
@@ -213,7 +223,7 @@ def check_settings(config: AdaptConfig, out: Path, finished: bool) -> None:
     before = read_json(path, str(path), errors.ConfigError) if path.is_file() else kept
     if not isinstance(before, dict):
         raise errors.ConfigError(f"{path} is damaged. Delete {path.parent} to train again.")
-    changed = [name for name in kept if before.get(name) != kept[name] and (finished or name != "steps")]
+    changed = [name for name in kept if before.get(name) != kept[name] and (finished or name not in ("steps", "blend"))]
     if changed:
         was = ", ".join(f"{name} was {before.get(name)}" for name in changed)
         raise errors.ConfigError(

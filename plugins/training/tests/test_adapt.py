@@ -206,6 +206,34 @@ def test_what_is_exported_is_the_trained_model_in_plain_diffusers_and_as_a_choic
         torch.testing.assert_close(chosen[name], p, rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.parametrize("what", ["lora", "all"])
+def test_blended_weights_lie_on_the_way_from_the_models_own_to_the_trained_ones(work, square, tiny, what):
+    adapted, _, plan = trained(work, square, tiny, f"train.what={what}", "train.steps=3", "train.lr=0.01")
+    base = adapted.base
+    after = {name: value.clone() for name, value in adapted.training.average.items()}
+    with adapted.training.averaged():
+        adapted.blend(0.25)
+        moved = 0
+        for name, p in adapted.training.trained.items():
+            if ".lora_A." in name:
+                assert torch.equal(p, after[name]), name  # the product of both is a quarter as strong
+                continue
+            torch.testing.assert_close(p.detach(), 0.75 * base[name] + 0.25 * after[name], msg=name)
+            moved += not torch.equal(p, base[name])
+    assert moved
+    if what == "lora":
+        row = plan.domain_id
+        table = adapted.training.average[f"{TABLES[0]}.weight"]
+        assert torch.equal(table[row - 1], base[f"{TABLES[0]}.weight"][row - 1])
+
+
+def test_weights_that_were_exported_are_not_blended_otherwise_without_a_word(tmp_path):
+    for blend, finished in ((1.0, False), (0.5, False)):
+        check_settings(parse(["data=x", "name=a", f"train.blend={blend}"])[0], tmp_path, finished)
+    with pytest.raises(errors.ConfigError, match=r"blend was 0\.5.*delete its"):
+        check_settings(parse(["data=x", "name=a", "train.blend=1"])[0], tmp_path, finished=True)
+
+
 def test_a_validation_leaves_its_numbers_and_a_video_of_a_held_out_window(work, square, tiny):
     seen = []
     trained(
