@@ -12,6 +12,9 @@ from . import data, evaluate, table
 from .variants import VARIANTS
 
 SHIPPED = "shipped"
+SETTINGS = {"lora": ["train.lr=6e-4", "train.blend=0.8"], "all": ["train.blend=0.6"]}
+"""Of each way to train, found on `recoloured` with 50 episodes (README)."""
+
 KEPT = 50
 """At most so many episodes of the original table are rehearsed."""
 ORIGINAL = ActionSpace("pusht", pixel_map=True)
@@ -45,6 +48,8 @@ def adapt(variant: str, episodes: int, what: str, options: argparse.Namespace) -
     words += [] if same_actions(variant) else ["statistics=own"]
     words += [
         f"train.what={what}",
+        *SETTINGS[what],
+        f"stride={options.stride}",
         f"train.steps={options.steps}",
         f"train.batch={options.batch}",
         "train.validate_every=100",
@@ -86,6 +91,7 @@ def main() -> None:
     parser.add_argument(
         "--rehearse", type=float, default=0.5, help=f"episodes of the original table for each new one, at most {KEPT}"
     )
+    parser.add_argument("--stride", type=int, default=2, help="steps from one window of an episode to the next")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=24, help="samples per process and step")
     parser.add_argument("--tables", type=int, default=32, help="held-out tables of each evaluation")
