@@ -10,7 +10,7 @@ pytest.importorskip("gym_pusht")
 from strands_diffusers_pusht import tracking
 from strands_diffusers_pusht.expert import play
 
-from .variants import PUSHER_PX, TABLE_RGB, VARIANTS
+from .variants import PUSHER_PX, TABLE_RGB, VARIANTS, at_rest
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +52,9 @@ def test_relative_actions_lead_where_the_targets_led(played: dict[str, Any]) -> 
     for move in moves[:8]:
         table.act(move)
     np.testing.assert_allclose(table.state[:2], states[8][:2], atol=3)
+
+
+def test_a_clip_of_a_sliding_block_begins_where_it_rests() -> None:
+    states = np.zeros((6, 5))
+    states[:, 2] = [0, 0, 5, 9, 9, 12]  # it moves into frames 2, 3 and 5
+    assert [at_rest(states, first) for first in range(6)] == [0, 1, 1, 1, 4, 4]

@@ -23,6 +23,9 @@ class Variant(PushT):
     relative = False
     """Whether an action is the way from the pusher to its target."""
 
+    slides = False
+    """Whether the block moves on by itself: how fast, a single frame does not say."""
+
     def recorded(self, targets_px: np.ndarray, states: np.ndarray) -> np.ndarray:
         """The targets [T, 2] of an expert as this variant's actions, float32; `states` [T + 1, 5]."""
         moved = targets_px - states[:-1, :2] if self.relative else targets_px
@@ -46,6 +49,8 @@ class Recoloured(Variant):
 class Physics(Variant):
     """A larger pusher, and a block that slides on after a push."""
 
+    slides = True
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         circle = self._env.add_circle
@@ -61,6 +66,12 @@ class Relative(Variant):
     """Actions are moves, not places."""
 
     relative = True
+
+
+def at_rest(states: np.ndarray, first: int) -> int:
+    """The last frame up to `first` before which the block did not move by itself or otherwise; `states` [T + 1, 5]."""
+    moved = np.linalg.norm(np.diff(states[: first + 1, 2:4], axis=0), axis=-1) > 0.5
+    return max((k for k in range(1, first + 1) if not moved[k - 1]), default=0)
 
 
 VARIANTS: dict[str, type[Variant]] = {
