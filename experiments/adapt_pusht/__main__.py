@@ -12,8 +12,8 @@ from . import data, evaluate, table
 from .variants import VARIANTS
 
 SHIPPED = "shipped"
-SETTINGS = {"lora": ["train.lr=6e-4", "train.blend=0.8"], "all": ["train.blend=0.6"]}
-"""Of each way to train, found on `recoloured` with 50 episodes (README)."""
+RATE, BLEND = {"lora": 6e-4, "all": 3e-4}, {"lora": 0.8, "all": 0.6}
+"""`train.lr` and `train.blend` of each way to train, found on `recoloured` with 50 episodes (README)."""
 
 KEPT = 50
 """At most so many episodes of the original table are rehearsed."""
@@ -48,7 +48,8 @@ def adapt(variant: str, episodes: int, what: str, options: argparse.Namespace) -
     words += [] if same_actions(variant) else ["statistics=own"]
     words += [
         f"train.what={what}",
-        *SETTINGS[what],
+        f"train.lr={RATE[what]}",
+        f"train.blend={BLEND[what] if same_actions(variant) else 1}",
         f"stride={options.stride}",
         f"train.steps={options.steps}",
         f"train.batch={options.batch}",

@@ -62,6 +62,11 @@ def _run(config: AdaptConfig, overrides: list[str], out: Path, command: str, ran
     todo = [REFUSED]
     try:
         found = plan.check(config, run, out)
+        if config.train.blend < 1 and found.space != run.space:
+            raise errors.ConfigError(
+                f"train.blend={config.train.blend:g} would mix two meanings of the actions: the statistics are the dataset's own "
+                "(statistics=own), and the model's own weights speak of others. Leave train.blend out."
+            )
         todo = _todo(last, found, out)
     finally:
         if ranks:

@@ -95,8 +95,9 @@ class TrainConfig:
 
     blend: float = 1.0
     """How far from the model's own weights to the trained ones those lie that are judged and exported: 0.5 is half way, which
-    forgets less and overfits less (Wortsman et al. 2022, arXiv:2109.01903). A LoRA is as much weaker. It may be changed after
-    training: delete export/ and judge/ and type the command again."""
+    forgets less and overfits less (Wortsman et al. 2022, arXiv:2109.01903). A LoRA is as much weaker. Not with statistics of the
+    dataset's own: two meanings of an action do not mix. It may be changed after training: delete export/ and judge/ and type
+    the command again."""
 
     checkpointing: bool = False
     """Compute each layer again on the way back: the memory of one layer instead of all."""

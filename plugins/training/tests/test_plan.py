@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from squares import dataset, episode
 from strands_diffusers_training import plan as plans
+from strands_diffusers_training.command import adapt
 from strands_diffusers_training.config import parse
 from strands_diffusers_training.plan import check, run_config
 
@@ -154,3 +155,10 @@ def test_a_wrong_argument_is_one_line(tmp_path, tiny, square, argument, line):
     given = [f"data={square}", argument] if argument.startswith("name=") else [f"data={square}", NAME, argument]
     with pytest.raises(errors.ConfigError, match=line):
         plan_of(tmp_path, [*given, *tiny])
+
+
+def test_weights_are_not_blended_where_actions_mean_something_else(tmp_path, square, tiny):
+    arguments = [f"data={square}", "name=my_square", f"out={tmp_path}", "train.blend=0.5", "until=check", *tiny]
+    for _ in range(2):  # with and without a plan that is there
+        with pytest.raises(errors.ConfigError, match=r"two meanings of the actions.*Leave train\.blend out"):
+            adapt(arguments)
