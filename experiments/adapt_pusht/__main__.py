@@ -12,7 +12,7 @@ from . import data, evaluate, table
 from .variants import VARIANTS
 
 SHIPPED = "shipped"
-RATE, BLEND = {"lora": 6e-4, "all": 3e-4}, {"lora": 0.8, "all": 0.6}
+RATE, BLEND = {"lora": "6e-4", "all": "null"}, {"lora": 0.8, "all": 0.6}
 """`train.lr` and `train.blend` of each way to train, found on `recoloured` with 50 episodes (README)."""
 
 KEPT = 50
