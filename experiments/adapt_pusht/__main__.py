@@ -17,12 +17,13 @@ RATE, BLEND = {"lora": "6e-4", "all": "null"}, {"lora": 0.8, "all": 0.6}
 
 KEPT = 50
 """At most so many episodes of the original table are rehearsed."""
+
 ORIGINAL = ActionSpace("pusht", pixel_map=True)
 
 
 def same_actions(variant: str) -> bool:
     """Whether its actions mean what the shipped model's do, so that one model can know both tables."""
-    return variant != "relative"
+    return not VARIANTS[variant].relative
 
 
 def rehearsed(variant: str, episodes: int, share: float) -> int:

@@ -70,9 +70,8 @@ def measure(model: Model, table: Variant, index: int) -> dict[str, float]:
     frames, targets, states = play(table, task, seed, first + CHUNK)
     if table.slides:  # no model that sees one frame could know the speed that the block has
         first = at_rest(states, first)
-        frames, targets, states = frames[: first + CHUNK + 1], targets[: first + CHUNK], states[: first + CHUNK + 1]
-    acted, prompt = table.recorded(targets, states)[first:], WORDS[task]
-    frames = frames[first:]
+    acted, prompt = table.recorded(targets, states)[first : first + CHUNK], WORDS[task]
+    frames = frames[first : first + CHUNK + 1]
     video = model.video(frames[0], acted, prompt, index)
     found = {name: value for name, value in compare_videos(video, frames).items() if name != "pusher_seen"}
     other = model.video(frames[0], acted[np.random.default_rng(seed).permutation(CHUNK)], prompt, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +50,12 @@ def goals(folder: Path) -> str:
     shipped = read(folder / "original-shipped.jsonl")
     lines = ["| adapted to | with | block, variant | wrong way [%] | original: block | inverse | move | closed loop |"]
     lines.append("|---" * 8 + "|")
-    adapted = [path for path in folder.glob("*-*_*.jsonl") if not path.stem.startswith("original-")]
-    for path in sorted(
-        adapted, key=lambda p: (p.stem.partition("-")[0], int(p.stem.partition("-")[2].split("_")[0]), p.stem)
-    ):
-        variant, _, model = path.stem.partition("-")
-        episodes, what = model.split("_")
-        there, kept = read(path), folder / f"original-{variant}_{model}.jsonl"
+    names = [
+        re.fullmatch(r"(\w+)-(\d+)_(\w+)", path.stem) for path in folder.glob("*.jsonl")
+    ]  # not original-VARIANT_...
+    for variant, episodes, what in sorted((n[1], int(n[2]), n[3]) for n in names if n):
+        there = read(folder / f"{variant}-{episodes}_{what}.jsonl")
+        kept = folder / f"original-{variant}_{episodes}_{what}.jsonl"
         cells = [f"{ratio(there, shipped, 'block_px'):.2f}", f"{100 * there['wrong'].mean():.0f}"]
         measures = ("block_px", "inverse_px", "move_px", "coverage")
         cells += [f"{ratio(read(kept), shipped, name):.2f}" if kept.is_file() else "-" for name in measures]

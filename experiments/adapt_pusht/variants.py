@@ -69,7 +69,7 @@ class Relative(Variant):
 
 
 def at_rest(states: np.ndarray, first: int) -> int:
-    """The last frame up to `first` before which the block did not move by itself or otherwise; `states` [T + 1, 5]."""
+    """The last frame up to `first` into which the block did not move; `states` [T + 1, 5]."""
     moved = np.linalg.norm(np.diff(states[: first + 1, 2:4], axis=0), axis=-1) > 0.5
     return max((k for k in range(1, first + 1) if not moved[k - 1]), default=0)
 

@@ -37,7 +37,7 @@ class ExportConfig:
 
     mean: str = ""
     """Pipeline folders of earlier runs, separated by commas: the mean of their transformers' weights is exported in place of
-    WORK's. Runs that went on from one another end in one valley, and the mean of it is better than any."""
+    WORK's, with the rest of `init`. Of runs that went on from one another it is often better than any of them."""
 
     decoder: str = ""
     """A checkpoint of stage `vae` with a longer-trained decoder for the same latents; empty: the newest."""
@@ -47,6 +47,8 @@ def run(config: ExportConfig, work: Path, ranks: Ranks) -> None:
     """Assemble the averaged weights (of the cool-downs, where there are any) and save them."""
     if not ranks.first:
         return
+    if config.mean and not config.init:
+        raise SystemExit("--mean takes tokenizer and autoencoder from --init FOLDER. Give one of the folders.")
     target = Path(config.to) if config.to else work / "export"
     vae = load_vae(work, "cpu", config.init, config.decoder)
     if config.mean:

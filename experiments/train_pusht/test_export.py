@@ -44,3 +44,8 @@ def test_the_mean_of_two_runs_is_half_way_between_them(tmp_path: Path) -> None:
     for name, value in weights.items():
         expected = (value.float() + moved[name].float()) / 2
         torch.testing.assert_close(found[name], expected.to(value.dtype), msg=name)
+
+
+def test_a_mean_without_a_folder_for_the_rest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="from --init FOLDER"):
+        run(ExportConfig(mean=str(MODEL), to=str(tmp_path / "out")), tmp_path, Ranks())

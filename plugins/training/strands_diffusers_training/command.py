@@ -195,7 +195,7 @@ def _say_plan(config: AdaptConfig, run: RunConfig, found: Any, out: Path) -> Non
     from strands_diffusers.pipelines import checkpoint
     from strands_diffusers_training import estimate
     from strands_diffusers_training.plan import trainable
-    from strands_diffusers_training.train import setting_of
+    from strands_diffusers_training.sampling import setting_of
 
     training, held = found.windows(held_out=False), found.windows(held_out=True)
     episodes, apart = len(found.addresses(held_out=False)), len(found.addresses(held_out=True))

@@ -138,6 +138,7 @@ def card(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: st
     )
     train, count, count_held = config.train, len(plan.windows(held_out=False)), len(plan.windows(held_out=True))
     shown = "not measured" if math.isnan(rendering(out)) else f"renders the first window with {rendering(out):.1f} dB"
+    blended = "" if train.blend == 1 else f", then {train.blend:g} of the way from the model's own weights"
     what = "all of the transformer"
     if lora:
         what = f"a LoRA of rank {train.rank} on the generation stream, and the action projections of the domain"
@@ -172,12 +173,7 @@ def card(config: AdaptConfig, run: RunConfig, plan: Plan, out: Path, command: st
         f"| statistics | {statistics} |",
         f"| windows | {count} of {len(training)} episodes, {count_held} of {len(held)} held out |",
         f"| autoencoder, not trained | {shown} |",
-        f"| steps | {train.steps} of {train.batch * train.accumulate} samples per process |",
-        *(
-            []
-            if train.blend == 1
-            else [f"| blend | {train.blend:g} of the way from the model's own weights to the trained ones |"]
-        ),
+        f"| steps | {train.steps} of {train.batch * train.accumulate} samples per process{blended} |",
         f"| versions | {', '.join(f'{k} {v}' for k, v in provenance.versions().items())} |",
         f"| command | `{command}` |",
         "",

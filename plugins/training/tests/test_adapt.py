@@ -15,7 +15,8 @@ from strands_diffusers_training.export import export, rendering, write_weights
 from strands_diffusers_training.parallel import Ranks
 from strands_diffusers_training.parameters import TABLES
 from strands_diffusers_training.plan import read_plan, run_config, segments
-from strands_diffusers_training.train import Sampler, check_settings, train
+from strands_diffusers_training.sampling import Captions, Sampler
+from strands_diffusers_training.train import check_settings, train
 
 from strands_diffusers import errors
 from strands_diffusers.config import compose
@@ -145,7 +146,6 @@ def test_a_lora_learns_and_changes_the_projections_of_its_domain_alone(work, squ
         windows = encoding.Windows(plan, work, held_out=False)
         config = parse([f"data={square}", "name=my_square", *tiny])[0]
         from strands_diffusers_training import flow
-        from strands_diffusers_training.train import Captions
 
         captions = Captions(adapted.pipe, plan)
         drawn = Sampler(config, adapted.setting, windows, captions, 64).draw(16, [9], mode=flow.POLICY)
