@@ -106,7 +106,11 @@ class PushT:
 
     @state.setter
     def state(self, state: np.ndarray) -> None:
-        env = self._env
+        env, touched = self._env, []
+        for body in (env.agent, env.block):
+            body.each_arbiter(touched.append)
+        if touched:  # contacts where the bodies were would be drawn, and push in the next step
+            env._setup()
         env.agent.position = tuple(map(float, state[:2]))
         env.block.angle = float(state[4])
         env.block.position = (0, 0)

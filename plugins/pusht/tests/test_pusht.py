@@ -43,6 +43,16 @@ def test_a_state_that_is_set_is_the_state_and_the_picture(table):
     np.testing.assert_array_equal(table.render(), frame)
 
 
+def test_a_state_that_is_set_knows_nothing_of_contacts_before_it(table):
+    begin, frame = table.start(3).copy(), table.render()
+    to_the_block = np.repeat(table.block_px[None], 12, 0)
+    once = table.run(to_the_block)
+    table.state = begin
+    np.testing.assert_array_equal(table.render(), frame)
+    for first, again in zip(once, table.run(to_the_block), strict=True):
+        np.testing.assert_array_equal(again, first)
+
+
 def test_running_the_same_actions_twice_gives_the_same_frames(table):
     state = table.start(11)
     frames, actions, _ = play(table, "poke", 11, 16)
