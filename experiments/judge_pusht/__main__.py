@@ -44,7 +44,8 @@ def table(found: list[Record]) -> str:
             for policy, case in shared:
                 (scores, wall), (truth, _) = worlds[True][policy, case], worlds[False][policy, case]
                 met = wall < looks
-                if which == "all" or met == (which == "at a wall"):
+                seen = looks <= min(len(scores), len(truth))  # some tables may have been given fewer looks
+                if seen and (which == "all" or met == (which == "at a wall")):
                     place = policies.index(policy), cases.index(case)
                     judged[place], true[place] = scores[looks - 1], truth[looks - 1]
             some = np.isfinite(judged).any(axis=1)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.judge_pusht import __main__ as program
@@ -40,3 +41,17 @@ def test_every_policy_of_the_run_has_a_preset(tmp_path: Path, monkeypatch: pytes
         .read_text()
         .startswith("defaults:\n  - cosmos3_pusht\n  - _self_\nname: deaf\n")
     )
+
+
+def test_a_table_with_fewer_looks_counts_as_far_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    policies = {"still": 0.1, "random": 0.2, "pusht_expert": 0.5}
+
+    def cells(_: object, in_model: bool) -> dict[tuple[str, str], tuple[np.ndarray, float]]:
+        looks = {"pusht:1": 2, "pusht:2": 2 if in_model else 1}
+        return {(p, c): (np.full(n, score), float("inf")) for p, score in policies.items() for c, n in looks.items()}
+
+    monkeypatch.setattr(program, "cells", cells)
+
+    rows = [row.split(" | ") for row in program.table([]).splitlines()[2:]]
+
+    assert [(row[0], row[2]) for row in rows if row[1] == "all"] == [("| 1", "100%"), ("| 2", "50%")]
