@@ -106,6 +106,7 @@ class Checker:
                 raise EngineError(refusal)
         else:
             request = replace(request, notes=())  # they are of what the model sees
+            content["weights"] = None  # nothing asks the model: other weights change nothing
         if effective == "auto":
             effective = "eager" if engine.refuse_before_load("exact", *facts) else "exact"
 

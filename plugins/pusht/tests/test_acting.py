@@ -1,6 +1,7 @@
 """In the simulator: the world, the scripted policy, the coverage by state and by frame, the metric along the video."""
 
 import dataclasses
+import shutil
 import threading
 import types
 
@@ -26,6 +27,8 @@ from strands_diffusers import (
     rollout,
     testing,
 )
+from strands_diffusers.pipelines.checkpoint import ASSETS
+from strands_diffusers.runner import job
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pygame's and gymnasium's own
 SPACE = dataclasses.replace(actions.space_of("pusht"), pixel_map=True)
@@ -369,6 +372,25 @@ def test_the_preset_composes_in_the_simulator_and_in_the_model_beside_it(world, 
     assert [*config.score] == ["pusht_coverage"]
     assert config.world.name == acts_in
     assert getattr(config.world, "reference", None) == ("pusht" if acts_in == "model" else None)
+
+
+def test_other_weights_are_another_job_only_where_the_model_is_asked(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(ASSETS / "cosmos3_pusht", folder)
+    chosen = ("experiment=pusht_closed_loop", "policy=pusht_expert", "observation=pusht:500000@task:goal")
+    worlds = {name: testing.compose(*chosen, f"world={name}") for name in ("pusht", "model")}
+    model = dataclasses.replace(worlds["model"].model, name="copy", repo=str(folder))
+    worlds = {name: dataclasses.replace(config, model=model) for name, config in worlds.items()}
+    before = {name: job.check(config).hash for name, config in worlds.items()}
+    weights = next((folder / "transformer").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+    after = {name: job.check(config).hash for name, config in worlds.items()}
+
+    assert after["pusht"] == before["pusht"]
+    assert after["model"] != before["model"]
 
 
 @pytest.mark.parametrize("noise_px", [25, 50, 100, 200])
