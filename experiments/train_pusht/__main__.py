@@ -19,6 +19,7 @@ STAGES = {
     "latents": "LatentsConfig",
     "practice": "PracticeConfig",
     "chains": "ChainsConfig",
+    "mended": "MendedConfig",
     "transformer": "TransformerConfig",
     "check": "CheckConfig",
     "keep": "KeepConfig",

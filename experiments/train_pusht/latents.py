@@ -213,6 +213,9 @@ def load(work: Path, name: str) -> Windows:
                 torch.from_numpy(file["action_noise"]) if "noise" in file else parts["action"][-1][:0]
             )
         first, has_first = latent[:, :, 0], np.zeros(len(latent), bool)
+        with np.load(path) as file:
+            if "first" in file:
+                first, has_first[:] = torch.from_numpy(file["first"]), True
         if chain.exists():
             with np.load(chain) as file:
                 first, has_first[file["row"]] = first.clone(), True

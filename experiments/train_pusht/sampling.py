@@ -47,6 +47,10 @@ class Mixture:
     """Of the windows that follow another, how often forward dynamics and policy begin at the model's own last frame of the
     one before (stage `chains`), where there is one."""
 
+    mended: float = 0.0
+    """Share of forward dynamics that begins at the model's own last frame with a truth that begins there too (stage `mended`),
+    where there is any."""
+
     lowest: float = 0.02
     """Least u. A sampler of 8 steps never asks below 0.1."""
 
@@ -76,7 +80,9 @@ class Sampler:
     def refresh(self) -> bool:
         """Read the latents again where more have been written since. -> whether there were."""
         own = files(self.work, "practice_") if self.config.practice else []
-        count = len(files(self.work, self.name)) + len(own) + len(list((self.work / "chains").glob("*.npz")))
+        mended = files(self.work, "mended_") if self.config.mended else []
+        chains = list((self.work / "chains").glob("*.npz"))
+        count = len(files(self.work, self.name)) + len(own) + len(mended) + len(chains)
         if count == self.count:
             return False
         self.count, self.windows = count, load(self.work, self.name)
@@ -84,6 +90,9 @@ class Sampler:
         self.first_practice = len(self.windows)
         if own:
             self.windows = self.windows + load(self.work, "practice_")
+        self.first_mended = len(self.windows)
+        if mended:
+            self.windows = self.windows + load(self.work, "mended_")
         self.chance = self._chance() if self.config.still < 1 else np.full(len(self.windows), 1 / len(self.windows))
         # What a shaking pusher was drawn to cannot be read off its frames: such windows would teach inverse dynamics to guess.
         smooth = np.where(self.windows.errs, 0, self.chance)
@@ -128,10 +137,12 @@ class Sampler:
         chunks = np.where(modes < IMAGE, chunks, 0)
         pick = rng.choice(len(windows), size=size, p=self.chance)
         policy, inverse = modes == POLICY, modes == INVERSE
-        own = policy & (rng.random(size) < config.practice) & (self.first_practice < len(windows))
+        own = policy & (rng.random(size) < config.practice) & (self.first_practice < self.first_mended)
         pick[inverse] = rng.choice(len(windows), size=inverse.sum(), p=self.inverse_chance)
         pick[policy] = rng.choice(len(windows), size=policy.sum(), p=self.policy_chance)
-        pick[own] = rng.integers(self.first_practice, len(windows), own.sum())
+        pick[own] = rng.integers(self.first_practice, self.first_mended, own.sum())
+        mended = (modes == FORWARD) & (rng.random(size) < config.mended) & (self.first_mended < len(windows))
+        pick[mended] = rng.integers(self.first_mended, len(windows), mended.sum())
         rows, prompt = self.prompts(modes, windows.task[pick], chunks)
         dropped = (rng.random(size) < config.prompt_dropout) & ~own
         prompt = np.where(dropped, np.where(modes < IMAGE, 0, 1), prompt)

@@ -16,9 +16,13 @@ from strands_diffusers_training.parallel import Ranks
 
 import strands_diffusers
 
-from . import chains, data, latents, practice, transformer
+from . import chains, data, latents, mended, practice, transformer
 from .data import ALL_TASKS, Frames
 from .latents import load
+from .pose import fit, rectangles
+from .prompts import Captions, load_tokenizer
+from .sampling import FORWARD, Mixture, Sampler
+from .vae import to_clip
 from .world import World
 
 MODEL = str(Path(strands_diffusers.__file__).parent / "assets" / "cosmos3_pusht")
@@ -31,6 +35,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     latents.run(latents.LatentsConfig(windows_between=0, init=MODEL), path, Ranks())
     chains.run(chains.ChainsConfig(init=MODEL), path, Ranks())
     practice.run(practice.PracticeConfig(init=MODEL, num_shards=1, rollouts=8, batch=8), path, Ranks())
+    mended.run(mended.MendedConfig(init=MODEL, num_shards=1, episodes=4, batch=4), path, Ranks())
     return path
 
 
@@ -73,6 +78,49 @@ def test_practice_holds_what_the_simulator_does_under_the_policy_s_own_actions(w
         if (again - own.latent[row].float()).abs().mean() < 0.02:
             row += 1
     assert row == len(own), ALL_TASKS
+
+
+def test_what_is_mended_begins_where_the_model_s_own_frame_shows_the_t(work: Path) -> None:
+    own, world, sim = load(work, "mended_"), World(work, Ranks(), MODEL), PushT()
+    assert 3 <= len(own) <= 8
+    assert own.has_first.all()
+    assert own.errs.all()  # for forward dynamics alone
+    assert not (own.first == own.latent[:, :, 0]).flatten(1).all(1).any()
+    seen = tracking.block_mask(world.last_frames(own.first[:, :, None].float()))
+    put = tracking.block_mask(world.last_frames(own.latent[:, :, :1].float()))
+    overlap = tracking.overlap(seen, put)
+    assert overlap.min() > 0.05  # some have melted
+    assert np.median(overlap) > 0.6
+    row = int(overlap.argmax())  # acted out by the simulator, from there
+    begin = world.last_frames(own.latent[row : row + 1, :, :1].float())
+    guess = tracking.block_px(begin)[0]
+    poses = [
+        fit(
+            to_clip(begin[:, None])[:, :, 0],
+            torch.tensor(np.append(guess, angle)[None]).float(),
+            rectangles(sim),
+            steps=60,
+        )
+        for angle in np.arange(0, 6.2, 0.5)
+    ]
+    pose, _ = max(poses, key=lambda found: float(found[1]))
+    sim.state = np.concatenate([tracking.pusher_px(begin)[0], pose[0].double().numpy()])
+    video, _ = sim.run(to_pixels(own.action[row].numpy()))
+    end = world.last_frames(own.latent[row : row + 1].float())[0]
+    assert tracking.overlap(tracking.block_mask(video[-1]), tracking.block_mask(end)) > 0.4
+
+
+def test_forward_dynamics_begins_at_mended_frames_as_often_as_asked(work: Path) -> None:
+    config = Mixture(mended=1.0, own_first=1.0, practice=1.0, mode_weights=(0.5, 0.0, 0.5, 0.0, 0.0))
+    sampler = Sampler(config, work, "shard_", Captions(load_tokenizer(work, Ranks())), [0, 0])
+    own = load(work, "mended_")
+
+    drawn = sampler.draw(16)
+
+    forward = drawn.modes == FORWARD
+    given = drawn.batch.latent_BCTHW[:, :, 0]
+    mended_too = torch.stack([(own.first.float() == frame).flatten(1).all(1).any() for frame in given])
+    assert (mended_too == forward).all()
 
 
 @pytest.mark.timeout(300)

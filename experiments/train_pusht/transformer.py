@@ -140,7 +140,9 @@ def run(config: TransformerConfig, work: Path, ranks: Ranks) -> None:
     batches: dict[str, list[Examples]] = {}
     if ranks.first:
         # Noise levels and windows as in every earlier run, so that curves compare.
-        noised = replace(config, shifts=(2.5,) * 5, carried=0, still=1.0, in_the_way=1.0, practice=0.0, own_first=0.0)
+        noised = replace(
+            config, shifts=(2.5,) * 5, carried=0, still=1.0, in_the_way=1.0, practice=0.0, own_first=0.0, mended=0.0
+        )
         held_out = Sampler(noised, work, "validation", captions, [3, 3])
         batches["noised"] = [held_out.draw(32, mode, 0) for mode in range(len(MODES))]
         held_out.config = replace(noised, carried=1)
