@@ -172,7 +172,7 @@ class Windows:
     errs: np.ndarray
     """bool [M]: the actions carry errors, so that no policy is to learn them."""
     has_first: np.ndarray
-    """bool [M]: there is a frame 0 of the model's own, `first` float16 [M, 32, 6, 6] (stage `chains`)."""
+    """bool [M]: there is a frame 0 of the model's own, `first` float16 [M, 32, 6, 6] (stages `chains`, `mended`)."""
     first: torch.Tensor
     noise: torch.Tensor
     action_noise: torch.Tensor
@@ -212,10 +212,9 @@ def load(work: Path, name: str) -> Windows:
             parts["action_noise"].append(
                 torch.from_numpy(file["action_noise"]) if "noise" in file else parts["action"][-1][:0]
             )
-        first, has_first = latent[:, :, 0], np.zeros(len(latent), bool)
-        with np.load(path) as file:
-            if "first" in file:
-                first, has_first[:] = torch.from_numpy(file["first"]), True
+            own = "first" in file
+            first = torch.from_numpy(file["first"]) if own else latent[:, :, 0]
+        has_first = np.full(len(latent), own)
         if chain.exists():
             with np.load(chain) as file:
                 first, has_first[file["row"]] = first.clone(), True

@@ -19,7 +19,6 @@ from strands_diffusers_training.parallel import Progress, Ranks
 from .data import Frames
 from .model import LATENT_SHAPE, NUM_ACTIONS
 from .pose import fit, rectangles
-from .vae import to_clip
 from .world import World
 
 
@@ -46,14 +45,19 @@ class MendedConfig:
     """How well the rigid T must cover what is seen: else there is too little of a T to say where it is."""
 
 
-def draw_episodes(data: Frames, count: int, errs: float, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Shard and first frame of episodes with three chunks or more; a share of `errs` with errors."""
-    found: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+def episodes_of(data: Frames) -> tuple[np.ndarray, np.ndarray]:
+    """Episodes of three chunks or more, [N, 3] = shard, first frame, task: those without errors, and those with."""
+    found: tuple[list[tuple[int, int, int]], ...] = [], []
     for shard, (_, e) in enumerate(data.shards):
         for i in np.flatnonzero(e["length"] > 3 * NUM_ACTIONS):
-            found[data.errs(shard, int(e["start"][i]))].append((shard, int(e["start"][i])))
-    groups = [found[bool(rng.random() < errs)] or found[True] or found[False] for _ in range(count)]
-    return [group[int(rng.integers(len(group)))] for group in groups]
+            start = int(e["start"][i])
+            found[data.errs(shard, start)].append((shard, start, int(e["task"][i])))
+    if not any(found):
+        raise SystemExit(
+            f"No episode in the data has {3 * NUM_ACTIONS} actions. Run the stage `data` with --num_steps 48."
+        )
+    smooth, shaky = (np.array(rows or found[not which]) for which, rows in enumerate(found))
+    return smooth, shaky
 
 
 def run(config: MendedConfig, work: Path, ranks: Ranks) -> None:
@@ -64,13 +68,17 @@ def run(config: MendedConfig, work: Path, ranks: Ranks) -> None:
     paths = [work / "latents" / f"mended_{i:04d}.npz" for i in range(config.num_shards)]
     mine = [(i, path) for i, path in enumerate(paths) if i % ranks.world == ranks.rank and not path.exists()]
     data, world, sim = Frames.training(work), World(work, ranks, config.init), PushT()
+    smooth, shaky = episodes_of(data)
     bars, mean, std = rectangles(sim), world.mean.cpu(), world.std.cpu()
     progress = Progress("mended", len(mine), ranks)
     for done, (number, path) in enumerate(mine, 1):
         rng, generator = np.random.default_rng([number, 7]), torch.Generator().manual_seed(number)
-        found: dict[str, list[np.ndarray]] = {name: [] for name in ("latent", "action", "first")}
+        found: dict[str, list[np.ndarray]] = {name: [] for name in ("latent", "action", "first", "task")}
         for begin in range(0, config.episodes, config.batch):
-            chosen = draw_episodes(data, min(config.batch, config.episodes - begin), config.errs, rng)
+            count = min(config.batch, config.episodes - begin)
+            groups = [shaky if rng.random() < config.errs else smooth for _ in range(count)]
+            drawn = np.stack([group[rng.integers(len(group))] for group in groups])
+            chosen, task = drawn[:, :2].tolist(), drawn[:, 2]
             first = world.encode(np.stack([data.clip(s, f, 1) for s, f in chosen]))
             state = np.stack([data.state(s, f + NUM_ACTIONS) for s, f in chosen]).astype(float)
             alive = np.ones(len(chosen), bool)
@@ -79,13 +87,13 @@ def run(config: MendedConfig, work: Path, ranks: Ranks) -> None:
                 noise = torch.randn(len(chosen), *LATENT_SHAPE, generator=generator)
                 seen = world.last_frames(world.dynamics(first, torch.from_numpy(action / 256 - 1).float(), noise))
                 first = world.encode(seen[:, None])
-                pose, score = fit(to_clip(seen[:, None])[:, :, 0], torch.from_numpy(state[:, 2:]).float(), bars)
+                pose, score = fit(seen, state[:, 2:], bars)
                 pusher = tracking.pusher_px(seen)
                 pusher = np.where(np.isfinite(pusher), pusher, state[:, :2])
-                alive &= score.numpy() >= config.least_overlap
+                alive &= score >= config.least_overlap
                 clips, acted = [], []
                 for row, (s, f) in enumerate(chosen):
-                    sim.state = np.concatenate([pusher[row], pose[row].numpy()])
+                    sim.state = np.concatenate([pusher[row], pose[row]])
                     acted.append(data.actions(s, f + chunk * NUM_ACTIONS, NUM_ACTIONS))
                     frames, states = sim.run(acted[-1])
                     clips.append(frames)
@@ -96,13 +104,13 @@ def run(config: MendedConfig, work: Path, ranks: Ranks) -> None:
                     found["latent"].append((latent * std + mean).half().numpy())
                     found["action"].append(np.stack([acted[i] for i in kept]) / 256 - 1)
                     found["first"].append(first[torch.from_numpy(kept), :, 0].cpu().half().numpy())
+                    found["task"].append(task[kept])
         made = {name: np.concatenate(parts) for name, parts in found.items()}
         count = len(made["latent"])
         partial = path.with_suffix(".partial.npz")
         np.savez(
             partial,
             **made,
-            task=np.zeros(count, int),
             step=np.zeros(count, int),
             in_the_way=np.zeros(count, bool),
             errs=np.ones(count, bool),

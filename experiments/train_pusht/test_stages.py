@@ -22,7 +22,6 @@ from .latents import load
 from .pose import fit, rectangles
 from .prompts import Captions, load_tokenizer
 from .sampling import FORWARD, Mixture, Sampler
-from .vae import to_clip
 from .world import World
 
 MODEL = str(Path(strands_diffusers.__file__).parent / "assets" / "cosmos3_pusht")
@@ -94,17 +93,9 @@ def test_what_is_mended_begins_where_the_model_s_own_frame_shows_the_t(work: Pat
     row = int(overlap.argmax())  # acted out by the simulator, from there
     begin = world.last_frames(own.latent[row : row + 1, :, :1].float())
     guess = tracking.block_px(begin)[0]
-    poses = [
-        fit(
-            to_clip(begin[:, None])[:, :, 0],
-            torch.tensor(np.append(guess, angle)[None]).float(),
-            rectangles(sim),
-            steps=60,
-        )
-        for angle in np.arange(0, 6.2, 0.5)
-    ]
-    pose, _ = max(poses, key=lambda found: float(found[1]))
-    sim.state = np.concatenate([tracking.pusher_px(begin)[0], pose[0].double().numpy()])
+    poses = [fit(begin, np.append(guess, angle)[None], rectangles(sim), steps=60) for angle in np.arange(0, 6.2, 0.5)]
+    pose, _ = max(poses, key=lambda found: found[1][0])
+    sim.state = np.concatenate([tracking.pusher_px(begin)[0], pose[0]])
     video, _ = sim.run(to_pixels(own.action[row].numpy()))
     end = world.last_frames(own.latent[row : row + 1].float())[0]
     assert tracking.overlap(tracking.block_mask(video[-1]), tracking.block_mask(end)) > 0.4

@@ -55,21 +55,14 @@ class World:
     @torch.no_grad()
     def last_frames(self, latent: torch.Tensor) -> np.ndarray:
         """The last frame of each decoded video."""
-        video = self.decode(latent)[:, :, -1]
+        parts = ((latent * self.std + self.mean).bfloat16()).split(8)
+        video = torch.cat([decode(self.vae, part)[:, :, -1] for part in parts])
         return np.asarray(((video + 1) * 127.5).clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu())
 
-    @torch.no_grad()
-    def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """Latents -> videos [B, 3, 17, 96, 96] in about [-1, 1]."""
-        parts = ((latent.to(self.device) * self.std + self.mean).bfloat16()).split(8)
-        return torch.cat([decode(self.vae, part) for part in parts])
-
-    def dynamics(
-        self, first: torch.Tensor, action: torch.Tensor, noise: torch.Tensor, num_steps: int = 2
-    ) -> torch.Tensor:
-        """What follows frame 0 (`first` [B, 32, 1, 6, 6]) under the actions: latents, frame 0 among them."""
+    def dynamics(self, first: torch.Tensor, action: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """What follows frame 0 (`first` [B, 32, 1, 6, 6]) under the actions, in two steps: latents, frame 0 among them."""
         prompt = torch.zeros(len(first), dtype=torch.long)
-        latent, _ = self._sample(first, action, noise, None, prompt, num_steps, guidance=1.0)
+        latent, _ = self._sample(first, action, noise, None, prompt, num_steps=2, guidance=1.0)
         return latent
 
     def policy(

@@ -106,7 +106,8 @@ class PushT:
 
     @state.setter
     def state(self, state: np.ndarray) -> None:
-        env, touched = self._env, list[Any]()
+        env = self._env
+        touched: list[Any] = []
         for body in (env.agent, env.block):
             body.each_arbiter(touched.append)
         if touched:  # contacts where the bodies were would be drawn, and push in the next step
